@@ -1,0 +1,38 @@
+# One environment, in .venv/ at the root; every target makes it first where it is missing.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install demo test test-slow lint types format clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	@touch $(STAMP)
+
+demo: install
+	$(BIN)/eagleray run experiments/quickstart.yaml
+	$(BIN)/eagleray show
+
+lint: install
+	$(BIN)/ruff check platform tasks cuda_ops tests experiments
+	$(BIN)/ruff format --check platform tasks cuda_ops tests experiments
+
+types: install
+	$(BIN)/mypy
+
+test: install lint types
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m "not slow"
+
+test-slow: install
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pytest -m slow
+
+format: install
+	$(BIN)/ruff check --fix platform tasks cuda_ops tests experiments
+	$(BIN)/ruff format platform tasks cuda_ops tests experiments
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

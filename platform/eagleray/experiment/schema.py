@@ -1,0 +1,139 @@
+"""What an experiment's YAML may say: the engine's settings, beside the task's own."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from eagleray.task import Phase, Settings
+
+
+class PrepareSettings(Settings):
+    """How the preprocessing stages run."""
+
+    workers: int | None = Field(None, ge=1)
+    """Workers per stage; by default as many as the machine's CPUs and GPUs hold."""
+    items_per_shard: int | None = Field(None, ge=1)
+    """Average items per shard; by default about a minute of work."""
+    materialise: bool = True
+    """Store the stages' rows; false computes them when they are asked for."""
+    allowed_rejects: int = Field(0, ge=0)
+    """Rejected items up to this number still give exit status 0."""
+
+
+class ValidateSettings(Settings):
+    """Validation inside training; feeds the best checkpoint and sweep schedulers."""
+
+    benchmark: str | None = None
+    """Benchmark to validate on; by default none."""
+    every: int = Field(1000, ge=1)
+    """Optimizer steps between validations; also one at the end of training."""
+    units: int | None = Field(None, ge=1)
+    """Validate on the first units only; by default on all."""
+
+
+class TrainSettings(Settings):
+    """How the model is trained."""
+
+    strategy: Literal["single", "ddp", "deepspeed"] = "single"
+    """One process, DistributedDataParallel, or DeepSpeed ZeRO."""
+    num_workers: int | tuple[int, int] = 1
+    """Training processes; a pair (least, most) makes the run elastic."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """ZeRO stage of strategy deepspeed."""
+    offload_optimizer: bool = False
+    """Keep ZeRO's optimizer states in CPU memory."""
+    cpus_per_worker: float = Field(1.0, gt=0)
+    """Logical CPUs per training process."""
+    phases: tuple[Phase, ...] = ()
+    """Training phases; by default the task's own."""
+    micro_batch_size: int | None = Field(None, ge=1)
+    """Samples per forward pass and worker; by default batch_size / num_workers (no accumulation)."""
+    loader_workers: int = Field(0, ge=0)
+    """Processes per worker that read data ahead; 0 reads in a thread."""
+    init_from: str | None = None
+    """Weights to begin with: a run's checkpoint folder or a model.safetensors."""
+    log_every: int = Field(10, ge=1)
+    """Optimizer steps between two lines of metrics."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Optimizer steps between checkpoints; also one at the end of each phase."""
+    keep_checkpoints: int = Field(2, ge=1)
+    """Latest checkpoints kept beside the best and the phases' last."""
+    max_failures: int = Field(3, ge=0)
+    """Restarts of the worker group before the run gives up."""
+    max_nan_steps: int = Field(10, ge=0)
+    """Steps with a loss or gradient that is not finite are skipped and counted; more than this in a row stop."""
+    activation_checkpointing: bool = False
+    """Recompute activations in the backward pass to save memory."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    channels_last: bool = False
+    """Keep 4-D tensors in channels-last order."""
+    profile_steps: tuple[int, int] | None = None
+    """First and last optimizer step of a profiler window; the trace is written into the run's log folder."""
+    validate_on: ValidateSettings = ValidateSettings()
+    """Validation inside training."""
+
+    @model_validator(mode="after")
+    def _possible(self) -> TrainSettings:
+        least = self.num_workers if isinstance(self.num_workers, int) else min(self.num_workers)
+        most = self.num_workers if isinstance(self.num_workers, int) else max(self.num_workers)
+        if least < 1:
+            raise ValueError(f"train.num_workers is {self.num_workers}, allowed is 1 or more")
+        if self.strategy == "single" and most > 1:
+            raise ValueError(
+                f"train.strategy 'single' has one process, but train.num_workers is {self.num_workers}: "
+                "set num_workers to 1 or the strategy to 'ddp' or 'deepspeed'"
+            )
+        if self.offload_optimizer and (self.strategy != "deepspeed" or self.zero_stage == 0):
+            raise ValueError(
+                "train.offload_optimizer needs strategy 'deepspeed' with zero_stage 1, 2 or 3, "
+                f"found strategy {self.strategy!r}, zero_stage {self.zero_stage}"
+            )
+        return self
+
+
+class EvaluateSettings(Settings):
+    """How a checkpoint is evaluated."""
+
+    benchmarks: tuple[str, ...] = ()
+    """Benchmarks to evaluate on; by default the task's first one."""
+    checkpoint: str = "best"
+    """Which checkpoint: best, last, initial (before training), or a path to a model.safetensors."""
+    workers: int | None = Field(None, ge=1)
+    """Evaluation workers; by default as many as the machine holds."""
+    batch_size: int = Field(1, ge=1)
+    """Units per forward pass."""
+    units_per_shard: int = Field(32, ge=1)
+    """Average units per committed shard of rows."""
+    pictures: int = Field(16, ge=0)
+    """Pictures kept per benchmark (of the first units)."""
+
+
+class Experiment(Settings):
+    """One experiment: a task with its settings, and how to prepare, train and evaluate it.
+
+    ``settings`` is narrowed to the task's own model when a file is read.
+    """
+
+    task: str
+    """Name of an installed task, see ``eagleray tasks``."""
+    name: str = "experiment"
+    """Name of the experiment's folder; by default the file's name."""
+    run: str = "main"
+    """First part of the run's name; runs of other names stand beside each other."""
+    seed: int = Field(0, ge=0)
+    """Seed of everything random."""
+    storage: str = "storage"
+    """Folder or URI that holds prepared data and runs."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where models run; auto takes the GPUs if there are any."""
+    settings: Any
+    """The task's settings."""
+    prepare: PrepareSettings = PrepareSettings()
+    """Preprocessing."""
+    train: TrainSettings = TrainSettings()
+    """Training."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """Evaluation."""

@@ -1,0 +1,207 @@
+"""One folder on a local disk or an object store, with whole-file writes that are all or nothing.
+
+Object stores have no rename, so every write is one completed upload; locally it is a temporary file, fsync and a
+rename. ``create`` succeeds for exactly one writer: it is what markers are made with.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import uuid
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import fsspec
+
+from eagleray.task import EaglerayError, SettingsError
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def checked_name(name: str, what: str) -> str:
+    """Return ``name`` if it can be one folder's name, else raise.
+
+    Args:
+        name: A run's, experiment's or stage's name.
+        what: What is named, for the message.
+
+    Raises:
+        SettingsError: The name is empty, too long, or has other characters than letters, digits, ``. _ -``.
+    """
+    if not _NAME.fullmatch(name):
+        raise SettingsError(
+            f"{what} {name!r} is not a usable name: allowed are 1 to 128 letters, digits, '.', '_' and '-', "
+            "beginning with a letter or digit, and no path; choose another name"
+        )
+    return name
+
+
+class Store:
+    """A folder addressed by URI; paths below it are relative POSIX paths that never leave it.
+
+    Picklable, so that workers open the same folder.
+
+    Args:
+        uri: A local path, or a URI that fsspec knows (``s3://bucket/folder``, ``gs://``, ``memory://``).
+
+    Example:
+        >>> import tempfile
+        >>> store = Store(tempfile.mkdtemp())
+        >>> store.create("a/done.json", b"{}"), store.create("a/done.json", b"other")
+        (True, False)
+        >>> store.read("a/done.json")
+        b'{}'
+    """
+
+    def __init__(self, uri: str) -> None:
+        self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
+        self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        self.is_local = "file" in _protocols(self._fs)
+
+    def __reduce__(self) -> tuple[type[Store], tuple[str]]:
+        return (Store, (self.uri,))
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    def child(self, path: str) -> Store:
+        """Return the folder ``path`` below this one."""
+        _relative(path)
+        return Store(f"{self.uri.rstrip('/')}/{path}")
+
+    def path(self, path: str) -> str:
+        """Return the full path or key of ``path`` in the file system's own terms."""
+        return f"{self._root.rstrip('/')}/{_relative(path)}"
+
+    def local_path(self, path: str) -> Path:
+        """Return the path on the local disk.
+
+        Raises:
+            EaglerayError: The store is not a local folder.
+        """
+        if not self.is_local:
+            raise EaglerayError(
+                f"{self.uri} is not a local folder, but {path!r} was asked for as one"
+            )
+        return Path(self.path(path))
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content; raises FileNotFoundError."""
+        content: bytes = self._fs.cat_file(self.path(path))
+        return content
+
+    def open(self, path: str) -> IO[bytes]:
+        """Open a file for reading with random access."""
+        handle: IO[bytes] = self._fs.open(self.path(path), "rb")
+        return handle
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file, replacing an older one; a reader sees the old or the new content, never a part."""
+        if not self.is_local:
+            self._fs.pipe_file(self.path(path), content)
+            return
+        target = Path(self.path(path))
+        temporary = self._temporary(target, content)
+        try:
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a whole file if there is none of that name; return whether this call wrote it."""
+        if not self.is_local:
+            try:
+                self._fs.pipe_file(self.path(path), content, mode="create")
+            except FileExistsError:
+                return False
+            return True
+        target = Path(self.path(path))
+        temporary = self._temporary(target, content)
+        try:
+            os.link(temporary, target)
+        except FileExistsError:
+            return False
+        finally:
+            temporary.unlink(missing_ok=True)
+        _sync_folder(target.parent)
+        return True
+
+    def append_line(self, path: str, line: str) -> None:
+        """Append to a local log file; not for anything that correctness rests on."""
+        target = self.local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("a", encoding="utf-8") as handle:
+            handle.write(line + "\n")
+
+    def exists(self, path: str) -> bool:
+        """Return whether a file or folder is there."""
+        return bool(self._fs.exists(self.path(path)))
+
+    def size(self, path: str) -> int:
+        """Return a file's size in bytes."""
+        return int(self._fs.size(self.path(path)))
+
+    def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
+        """Return the sorted relative paths of the files in ``folder``; empty if it does not exist."""
+        base = self.path(folder) if folder else self._root
+        self._fs.invalidate_cache()
+        try:
+            found = self._fs.find(base, maxdepth=None if recursive else 1)
+        except FileNotFoundError:
+            return []
+        start = len(self._root.rstrip("/")) + 1
+        return sorted(p[start:] for p in found if not PurePosixPath(p).name.startswith(".tmp-"))
+
+    def folders(self, folder: str = "") -> list[str]:
+        """Return the sorted names of the folders directly inside ``folder``."""
+        base = self.path(folder) if folder else self._root
+        self._fs.invalidate_cache()
+        try:
+            entries = self._fs.ls(base, detail=True)
+        except FileNotFoundError:
+            return []
+        return sorted(PurePosixPath(e["name"]).name for e in entries if e["type"] == "directory")
+
+    def delete(self, path: str, *, recursive: bool = False) -> None:
+        """Delete a file, or with ``recursive`` a folder; what is not there is no error."""
+        try:
+            self._fs.rm(self.path(path), recursive=recursive)
+        except FileNotFoundError:
+            return
+
+    def _temporary(self, target: Path, content: bytes) -> Path:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+        try:
+            with io.FileIO(temporary, "wb") as handle:
+                handle.write(content)
+                os.fsync(handle.fileno())
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise EaglerayError(
+                f"cannot write {target} ({error.strerror or error}): check that the disk is writable and not full"
+            ) from error
+        return temporary
+
+
+def _protocols(fs: Any) -> tuple[str, ...]:
+    protocol = fs.protocol
+    return (protocol,) if isinstance(protocol, str) else tuple(protocol)
+
+
+def _relative(path: str) -> str:
+    parts = PurePosixPath(path).parts
+    if not parts or path.startswith("/") or ".." in parts or "\\" in path:
+        raise EaglerayError(f"path {path!r} must be relative and stay inside its store")
+    return "/".join(parts)
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

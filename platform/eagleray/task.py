@@ -1,0 +1,495 @@
+"""The contract between a task (a plugin) and the engine: read this to write a task.
+
+A task says what is computed; the engine says where, when and how often. Nothing here knows Ray, a
+file layout or vision. The order of this file is the order of an experiment: settings, prepare,
+data, train, evaluate, predict.
+``tasks/README.md`` shows how to write a task in an afternoon.
+"""
+
+from __future__ import annotations
+
+import zlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor, nn
+
+
+class EaglerayError(Exception):
+    """Anything a user can mend: says what was asked and found, what is allowed and what to do."""
+
+
+class SettingsError(EaglerayError, ValueError):
+    """A setting that is unknown, of the wrong type or impossible together with another one."""
+
+
+class InputError(EaglerayError, ValueError):
+    """Data that cannot be used. Raised for one item it becomes a reject, never the end of a job."""
+
+
+class Settings(BaseModel):
+    """Base of every settings model: immutable, unknown keys refused, every field documented."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+# ---------------------------------------------------------------------------------------------- prepare
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One input of a stage (an image, a key frame, a scene), as cheap to list as possible.
+
+    Args:
+        key: Unique within the stage and stable between listings.
+        identity: Changes when the input changes (size and time of the file, a checksum, a seed).
+        payload: What ``load`` needs, JSON values only.
+    """
+
+    key: str
+    identity: str
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One output row of a stage.
+
+    Args:
+        key: Unique within the stage; the item's key where an item gives one record.
+        row: Column values by the names of ``Stage.schema``.
+        files: Content by relative POSIX path (``overlay/a.png``); unique within the stage.
+    """
+
+    key: str
+    row: Mapping[str, Any]
+    files: Mapping[str, bytes] = field(default_factory=dict)
+
+
+class Rows(Protocol):
+    """The rows of a finished stage, read by key. Safe to pickle and to use from data-loader workers."""
+
+    def __len__(self) -> int: ...
+
+    def keys(self) -> Sequence[str]:
+        """Return the record keys in listing order."""
+        ...
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]: ...
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """Return the file ``name`` that the record ``key`` carries."""
+        ...
+
+    def shard_idx(self, key: str) -> int:
+        """Return the number of the shard that holds ``key`` (for reading in storage order)."""
+        ...
+
+    def summary(self) -> Mapping[str, Any]:
+        """Return what ``Stage.finish`` gave."""
+        ...
+
+
+class Resources(Settings):
+    """What one worker of a stage asks for; the engine fits it to the machine at hand."""
+
+    cpus: float = Field(1.0, gt=0)
+    """Logical CPUs per worker."""
+    gpus: float = Field(0.0, ge=0)
+    """GPUs per worker, fractions allowed; ignored on machines without one."""
+    memory_gb: float = Field(0.0, ge=0)
+    """Resident memory per worker in GB; 0 = unknown."""
+    batch_size: int = Field(1, ge=1)
+    """Items per call of ``process``."""
+    loader_threads: int = Field(1, ge=1)
+    """Threads that call ``load`` ahead of ``process``."""
+    seconds_per_item: float = Field(0.1, gt=0)
+    """Expected seconds per item, from which shards of about a minute are cut."""
+
+
+class Stage(ABC):
+    """One preprocessing step: turns items into records that the engine commits in shards.
+
+    A stage is pickled to workers before ``setup``; whatever ``setup`` creates stays on the worker.
+    """
+
+    name: str
+    version: int = 1
+    source: str = ""
+    """Which of the task's data it reads (``train``, ``val``); part of the label, not of the results' identity."""
+    schema: Mapping[str, str]
+    """Column name to Arrow type name: ``string, int64, int32, float32, float64, bool, binary, list<int32>`` ..."""
+    resources: Resources = Resources()
+    upstream: tuple[str, ...] = ()
+    """Labels of the stages whose rows it reads."""
+    fit_items: int = 0
+    """How many items ``fit`` wants to see; 0 = no fit."""
+
+    @property
+    def label(self) -> str:
+        """Name of the stage within its experiment, ``name:source``."""
+        return f"{self.name}:{self.source}" if self.source else self.name
+
+    @abstractmethod
+    def settings(self) -> Settings:
+        """Return everything that its results depend on, apart from its inputs."""
+
+    def weights(self) -> Sequence[Path]:
+        """Return the weight files that its results depend on; their checksums enter the fingerprint."""
+        return ()
+
+    @abstractmethod
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """List the inputs in a stable order, without opening them where that can be helped."""
+
+    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
+        """Get ready on a worker, once: load networks, keep handles and what ``fit`` found."""
+
+    @abstractmethod
+    def load(self, item: Item) -> Any:
+        """Decode one item on the CPU, from several threads; raises InputError for bad data."""
+
+    @abstractmethod
+    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
+        """Turn a batch of loaded samples into records, one sequence per sample, on the device."""
+
+    def fit(self, samples: Iterable[Any]) -> Mapping[str, Any]:
+        """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON."""
+        return {}
+
+    def finish(self, rows: Rows) -> Mapping[str, Any]:
+        """Compute one JSON object over all rows, once they are complete."""
+        return {}
+
+
+# ---------------------------------------------------------------------------------------------- data
+
+
+class Dataset(ABC):
+    """Map-style data of a training split or a benchmark."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """Return a stable name of the sample (the unit's name in an evaluation)."""
+
+    @abstractmethod
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        """Read one sample; ``rng`` depends on seed, phase, epoch and sample only."""
+
+    @abstractmethod
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of them."""
+
+    def group(self, index: int) -> int:
+        """Return the sample's group; batches never mix groups (orientation, aspect ratio)."""
+        return 0
+
+    def shard_idx(self, index: int) -> int:
+        """Return where the sample is stored, so that neighbours are read together."""
+        return 0
+
+
+class Batches(Protocol):
+    """Training data on the device (the rays of a scene): an iterator that begins at any step."""
+
+    def batches(
+        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+    ) -> Iterator[Any]:
+        """Yield the micro-batches of one rank from ``start_step`` on."""
+        ...
+
+
+# ---------------------------------------------------------------------------------------------- train
+
+
+class Schedule(Settings):
+    """Learning-rate multiplier over optimizer steps, as a stateless function of the step."""
+
+    kind: Literal["constant", "poly", "cosine", "linear", "step", "multistep"] = "constant"
+    """Shape after the warm-up."""
+    power: float = Field(0.9, gt=0)
+    """Exponent of ``poly``: (1 - t/total)^power."""
+    gamma: float = Field(0.1, gt=0)
+    """Factor of ``step`` and ``multistep``."""
+    milestones: tuple[int, ...] = ()
+    """Optimizer steps at which ``multistep`` multiplies by gamma."""
+    step_size: int = Field(1, ge=1)
+    """Optimizer steps between two drops of ``step``."""
+    end_factor: float = Field(0.0, ge=0)
+    """Multiplier at the end of ``linear`` and ``cosine``."""
+    warmup_steps: int = Field(0, ge=0)
+    """Optimizer steps of linear warm-up."""
+    warmup_start: float = Field(1 / 3, ge=0, le=1)
+    """Multiplier at the beginning of the warm-up."""
+    lag_steps: int = Field(0, ge=0)
+    """After a warm-up the shape is read this many steps late (1 in the original Seamless)."""
+
+
+class Phase(Settings):
+    """One stretch of training with its own length, optimizer, schedule and precision."""
+
+    name: str = Field("main", pattern=r"^[a-z0-9_]+$")
+    """Name of the phase."""
+    steps: int | None = Field(None, ge=1)
+    """Length in optimizer steps; give this or ``epochs``."""
+    epochs: float | None = Field(None, gt=0)
+    """Length in passes over the training data."""
+    batch_size: int = Field(1, ge=1)
+    """Samples per optimizer step over all workers and micro-batches."""
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    """Update rule."""
+    lr: float = Field(0.01, ge=0)
+    """Base learning rate."""
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """SGD momentum."""
+    nesterov: bool = False
+    """Nesterov form of the SGD momentum."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Adam's decay rates."""
+    eps: float = Field(1e-8, gt=0)
+    """Adam's denominator offset."""
+    weight_decay: float = Field(0.0, ge=0)
+    """Weight decay (L2 for sgd and adam, decoupled for adamw)."""
+    schedule: Schedule = Schedule()
+    """Learning-rate schedule."""
+    clip_norm: float | None = Field(None, gt=0)
+    """Largest global L2 norm of the gradient."""
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+    """Decay of an exponential moving average of the weights, which is then what is evaluated."""
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    """Arithmetic of forward and backward; master weights stay float32."""
+    normalize: Literal["global", "rank"] = "global"
+    """Loss sums are divided by the weights of all ranks, or of each rank alone."""
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Phase:
+        if (self.steps is None) == (self.epochs is None):
+            raise ValueError(
+                f"phase {self.name!r}: give either steps or epochs, exactly one of them"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters (by name) that share multipliers; parameters in no group are frozen during the phase."""
+
+    names: Sequence[str]
+    lr_factor: float = 1.0
+    weight_decay_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerm:
+    """A loss as (sum, weight): the engine divides the sum by the weight added up over ranks.
+
+    A term contributes ``factor * sum / weight``, and nothing where the added-up weight is 0. Every
+    rank returns the same terms in the same order, also when it has nothing to add (0 * features).
+    """
+
+    sum: Tensor
+    weight: Tensor | float
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Where training stands; randomness is keyed by (seed, phase, step, sample), not by rank."""
+
+    phase: Phase
+    step: int
+    total_steps: int
+    seed: int
+    sample_keys: tuple[str, ...] = ()
+    """Names of the samples of this micro-batch, in collation order."""
+
+    def generator(self, sample_idx: int | None = None, salt: str = "") -> torch.Generator:
+        """Return a CPU generator for one sample of the micro-batch (None: one shared by all ranks)."""
+        key = "" if sample_idx is None else self.sample_keys[sample_idx]
+        text = f"{self.seed}/{self.phase.name}/{self.step}/{key}/{salt}"
+        high, low = zlib.crc32(text.encode()), zlib.adler32(text[::-1].encode())
+        return torch.Generator().manual_seed((high << 32) | low)
+
+
+# ---------------------------------------------------------------------------------------------- evaluate
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedResult:
+    """A published number: the metric's name in ``Metrics.values``, its value and where it was read."""
+
+    metric: str
+    value: float
+    source: str
+    model: str = ""
+    recalled: bool = False
+    """True where the number is quoted from memory and still to be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """A dataset split with a protocol and the numbers published for it.
+
+    Args:
+        name: Unique within the task.
+        source: What to hand to ``Task.dataset``; its samples are the units.
+        metric: The number that ranks runs.
+        protocol: One paragraph: resolution, classes, rules.
+        schema: Columns of the rows that ``Task.score`` returns, as in ``Stage.schema``.
+    """
+
+    name: str
+    source: str
+    metric: str
+    protocol: str
+    schema: Mapping[str, str]
+    higher_is_better: bool = True
+    vocabulary: tuple[str, ...] = ()
+    published: tuple[PublishedResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """Result of a benchmark: scalars, and scalars per class (class name -> metric -> value)."""
+
+    values: Mapping[str, float]
+    per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+# ---------------------------------------------------------------------------------------------- predict, import
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """An interactive function behind ``view`` and ``query`` (click, threshold, text query)."""
+
+    name: str
+    help: str
+    arguments: type[Settings]
+    call: Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class ImportedCheckpoint:
+    """Foreign weights in our names; every key of the file is in exactly one of mapped and extra."""
+
+    state_dict: Mapping[str, Tensor]
+    mapped: Mapping[str, str]
+    missing: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """What must be there before a run starts (a dataset, a weight file): ``doctor``, ``plan``."""
+
+    name: str
+    found: bool
+    hint: str
+
+
+class Task(ABC):
+    """What a plugin offers. Picklable; holds settings only."""
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    settings_type: ClassVar[type[Settings]]
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the files this task needs with these settings."""
+        return ()
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the preprocessing steps in an order in which upstream comes first."""
+        return ()
+
+    @abstractmethod
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | Batches:
+        """Return the data called ``source``: ``"train"``, or the source of a benchmark.
+
+        Args:
+            source: Which data.
+            rows: The rows of all prepared stages, by label.
+        """
+
+    @abstractmethod
+    def build(self) -> nn.Module:
+        """Return the model on the CPU in float32, with its pretrained weights loaded where the settings name some."""
+
+    @abstractmethod
+    def phases(self) -> Sequence[Phase]:
+        """Return the paper's training phases; an experiment may override their fields."""
+
+    def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
+        """Return what is trained in the phase; by default all that requires a gradient."""
+        return (ParameterGroup([n for n, p in model.named_parameters() if p.requires_grad]),)
+
+    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+        """Get ready for a phase (change buffers), alike on all ranks."""
+
+    def before_step(self, model: nn.Module, step: StepContext) -> None:
+        """Change buffers before a step (an occupancy grid), alike on all ranks."""
+
+    @abstractmethod
+    def losses(self, model: nn.Module, batch: Any, step: StepContext) -> Mapping[str, LossTerm]:
+        """Return the named losses of a micro-batch. The same modules run in the same order on every rank."""
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return the benchmarks that these settings can be evaluated on; the first one is the default."""
+        return ()
+
+    def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
+        """Return one prediction per sample (of a benchmark's dataset or of ``inputs``), on the model's device."""
+        raise NotImplementedError(f"task {self.name!r} has no prediction")
+
+    def score(self, benchmark: str, sample: Any, prediction: Any) -> Mapping[str, Any]:
+        """Return the row (``Benchmark.schema``) that one unit adds to the metric."""
+        raise NotImplementedError(f"task {self.name!r} has no benchmark {benchmark!r}")
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return the metrics over the rows of all units, which come in unit order."""
+        raise NotImplementedError(f"task {self.name!r} has no benchmark {benchmark!r}")
+
+    def picture(self, sample: Any, prediction: Any) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``, ``prediction``."""
+        return {}
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List a user's own files (folders are searched recursively); keys are relative paths without suffix."""
+        raise NotImplementedError(f"task {self.name!r} cannot read a user's own files")
+
+    def load_input(self, item: Item) -> Any:
+        """Read one of the user's files as a sample for ``predict``; raises InputError."""
+        raise NotImplementedError(f"task {self.name!r} cannot read a user's own files")
+
+    formats: ClassVar[Sequence[str]] = ()
+    """What ``export`` can write; the first one is the default."""
+
+    def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:  # noqa: A002
+        """Return the files of one prediction in a format, and a row for ``export_index`` (JSON values)."""
+        raise NotImplementedError(f"task {self.name!r} has no export {format!r}")
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:  # noqa: A002
+        """Return the files that a format has once for all predictions (the JSON of COCO panoptic)."""
+        return {}
+
+    def tools(self) -> Sequence[Tool]:
+        """Return interactive functions."""
+        return ()
+
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read published weights in the original's format; every key is accounted for."""
+        raise NotImplementedError(f"task {self.name!r} has no checkpoint import")
