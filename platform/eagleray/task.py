@@ -40,7 +40,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
-# ---------------------------------------------------------------------------------------------- prepare
+# ---------------------------------------------------------------------- prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,9 @@ class Record:
 
 
 class Rows(Protocol):
-    """The rows of a finished stage, read by key. Safe to pickle and to use from data-loader workers."""
+    """The rows of a finished stage, read by key. Safe to pickle and to use from data-loader
+    workers.
+    """
 
     def __len__(self) -> int: ...
 
@@ -123,9 +125,11 @@ class Stage(ABC):
     name: str
     version: int = 1
     source: str = ""
-    """Which of the task's data it reads (``train``, ``val``); part of the label, not of the results' identity."""
+    """Which of the task's data it reads (``train``, ``val``); part of the label, not of the
+    results' identity."""
     schema: Mapping[str, str]
-    """Column name to Arrow type name: ``string, int64, int32, float32, float64, bool, binary, list<int32>`` ..."""
+    """Column name to Arrow type name: ``string, int64, int32, float32, float64, bool, binary,
+    list<int32>`` ..."""
     resources: Resources = Resources()
     upstream: tuple[str, ...] = ()
     """Labels of the stages whose rows it reads."""
@@ -142,7 +146,9 @@ class Stage(ABC):
         """Return everything that its results depend on, apart from its inputs."""
 
     def weights(self) -> Sequence[Path]:
-        """Return the weight files that its results depend on; their checksums enter the fingerprint."""
+        """Return the weight files that its results depend on; their checksums enter the
+        fingerprint.
+        """
         return ()
 
     @abstractmethod
@@ -169,7 +175,7 @@ class Stage(ABC):
         return {}
 
 
-# ---------------------------------------------------------------------------------------------- data
+# ---------------------------------------------------------------------- data
 
 
 class Dataset(ABC):
@@ -188,7 +194,9 @@ class Dataset(ABC):
 
     @abstractmethod
     def collate(self, samples: Sequence[Any]) -> Any:
-        """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of them."""
+        """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of
+        them.
+        """
 
     def group(self, index: int) -> int:
         """Return the sample's group; batches never mix groups (orientation, aspect ratio)."""
@@ -209,7 +217,7 @@ class Batches(Protocol):
         ...
 
 
-# ---------------------------------------------------------------------------------------------- train
+# ---------------------------------------------------------------------- train
 
 
 class Schedule(Settings):
@@ -282,7 +290,9 @@ class Phase(Settings):
 
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
-    """Parameters (by name) that share multipliers; parameters in no group are frozen during the phase."""
+    """Parameters (by name) that share multipliers; parameters in no group are frozen during the
+    phase.
+    """
 
     names: Sequence[str]
     lr_factor: float = 1.0
@@ -314,19 +324,23 @@ class StepContext:
     """Names of the samples of this micro-batch, in collation order."""
 
     def generator(self, sample_idx: int | None = None, salt: str = "") -> torch.Generator:
-        """Return a CPU generator for one sample of the micro-batch (None: one shared by all ranks)."""
+        """Return a CPU generator for one sample of the micro-batch (None: one shared by all
+        ranks).
+        """
         key = "" if sample_idx is None else self.sample_keys[sample_idx]
         text = f"{self.seed}/{self.phase.name}/{self.step}/{key}/{salt}"
         high, low = zlib.crc32(text.encode()), zlib.adler32(text[::-1].encode())
         return torch.Generator().manual_seed((high << 32) | low)
 
 
-# ---------------------------------------------------------------------------------------------- evaluate
+# ---------------------------------------------------------------------- evaluate
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedResult:
-    """A published number: the metric's name in ``Metrics.values``, its value and where it was read."""
+    """A published number: the metric's name in ``Metrics.values``, its value and where it was
+    read.
+    """
 
     metric: str
     value: float
@@ -366,7 +380,7 @@ class Metrics:
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
-# ---------------------------------------------------------------------------------------------- predict, import
+# ---------------------------------------------------------------------- predict, import
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,7 +441,9 @@ class Task(ABC):
 
     @abstractmethod
     def build(self) -> nn.Module:
-        """Return the model on the CPU in float32, with its pretrained weights loaded where the settings name some."""
+        """Return the model on the CPU in float32, with its pretrained weights loaded where the
+        settings name some.
+        """
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
@@ -445,14 +461,20 @@ class Task(ABC):
 
     @abstractmethod
     def losses(self, model: nn.Module, batch: Any, step: StepContext) -> Mapping[str, LossTerm]:
-        """Return the named losses of a micro-batch. The same modules run in the same order on every rank."""
+        """Return the named losses of a micro-batch. The same modules run in the same order on
+        every rank.
+        """
 
     def benchmarks(self) -> Sequence[Benchmark]:
-        """Return the benchmarks that these settings can be evaluated on; the first one is the default."""
+        """Return the benchmarks that these settings can be evaluated on; the first one is the
+        default.
+        """
         return ()
 
     def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
-        """Return one prediction per sample (of a benchmark's dataset or of ``inputs``), on the model's device."""
+        """Return one prediction per sample (of a benchmark's dataset or of ``inputs``), on the
+        model's device.
+        """
         raise NotImplementedError(f"task {self.name!r} has no prediction")
 
     def score(self, benchmark: str, sample: Any, prediction: Any) -> Mapping[str, Any]:
@@ -464,11 +486,15 @@ class Task(ABC):
         raise NotImplementedError(f"task {self.name!r} has no benchmark {benchmark!r}")
 
     def picture(self, sample: Any, prediction: Any) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``, ``prediction``."""
+        """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,
+        ``prediction``.
+        """
         return {}
 
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
-        """List a user's own files (folders are searched recursively); keys are relative paths without suffix."""
+        """List a user's own files (folders are searched recursively); keys are relative paths
+        without suffix.
+        """
         raise NotImplementedError(f"task {self.name!r} cannot read a user's own files")
 
     def load_input(self, item: Item) -> Any:
@@ -478,12 +504,16 @@ class Task(ABC):
     formats: ClassVar[Sequence[str]] = ()
     """What ``export`` can write; the first one is the default."""
 
-    def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:  # noqa: A002
-        """Return the files of one prediction in a format, and a row for ``export_index`` (JSON values)."""
+    def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
+        """Return the files of one prediction in a format, and a row for ``export_index`` (JSON
+        values).
+        """
         raise NotImplementedError(f"task {self.name!r} has no export {format!r}")
 
-    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:  # noqa: A002
-        """Return the files that a format has once for all predictions (the JSON of COCO panoptic)."""
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        """Return the files that a format has once for all predictions (the JSON of COCO
+        panoptic).
+        """
         return {}
 
     def tools(self) -> Sequence[Tool]:

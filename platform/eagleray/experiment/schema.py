@@ -49,7 +49,8 @@ class TrainSettings(Settings):
     phases: tuple[Phase, ...] = ()
     """Training phases; by default the task's own."""
     micro_batch_size: int | None = Field(None, ge=1)
-    """Samples per forward pass and worker; by default batch_size / num_workers (no accumulation)."""
+    """Samples per forward pass and worker; by default batch_size / num_workers (no
+    accumulation)."""
     loader_workers: int = Field(0, ge=0)
     """Processes per worker that read data ahead; 0 reads in a thread."""
     init_from: str | None = None
@@ -63,7 +64,8 @@ class TrainSettings(Settings):
     max_failures: int = Field(3, ge=0)
     """Restarts of the worker group before the run gives up."""
     max_nan_steps: int = Field(10, ge=0)
-    """Steps with a loss or gradient that is not finite are skipped and counted; more than this in a row stop."""
+    """Steps with a loss or gradient that is not finite are skipped and counted; more than this
+    in a row stop."""
     activation_checkpointing: bool = False
     """Recompute activations in the backward pass to save memory."""
     compile: bool = False
@@ -71,7 +73,8 @@ class TrainSettings(Settings):
     channels_last: bool = False
     """Keep 4-D tensors in channels-last order."""
     profile_steps: tuple[int, int] | None = None
-    """First and last optimizer step of a profiler window; the trace is written into the run's log folder."""
+    """First and last optimizer step of a profiler window; the trace is written into the run's
+    log folder."""
     validate_on: ValidateSettings = ValidateSettings()
     """Validation inside training."""
 
@@ -83,7 +86,8 @@ class TrainSettings(Settings):
             raise ValueError(f"train.num_workers is {self.num_workers}, allowed is 1 or more")
         if self.strategy == "single" and most > 1:
             raise ValueError(
-                f"train.strategy 'single' has one process, but train.num_workers is {self.num_workers}: "
+                f"train.strategy 'single' has one process, but train.num_workers is "
+                f"{self.num_workers}: "
                 "set num_workers to 1 or the strategy to 'ddp' or 'deepspeed'"
             )
         if self.offload_optimizer and (self.strategy != "deepspeed" or self.zero_stage == 0):

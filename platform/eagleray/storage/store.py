@@ -1,6 +1,7 @@
 """One folder on a local disk or an object store, with whole-file writes that are all or nothing.
 
-Object stores have no rename, so every write is one completed upload; locally it is a temporary file, fsync and a
+Object stores have no rename, so every write is one completed upload; locally it is a temporary
+file, fsync and a
 rename. ``create`` succeeds for exactly one writer: it is what markers are made with.
 """
 
@@ -28,11 +29,13 @@ def checked_name(name: str, what: str) -> str:
         what: What is named, for the message.
 
     Raises:
-        SettingsError: The name is empty, too long, or has other characters than letters, digits, ``. _ -``.
+        SettingsError: The name is empty, too long, or has other characters than letters, digits,
+        ``. _ -``.
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(
-            f"{what} {name!r} is not a usable name: allowed are 1 to 128 letters, digits, '.', '_' and '-', "
+            f"{what} {name!r} is not a usable name: allowed are 1 to 128 letters, digits, '.', "
+            f"'_' and '-', "
             "beginning with a letter or digit, and no path; choose another name"
         )
     return name
@@ -98,7 +101,9 @@ class Store:
         return handle
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a whole file, replacing an older one; a reader sees the old or the new content, never a part."""
+        """Write a whole file, replacing an older one; a reader sees the old or the new content,
+        never a part.
+        """
         if not self.is_local:
             self._fs.pipe_file(self.path(path), content)
             return
@@ -145,7 +150,9 @@ class Store:
         return int(self._fs.size(self.path(path)))
 
     def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
-        """Return the sorted relative paths of the files in ``folder``; empty if it does not exist."""
+        """Return the sorted relative paths of the files in ``folder``; empty if it does not
+        exist.
+        """
         base = self.path(folder) if folder else self._root
         self._fs.invalidate_cache()
         try:
@@ -182,7 +189,8 @@ class Store:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise EaglerayError(
-                f"cannot write {target} ({error.strerror or error}): check that the disk is writable and not full"
+                f"cannot write {target} ({error.strerror or error}): check that the disk is "
+                f"writable and not full"
             ) from error
         return temporary
 
