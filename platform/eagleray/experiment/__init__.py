@@ -1,0 +1,1 @@
+"""Experiments: what a YAML may say, how it is read and checked, and which tasks are installed."""

@@ -1,0 +1,199 @@
+"""Reading an experiment: YAML -> typed settings, with the task's own phases filled in.
+
+There is no inheritance between files: defaults live in the types, so a file says only what is
+particular.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, ValidationError, create_model
+
+from eagleray.experiment.discovery import nearest, task_type
+from eagleray.experiment.schema import Experiment
+from eagleray.storage import checked_name
+from eagleray.task import Phase, SettingsError, Task
+
+M = TypeVar("M", bound=BaseModel)
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def load_experiment(path: str | Path) -> Experiment:
+    """Read and check an experiment's YAML.
+
+    Args:
+        path: The file; ``${NAME}`` in its strings is replaced by the environment variable.
+
+    Returns:
+        The experiment with every default filled in; ``settings`` is of the task's own type.
+
+    Raises:
+        SettingsError: The file is missing, no YAML mapping, or says something that is not allowed.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise SettingsError(
+            f"there is no experiment file {str(path)!r}; give the path of a YAML file"
+        )
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise SettingsError(f"{path} must hold a mapping of settings, found {type(raw).__name__}")
+    return make_experiment({"name": path.stem, **raw}, origin=str(path))
+
+
+def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Experiment:
+    """Check settings given as plain values, as ``load_experiment`` does for a file.
+
+    Raises:
+        SettingsError: A key is unknown, a value of the wrong type, or a combination impossible.
+    """
+    if not isinstance(raw.get("task"), str):
+        raise SettingsError(
+            f"{origin}: key 'task' must name an installed task, found {raw.get('task')!r}"
+        )
+    values = expand_variables(dict(raw))
+    task_cls = task_type(values["task"])
+    model = experiment_type(task_cls)
+    train = dict(_mapping(values.get("train"), "train", origin))
+    given_phases = train.pop("phases", ())
+    draft = _validated(model, {**values, "train": train}, origin)
+    phases = merge_phases(task_cls(draft.settings).phases(), given_phases, origin)
+    return with_phases(draft, phases)
+
+
+def with_phases(experiment: Experiment, phases: Sequence[Phase]) -> Experiment:
+    """Return the experiment with its training phases replaced, and its names checked."""
+    checked_name(experiment.name, "experiment name")
+    checked_name(experiment.run, "run name")
+    train = experiment.train.model_copy(update={"phases": tuple(phases)})
+    return experiment.model_copy(update={"train": train})
+
+
+def experiment_type(task_cls: type[Task]) -> type[Experiment]:
+    """Return the Experiment model whose ``settings`` are those of one task."""
+    settings = task_cls.settings_type
+    required = any(f.is_required() for f in settings.model_fields.values())
+    default: Any = ... if required else settings()
+    return create_model("Experiment", __base__=Experiment, settings=(settings, default))
+
+
+def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Phase, ...]:
+    """Lay an experiment's phase settings over the task's own, by name or else by position.
+
+    Args:
+        defaults: The task's phases.
+        given: The value of ``train.phases``: a list of mappings, each with some fields of Phase.
+        origin: Where ``given`` was read, for messages.
+
+    Raises:
+        SettingsError: ``given`` is no list of mappings or names a phase that the task does not
+        have.
+    """
+    if not isinstance(given, list | tuple):
+        raise SettingsError(f"{origin}: train.phases must be a list, found {type(given).__name__}")
+    phases = list(defaults)
+    names = [p.name for p in phases]
+    for position, entry in enumerate(given):
+        fields = dict(_mapping(entry, f"train.phases.{position}", origin))
+        name = fields.get("name", names[position] if position < len(names) else None)
+        if name not in names:
+            raise SettingsError(
+                f"{origin}: train.phases.{position} is called {name!r}, which the task does not "
+                f"have; " + nearest(str(name), names)
+            )
+        idx = names.index(str(name))
+        base = phases[idx].model_dump()
+        if "steps" in fields or "epochs" in fields:
+            base["steps"] = base["epochs"] = None
+        if isinstance(fields.get("schedule"), dict):
+            fields["schedule"] = {**base["schedule"], **fields["schedule"]}
+        phases[idx] = _validated(Phase, {**base, **fields}, f"{origin}: train.phases.{position}")
+    return tuple(phases)
+
+
+def expand_variables(value: Any) -> Any:
+    """Replace ``${NAME}`` in all strings of nested plain values by environment variables.
+
+    Raises:
+        SettingsError: A variable is not set.
+    """
+    if isinstance(value, dict):
+        return {k: expand_variables(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [expand_variables(v) for v in value]
+    return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
+
+
+def _variable(match: re.Match[str]) -> str:
+    name = match.group(1)
+    if name not in os.environ:
+        raise SettingsError(
+            f"the experiment uses ${{{name}}}, but that environment variable is not set; "
+            f"set it (export {name}=...) or write the path in the file"
+        )
+    return os.environ[name]
+
+
+def _mapping(value: Any, key: str, origin: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{origin}: {key} must be a mapping, found {value!r}")
+    return value
+
+
+def _validated(model: type[M], values: Mapping[str, Any], origin: str) -> M:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise SettingsError(explain(error, model, origin)) from error
+
+
+def explain(error: ValidationError, model: type[BaseModel], origin: str) -> str:
+    """Return one line per mistake: the key, what was found, what is allowed and the nearest
+    name.
+    """
+    return "\n".join(_explain_one(dict(e), model, origin) for e in error.errors(include_url=False))
+
+
+def _explain_one(error: dict[str, Any], model: type[BaseModel], origin: str) -> str:
+    location = [str(part) for part in error["loc"]]
+    key = ".".join(location) or "(whole file)"
+    if error["type"] == "extra_forbidden":
+        owner = _model_at(model, location[:-1])
+        known = sorted(owner.model_fields) if owner else []
+        return f"{origin}: unknown key {key!r}; {nearest(location[-1], known)}"
+    if error["type"] == "missing":
+        return f"{origin}: key {key!r} is missing and has no default"
+    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    return f"{origin}: {key}: {error['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _model_at(model: type[BaseModel], location: Sequence[str]) -> type[BaseModel] | None:
+    current: Any = model
+    for part in location:
+        if (
+            isinstance(current, type)
+            and issubclass(current, BaseModel)
+            and part in current.model_fields
+        ):
+            current = _model_in(current.model_fields[part].annotation)
+    return current if isinstance(current, type) and issubclass(current, BaseModel) else None
+
+
+def _model_in(annotation: Any) -> Any:
+    if get_origin(annotation) in (Union, UnionType, tuple, list):
+        models = [_model_in(a) for a in get_args(annotation)]
+        return next((m for m in models if isinstance(m, type) and issubclass(m, BaseModel)), None)
+    return annotation
