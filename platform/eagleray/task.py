@@ -221,7 +221,7 @@ class Batches(Protocol):
 
 
 class Schedule(Settings):
-    """Learning-rate multiplier over optimizer steps, as a stateless function of the step."""
+    """Learning rate over optimizer steps, as a stateless function of the step."""
 
     kind: Literal["constant", "poly", "cosine", "linear", "step", "multistep"] = "constant"
     """Shape after the warm-up."""
@@ -231,14 +231,26 @@ class Schedule(Settings):
     """Factor of ``step`` and ``multistep``."""
     milestones: tuple[int, ...] = ()
     """Optimizer steps at which ``multistep`` multiplies by gamma."""
+    milestone_fractions: tuple[float, ...] = ()
+    """The same as parts of the phase's length (120 of 160 epochs: 0.75)."""
     step_size: int = Field(1, ge=1)
     """Optimizer steps between two drops of ``step``."""
+    start_factor: float = Field(1.0, ge=0)
+    """Multiplier at the beginning of ``linear``."""
     end_factor: float = Field(0.0, ge=0)
     """Multiplier at the end of ``linear`` and ``cosine``."""
+    end_lr: float | None = Field(None, ge=0)
+    """Learning rate at the end of ``linear`` and ``cosine``, the same for all groups; replaces end_factor."""
     warmup_steps: int = Field(0, ge=0)
     """Optimizer steps of linear warm-up."""
     warmup_start: float = Field(1 / 3, ge=0, le=1)
     """Multiplier at the beginning of the warm-up."""
+    warmup_start_lr: float | None = Field(None, ge=0)
+    """Learning rate at the beginning of the warm-up, the same for all groups; replaces warmup_start."""
+    first_step: int = Field(0, ge=-1, le=1)
+    """Clock t of the first optimizer step: 1 where the original counts from 1, -1 where it runs one step late."""
+    hold_steps: int = Field(1, ge=1)
+    """The shape is read at multiples of this many steps (1000: once per epoch of 1000 steps)."""
     lag_steps: int = Field(0, ge=0)
     """After a warm-up the shape is read this many steps late (1 in the original Seamless)."""
 
