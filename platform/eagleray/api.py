@@ -1,0 +1,185 @@
+"""The engine's verbs as a small Python API.
+
+Example:
+    >>> from eagleray import Experiment
+    >>> experiment = Experiment.from_file("experiments/quickstart.yaml")  # doctest: +SKIP
+    >>> experiment.run()  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from eagleray.evaluate.driver import choose_benchmarks, evaluate_benchmark, find_weights
+from eagleray.experiment import schema
+from eagleray.experiment.discovery import task_type
+from eagleray.experiment.load import load_experiment, make_experiment
+from eagleray.predict import PredictSummary, predict_files
+from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
+from eagleray.results.lease import Lease
+from eagleray.results.progress import Progress, Silent
+from eagleray.results.run_folder import begin_run, record_stages, run_store, update_summary
+from eagleray.storage import Store
+from eagleray.task import Requirement, SettingsError, Task
+from eagleray.train import TrainResult, train_run
+
+
+class Experiment:
+    """One experiment, ready to be planned, prepared, trained, evaluated and used.
+
+    Args:
+        settings: The checked settings.
+        new: Work in a run folder of its own instead of continuing the latest one.
+        limit: Do everything on the first few items only.
+        inline: Do everything in this process, without Ray.
+        progress: Told about the work.
+    """
+
+    def __init__(
+        self,
+        settings: schema.Experiment,
+        *,
+        new: bool = False,
+        limit: int | None = None,
+        inline: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.settings = settings
+        self.task: Task = task_type(settings.task)(settings.settings)
+        self.limit, self.inline = limit, inline
+        self.progress: Progress = progress or Silent()
+        self.run_folder: Store = run_store(settings, new=new)
+        self._prepared: Prepared | None = None
+
+    @classmethod
+    def from_file(cls, path: str | Path, **options: Any) -> Experiment:
+        """Read an experiment's YAML; ``options`` are those of the constructor."""
+        return cls(load_experiment(path), **options)
+
+    @classmethod
+    def from_values(cls, values: Mapping[str, Any], **options: Any) -> Experiment:
+        """Check settings given as plain values; ``options`` are those of the constructor."""
+        return cls(make_experiment(values), **options)
+
+    def missing(self) -> list[Requirement]:
+        """Return what the task needs and does not find."""
+        return [r for r in self.task.requirements() if not r.found]
+
+    def plan(self) -> list[StagePlan]:
+        """Return what ``prepare`` would do, without doing it.
+
+        Raises:
+            SettingsError: Something the task needs is not there.
+        """
+        self._require()
+        return plan_stages(
+            self.task, Store(self.settings.storage), self.settings.prepare, limit=self.limit
+        )
+
+    def prepare(self) -> Prepared:
+        """Run all preprocessing stages; what is done already is not done again."""
+        self._require()
+        self._prepared = prepare_stages(
+            self.task,
+            Store(self.settings.storage),
+            self.settings.prepare,
+            device=self.settings.device,
+            limit=self.limit,
+            inline=self.inline,
+            progress=self.progress,
+        )
+        return self._prepared
+
+    def train(self) -> TrainResult:
+        """Train, going on from the run's latest checkpoint if there is one."""
+        prepared = self._prepared or self.prepare()
+        with Lease(self.run_folder) as lease:
+            self._begin(prepared)
+            update_summary(self.run_folder, state="training", attempt=lease.attempt)
+            try:
+                result = train_run(
+                    self.settings,
+                    self.task,
+                    self.run_folder,
+                    prepared.rows,
+                    inline=self.inline,
+                    limit=self.limit,
+                    progress=self.progress,
+                )
+            except BaseException as error:
+                update_summary(self.run_folder, state="failed", error=str(error)[:2000])
+                raise
+            update_summary(
+                self.run_folder,
+                state="trained" if result.finished else "stopped",
+                error=None,
+                step=result.step,
+                train=dict(result.metrics),
+                train_seconds=result.seconds,
+            )
+        return result
+
+    def evaluate(
+        self, benchmarks: Sequence[str] = (), checkpoint: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Evaluate a checkpoint; returns one results mapping per benchmark."""
+        prepared = self._prepared or self.prepare()
+        self._begin(prepared)
+        names = tuple(benchmarks) or self.settings.evaluate.benchmarks
+        return [
+            evaluate_benchmark(
+                self.settings,
+                self.task,
+                self.run_folder,
+                prepared.rows,
+                benchmark,
+                checkpoint=checkpoint,
+                limit=self.limit,
+                inline=self.inline,
+                progress=self.progress,
+            )
+            for benchmark in choose_benchmarks(self.task, names)
+        ]
+
+    def run(self) -> list[dict[str, Any]]:
+        """Prepare, train and evaluate."""
+        self.prepare()
+        result = self.train()
+        if not result.finished:
+            raise InterruptedError("training was stopped; the same command goes on from there")
+        return self.evaluate() if self.task.benchmarks() else []
+
+    def predict(
+        self,
+        paths: Sequence[str | Path],
+        output: str,
+        formats: Sequence[str] = (),
+        checkpoint: str | None = None,
+    ) -> PredictSummary:
+        """Run the trained task on a user's own files."""
+        which = checkpoint or self.settings.evaluate.checkpoint
+        weights = find_weights(self.run_folder, which, self.task, self.settings.seed)
+        return predict_files(
+            self.settings,
+            self.task,
+            weights,
+            [Path(p) for p in paths],
+            Store(output),
+            formats,
+            limit=self.limit,
+            inline=self.inline,
+            progress=self.progress,
+        )
+
+    def _begin(self, prepared: Prepared) -> None:
+        begin_run(self.run_folder, self.settings)
+        record_stages(self.run_folder, {s.label: s.fingerprint for s in prepared.summaries})
+        update_summary(self.run_folder, task=self.task.name, experiment=self.settings.name)
+
+    def _require(self) -> None:
+        missing = self.missing()
+        if missing:
+            listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
+            raise SettingsError(f"task {self.task.name!r} does not find what it needs:\n{listing}")

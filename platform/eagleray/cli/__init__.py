@@ -1,0 +1,1 @@
+"""The command ``eagleray``: one module per group of verbs, help and checks derived from types."""

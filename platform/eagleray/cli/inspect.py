@@ -1,0 +1,128 @@
+"""Verbs that only look: tasks, doctor, show."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import tyro
+
+from eagleray.experiment.discovery import installed_tasks, task_type
+from eagleray.experiment.load import load_experiment
+from eagleray.results.environment import describe_environment
+from eagleray.results.run_folder import find_run, list_runs, read_summary
+from eagleray.results.table import RECALLED, benchmark_table, plain_table, runs_table
+from eagleray.task import EaglerayError, Requirement, Task
+
+
+@dataclass(frozen=True)
+class ShowFlags:
+    """Show results of runs: all of them, or some in full."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+
+
+@dataclass(frozen=True)
+class DoctorFlags:
+    """Say what is there, what is missing and what to do."""
+
+    experiment: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """An experiment whose data and weights are looked for too."""
+
+
+def tasks(arguments: list[str]) -> int:
+    """List installed tasks with their benchmarks and published numbers."""
+    tyro.cli(_NoFlags, args=arguments, prog="eagleray tasks")
+    rows: list[tuple[object, ...]] = []
+    for name in installed_tasks():
+        try:
+            rows += _task_rows(name, task_type(name))
+        except EaglerayError as error:
+            rows.append((name, f"not usable: {error}", "", "", ""))
+    _say(plain_table(("task", "what it is", "benchmark", "metric", "published"), rows))
+    _say(f"{RECALLED} quoted from memory, to be checked")
+    return 0
+
+
+def doctor(arguments: list[str]) -> int:
+    """Say what is there and what is missing; status 1 if something is missing."""
+    flags = tyro.cli(DoctorFlags, args=arguments, prog="eagleray doctor")
+    found = describe_environment()
+    rows: list[tuple[object, ...]] = [
+        ("Python", found["python"], ""),
+        ("code", found["revision"] or "installed package", ""),
+        ("CPUs", found["cpus"], ""),
+        ("memory", f"{found['memory_gb']} GB", ""),
+        ("GPUs", ", ".join(found["gpus"]) or "none", _gpu_hint()),
+    ]
+    rows += [(name, version or "missing", "") for name, version in found["packages"].items()]
+    rows += [_tool("C++ compiler", os.environ.get("CXX", "c++"), "needed by strategy deepspeed")]
+    rows += [_tool("ninja", "ninja", "needed by strategy deepspeed; put the venv's bin on PATH")]
+    rows += [_tool("CUDA compiler", "nvcc", "needed to compile our operators for GPUs")]
+    missing: list[Requirement] = []
+    for path in flags.experiment:
+        settings = load_experiment(path)
+        needed = task_type(settings.task)(settings.settings).requirements()
+        rows += [
+            (r.name, "found" if r.found else "MISSING", "" if r.found else r.hint) for r in needed
+        ]
+        missing += [r for r in needed if not r.found]
+    _say(plain_table(("what", "found", "what to do"), rows))
+    return 1 if missing else 0
+
+
+def show(arguments: list[str]) -> int:
+    """Show results of runs."""
+    flags = tyro.cli(ShowFlags, args=arguments, prog="eagleray show")
+    if flags.runs:
+        for name in flags.runs:
+            run = find_run(flags.storage, name)
+            for result in read_summary(run).get("results", {}).values():
+                _say(f"{run.uri}\n{benchmark_table(result)}")
+        return 0
+    runs = [("/".join(r.uri.split("/")[-2:]), read_summary(r)) for r in list_runs(flags.storage)]
+    _say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
+    return 0
+
+
+@dataclass(frozen=True)
+class _NoFlags:
+    """List installed tasks with their benchmarks and published numbers."""
+
+
+def _task_rows(name: str, task_cls: type[Task]) -> list[tuple[object, ...]]:
+    required = any(f.is_required() for f in task_cls.settings_type.model_fields.values())
+    if required:
+        return [(name, task_cls.summary, "(depends on the experiment)", "", "")]
+    rows: list[tuple[object, ...]] = []
+    first = (name, task_cls.summary)
+    for benchmark in task_cls(task_cls.settings_type()).benchmarks():
+        published = [
+            f"{p.metric} {p.value:g}{RECALLED * p.recalled} ({p.model or p.source})"
+            for p in benchmark.published
+        ]
+        rows.append((*first, benchmark.name, benchmark.metric, "\n".join(published)))
+        first = ("", "")
+    return rows or [(*first, "", "", "")]
+
+
+def _tool(label: str, command: str, why: str) -> tuple[object, ...]:
+    path = shutil.which(command)
+    return (label, path or "missing", "" if path else why)
+
+
+def _gpu_hint() -> str:
+    if torch.cuda.is_available() or not shutil.which("nvidia-smi"):
+        return ""
+    return "a driver is there, but torch sees no GPU: check the CUDA version of torch"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,89 @@
+"""Entry point of the command ``eagleray``: picks the verb and turns errors into exit statuses.
+
+Exit status: 0 done; 2 the command or an experiment is wrong; 3 finished, but items were rejected;
+1 anything else; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from eagleray import __version__
+from eagleray.experiment.discovery import nearest
+from eagleray.task import EaglerayError, SettingsError
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """One verb of the command line; ``module:function`` is imported when it is used."""
+
+    name: str
+    summary: str
+    target: str
+
+
+VERBS = {
+    v.name: v
+    for v in (
+        Verb("tasks", "List installed tasks, benchmarks, published numbers.", "inspect:tasks"),
+        Verb("doctor", "Say what is there, what is missing and what to do.", "inspect:doctor"),
+        Verb("plan", "Say what would run, without running it.", "work:plan"),
+        Verb("prepare", "Run all preprocessing stages.", "work:prepare"),
+        Verb("train", "Train, or go on training.", "work:train"),
+        Verb("evaluate", "Evaluate a checkpoint; paper / ours / difference.", "work:evaluate"),
+        Verb("run", "Prepare, train and evaluate.", "work:run"),
+        Verb("predict", "Run the trained task on your own files.", "work:predict"),
+        Verb("show", "Show results of runs.", "inspect:show"),
+        Verb("import", "Convert a published checkpoint to ours.", "files:import_checkpoint"),
+        Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
+    )
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit."""
+    raise SystemExit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line and return the exit status."""
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        sys.stdout.write(overview())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        sys.stdout.write(f"eagleray {__version__}\n")
+        return 0
+    try:
+        verb = _verb(arguments[0])
+        return verb(arguments[1:])
+    except EaglerayError as error:
+        sys.stderr.write(f"eagleray: {error}\n")
+        return 2 if isinstance(error, SettingsError) else 1
+    except (KeyboardInterrupt, InterruptedError) as error:
+        reason = f" ({error})" if str(error) else "; the same command goes on from here"
+        sys.stderr.write(f"eagleray: interrupted{reason}\n")
+        return 130
+
+
+def overview() -> str:
+    """Return the list of verbs."""
+    lines = [f"  {v.name:10} {v.summary}" for v in VERBS.values()]
+    return (
+        "usage: eagleray VERB [EXPERIMENT.yaml] [FLAGS] [--SETTING VALUE ...]\n\n"
+        + "\n".join(lines)
+        + "\n\neagleray VERB --help tells more; with an experiment it lists every setting.\n"
+    )
+
+
+def _verb(name: str) -> Callable[[list[str]], int]:
+    if name not in VERBS:
+        raise SettingsError(f"there is no verb {name!r}; {nearest(name, list(VERBS))}")
+    module_name, _, function = VERBS[name].target.partition(":")
+    from importlib import import_module
+
+    found: Callable[[list[str]], int] = getattr(
+        import_module(f"eagleray.cli.{module_name}"), function
+    )
+    return found

@@ -1,0 +1,177 @@
+"""Verbs that work on an experiment: plan, prepare, train, evaluate, run, predict."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from eagleray.api import Experiment
+from eagleray.cli.arguments import Flags, parse
+from eagleray.cli.main import VERBS
+from eagleray.prepare import Prepared
+from eagleray.results.progress import terminal_progress
+from eagleray.results.table import benchmark_table, plain_table
+from eagleray.task import SettingsError
+
+REJECTS_STATUS = 3
+"""Exit status of a job that finished, but rejected more items than allowed."""
+
+F = TypeVar("F", bound=Flags)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateFlags(Flags):
+    """Flags of ``evaluate``."""
+
+    checkpoint: str | None = None
+    """best, last, initial (before training), or the path of a model.safetensors."""
+    benchmark: tuple[str, ...] = ()
+    """Benchmarks by name, or ``all``."""
+
+
+@dataclasses.dataclass(frozen=True)
+class PredictFlags(Flags):
+    """Flags of ``predict``."""
+
+    files: tuple[Path, ...] = ()
+    """Files and folders; folders are searched recursively."""
+    output: str = "predictions"
+    """Folder of the exports."""
+    format: tuple[str, ...] = ()
+    """Export formats; by default the task's first one."""
+    checkpoint: str | None = None
+    """best, last, initial (before training), or the path of a model.safetensors."""
+
+
+def plan(arguments: list[str]) -> int:
+    """Show what would run."""
+    experiment, _ = _open("plan", Flags, arguments)
+    rows = [
+        (
+            p.label,
+            p.fingerprint,
+            p.items,
+            f"{p.shards_done}/{p.shards}",
+            _size(p.bytes_on_disk),
+            p.workers,
+            f"{p.expected_seconds / 3600:.2f}",
+        )
+        for p in experiment.plan()
+    ]
+    columns = ("stage", "fingerprint", "items", "shards done", "on disk", "workers", "hours left")
+    _say(plain_table(columns, rows))
+    phases = [
+        (
+            p.name,
+            p.steps if p.steps is not None else f"{p.epochs:g} epochs",
+            p.batch_size,
+            p.optimizer,
+            p.lr,
+            p.schedule.kind,
+            p.precision,
+        )
+        for p in experiment.settings.train.phases
+    ]
+    columns = ("phase", "length", "global batch", "optimizer", "lr", "schedule", "precision")
+    _say(plain_table(columns, phases))
+    _say(f"run folder: {experiment.run_folder.uri}")
+    return 0
+
+
+def prepare(arguments: list[str]) -> int:
+    """Run all preprocessing stages."""
+    experiment, _ = _open("prepare", Flags, arguments)
+    return _report_prepared(experiment, experiment.prepare())
+
+
+def train(arguments: list[str]) -> int:
+    """Train, or go on training."""
+    experiment, _ = _open("train", Flags, arguments)
+    status = _report_prepared(experiment, experiment.prepare())
+    result = experiment.train()
+    _say(f"run folder: {experiment.run_folder.uri}")
+    if not result.finished:
+        raise InterruptedError("training was stopped; the same command goes on from there")
+    return status
+
+
+def evaluate(arguments: list[str]) -> int:
+    """Evaluate a checkpoint."""
+    experiment, flags = _open("evaluate", EvaluateFlags, arguments)
+    status = _report_prepared(experiment, experiment.prepare(), quiet=True)
+    return max(status, _evaluate(experiment, flags.benchmark, flags.checkpoint))
+
+
+def run(arguments: list[str]) -> int:
+    """Prepare, train and evaluate."""
+    experiment, _ = _open("run", Flags, arguments)
+    status = _report_prepared(experiment, experiment.prepare())
+    result = experiment.train()
+    if not result.finished:
+        raise InterruptedError("training was stopped; the same command goes on from there")
+    if experiment.task.benchmarks():
+        status = max(status, _evaluate(experiment, (), None))
+    _say(f"run folder: {experiment.run_folder.uri}")
+    return status
+
+
+def predict(arguments: list[str]) -> int:
+    """Run the trained task on a user's own files."""
+    experiment, flags = _open("predict", PredictFlags, arguments)
+    if not flags.files:
+        raise SettingsError("eagleray predict needs --files PATH [PATH ...]")
+    summary = experiment.predict(flags.files, flags.output, flags.format, flags.checkpoint)
+    for key, error in summary.rejected:
+        sys.stderr.write(f"rejected {key}: {error}\n")
+    _say(f"{summary.items} files, {len(summary.files)} exports in {flags.output}")
+    return REJECTS_STATUS if summary.rejected else 0
+
+
+def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, F]:
+    _, given, settings = parse(verb, VERBS[verb].summary, flags, arguments)
+    experiment = Experiment(
+        settings,
+        new=given.new,
+        limit=given.limit,
+        inline=given.inline,
+        progress=terminal_progress(),
+    )
+    return experiment, given
+
+
+def _evaluate(experiment: Experiment, benchmarks: Sequence[str], checkpoint: str | None) -> int:
+    results = experiment.evaluate(benchmarks, checkpoint)
+    for result in results:
+        _say(benchmark_table(result))
+    return REJECTS_STATUS if any(r["rejected"] for r in results) else 0
+
+
+def _report_prepared(experiment: Experiment, prepared: Prepared, *, quiet: bool = False) -> int:
+    rejected = sum(s.rejected for s in prepared.summaries)
+    if not quiet or rejected:
+        rows = [
+            (s.label, s.fingerprint, s.items, s.done, s.rejected, s.rows, _size(s.bytes))
+            for s in prepared.summaries
+        ]
+        columns = ("stage", "fingerprint", "items", "done", "rejected", "rows", "bytes")
+        _say(plain_table(columns, rows))
+    for summary in prepared.summaries:
+        for key, error in summary.rejects:
+            sys.stderr.write(f"rejected by {summary.label}: {key}: {error}\n")
+    return REJECTS_STATUS if rejected > experiment.settings.prepare.allowed_rejects else 0
+
+
+def _size(count: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1000
+    return f"{count:.3g} TB"
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,0 +1,1 @@
+"""Distributed evaluation: rows per unit committed in shards, metrics computed over all of them."""

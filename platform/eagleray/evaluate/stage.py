@@ -1,0 +1,137 @@
+"""Evaluation as a stage: its items are the benchmark's units, its records their rows.
+
+So evaluation shards, resumes and rejects like any preprocessing, and a metric over a whole split
+is exact whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from pydantic import Field
+from safetensors.torch import load_file
+from torch import nn
+
+from eagleray.task import Benchmark, Dataset, Item, Record, Resources, Rows, Settings, Stage, Task
+
+PICTURE_FOLDER = "pictures"
+
+
+class EvaluationSettings(Settings):
+    """What the rows of an evaluation depend on, beside the weights."""
+
+    task: str = Field(description="Name of the task.")
+    settings: dict[str, Any] = Field(description="The task's settings.")
+    benchmark: str = Field(description="Name of the benchmark.")
+    prepared: dict[str, str] = Field(description="Listing of the prepared data by stage label.")
+    units: int | None = Field(description="Number of first units, None = all.")
+    pictures: int = Field(description="Number of first units whose pictures are kept.")
+
+
+class EvaluationStage(Stage):
+    """Predicts and scores the units of one benchmark with one checkpoint.
+
+    Args:
+        task: The task.
+        benchmark: One of its benchmarks.
+        weights: The checkpoint's ``model.safetensors``.
+        settings: What the rows depend on.
+        rows: Rows of the prepared stages by label.
+        batch_size: Units per forward pass.
+        gpus: GPUs per worker.
+    """
+
+    name = "evaluate"
+
+    def __init__(
+        self,
+        task: Task,
+        benchmark: Benchmark,
+        weights: Path,
+        settings: EvaluationSettings,
+        rows: Mapping[str, Rows],
+        *,
+        batch_size: int,
+        gpus: float,
+    ) -> None:
+        self._task, self._benchmark, self._weights = task, benchmark, weights
+        self._settings, self._rows = settings, rows
+        self.source = benchmark.name
+        self.schema = dict(benchmark.schema)
+        self.resources = Resources(batch_size=batch_size, gpus=gpus, seconds_per_item=1.0)
+
+    def settings(self) -> EvaluationSettings:
+        """See Stage."""
+        return self._settings
+
+    def weights(self) -> Sequence[Path]:
+        """See Stage."""
+        return (self._weights,)
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """List the benchmark's units."""
+        dataset = self._open_dataset()
+        total = len(dataset) if self._settings.units is None else self._settings.units
+        for index in range(min(total, len(dataset))):
+            key = dataset.key(index)
+            yield Item(key, key, {"index": index, "picture": index < self._settings.pictures})
+
+    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
+        """Open the data and load the checkpoint."""
+        self._device = torch.device(device)
+        self._dataset = self._open_dataset()
+        self._model = load_model(self._task, self._weights, self._device)
+
+    def load(self, item: Item) -> Any:
+        """Read one unit; randomness is fixed."""
+        index = int(item.payload["index"])
+        sample = self._dataset.load(index, np.random.default_rng(0))
+        return item, sample
+
+    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
+        """Predict a batch and score each unit."""
+        with torch.inference_mode():
+            predictions = self._task.predict(self._model, [sample for _, sample in samples])
+        return [
+            [self._record(item, sample, prediction)]
+            for (item, sample), prediction in zip(samples, predictions, strict=True)
+        ]
+
+    def _record(self, item: Item, sample: Any, prediction: Any) -> Record:
+        row = self._task.score(self._benchmark.name, sample, prediction)
+        pictures = self._task.picture(sample, prediction) if item.payload["picture"] else {}
+        files = {
+            f"{PICTURE_FOLDER}/{item.key}.{name}.png": encode_png(image)
+            for name, image in pictures.items()
+        }
+        return Record(item.key, row, files)
+
+    def _open_dataset(self) -> Dataset:
+        dataset = self._task.dataset(self._benchmark.source, self._rows)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(
+                f"benchmark {self._benchmark.name!r} needs a map-style Dataset, "
+                f"found {type(dataset).__name__}"
+            )
+        return dataset
+
+
+def load_model(task: Task, weights: Path, device: torch.device) -> nn.Module:
+    """Build a task's model with the weights of a checkpoint, ready for inference."""
+    model = task.build()
+    model.load_state_dict(load_file(weights))
+    return model.to(device).eval()
+
+
+def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
+    """Return an RGB picture, uint8 (H, W, 3), as PNG."""
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()

@@ -1,0 +1,1 @@
+"""Runs: their folders, what is written into them, and how they are shown."""

@@ -1,0 +1,100 @@
+"""Whole-file writes, markers for exactly one writer, and paths that never leave their root."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from eagleray.storage import Store, checked_name
+from eagleray.task import EaglerayError, SettingsError
+
+
+@pytest.fixture(params=["local", "memory"])
+def store(request, tmp_path):
+    if request.param == "local":
+        return Store(str(tmp_path / "store"))
+    return Store(f"memory://{tmp_path.name}")
+
+
+def test_write_read_list_delete(store):
+    store.write("a/b.json", b"1")
+    store.write("a/b.json", b"2")
+    store.write("a/c/d.json", b"3")
+    assert store.read("a/b.json") == b"2"
+    assert store.files("a") == ["a/b.json"]
+    assert store.files("a", recursive=True) == ["a/b.json", "a/c/d.json"]
+    assert store.folders("a") == ["c"]
+    assert store.exists("a/c/d.json")
+    assert store.size("a/b.json") == 1
+    store.delete("a", recursive=True)
+    assert store.files(recursive=True) == []
+    store.delete("a/b.json")
+
+
+def test_create_has_exactly_one_winner(tmp_path):
+    store = Store(str(tmp_path))
+    with ThreadPoolExecutor(8) as pool:
+        won = list(pool.map(lambda n: store.create("marker", str(n).encode()), range(32)))
+    assert sum(won) == 1
+    assert store.read("marker") == str(won.index(True)).encode()
+    assert os.listdir(tmp_path) == ["marker"]
+
+
+def test_child_and_pickle_open_the_same_folder(store):
+    child = pickle.loads(pickle.dumps(store.child("x/y")))
+    child.write("z", b"1")
+    assert store.read("x/y/z") == b"1"
+
+
+@pytest.mark.parametrize("path", ["../a", "/etc/passwd", "a/../../b", "", "a\\b"])
+def test_paths_never_leave_the_store(store, path):
+    with pytest.raises(EaglerayError, match="relative"):
+        store.write(path, b"")
+    with pytest.raises(EaglerayError, match="relative"):
+        store.child(path)
+
+
+@pytest.mark.parametrize("name", ["../a", "a/b", "", ".hidden", "a b", "x" * 129, "<b>"])
+def test_names_with_a_path_in_them_are_refused(name):
+    with pytest.raises(SettingsError, match="run name"):
+        checked_name(name, "run name")
+
+
+def test_missing_files_are_no_surprise(store):
+    with pytest.raises(FileNotFoundError):
+        store.read("nothing")
+    assert store.files("nothing") == []
+    assert store.folders("nothing") == []
+
+
+def test_full_disk_leaves_nothing_half_written():
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this machine")
+    store = Store("/dev")
+    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
+    with pytest.raises(EaglerayError, match=r"disk|write"), _failing_write():
+        store.write("shm/eagleray-test-file", b"x")
+    assert not os.path.exists("/dev/shm/eagleray-test-file")
+
+
+class _failing_write:
+    """Lets every file write end as on a full disk."""
+
+    def __enter__(self):
+        import io
+
+        self._original = io.FileIO.write
+        self._patch = pytest.MonkeyPatch()
+
+        class Full(io.FileIO):
+            def write(self, content):
+                raise OSError(28, "No space left on device")
+
+        self._patch.setattr("eagleray.storage.store.io.FileIO", Full)
+
+    def __exit__(self, *_):
+        self._patch.undo()

@@ -1,0 +1,159 @@
+"""A sixth task, written against the contract alone: which of two textures fills a small square.
+
+It is what ``tasks/README.md`` walks through, and what the engine's own tests run.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from pydantic import Field
+from torch import nn
+
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    InputError,
+    Item,
+    LossTerm,
+    Metrics,
+    Phase,
+    PublishedResult,
+    Record,
+    Rows,
+    Settings,
+    Stage,
+    StepContext,
+    Task,
+)
+
+SIDE_PX = 6
+
+
+class SquareSettings(Settings):
+    """Settings of the squares."""
+
+    count: int = Field(32, ge=1, description="Squares per split.")
+    noise: float = Field(0.3, ge=0, description="Standard deviation of the noise, in grey levels of 1.")
+    broken: tuple[int, ...] = Field((), description="Squares that cannot be read.")
+    steps: int = Field(40, ge=1, description="Training steps.")
+
+
+class DrawSquares(Stage):
+    """Draws squares with vertical (class 0) or horizontal (class 1) stripes."""
+
+    name = "squares"
+    schema = {"pixels": "list<float32>", "label": "int64"}
+
+    def __init__(self, settings: SquareSettings, source: str) -> None:
+        self._settings, self.source = settings, source
+
+    def settings(self) -> Settings:
+        return SquareSettings(noise=self._settings.noise)
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        for index in range(self._settings.count):
+            key = f"{self.source}-{index:04d}"
+            yield Item(key, key, {"index": index, "broken": index in self._settings.broken})
+
+    def load(self, item: Item) -> Any:
+        if item.payload["broken"]:
+            raise InputError(f"{item.key}: square is broken")
+        stripes = np.tile(np.arange(SIDE_PX) % 2, (SIDE_PX, 1)).astype(np.float32)
+        label = item.payload["index"] % 2
+        noise = np.random.default_rng(list(item.key.encode())).normal(size=stripes.shape)
+        square = (stripes.T if label else stripes) + self._settings.noise * noise.astype(np.float32)
+        return item.key, square, label
+
+    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
+        return [
+            [Record(key, {"pixels": square.ravel().tolist(), "label": label})]
+            for key, square, label in samples
+        ]
+
+
+class Squares(Dataset):
+    """The drawn squares, read from the stage's rows."""
+
+    def __init__(self, rows: Rows) -> None:
+        self._rows, self._keys = rows, list(rows.keys())
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    def key(self, index: int) -> str:
+        return self._keys[index]
+
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        row = self._rows[self._keys[index]]
+        pixels = np.array(row["pixels"], np.float32).reshape(1, SIDE_PX, SIDE_PX)
+        return torch.from_numpy(pixels), int(row["label"])
+
+    def collate(self, samples: Sequence[Any]) -> Any:
+        return torch.stack([s for s, _ in samples]), torch.tensor([y for _, y in samples])
+
+
+class SquareTask(Task):
+    """Which texture fills the square."""
+
+    name, summary, settings_type = "squares", "Tells two textures apart.", SquareSettings
+    formats = ("json",)
+
+    def stages(self) -> Sequence[Stage]:
+        return [DrawSquares(self.settings, source) for source in ("train", "val")]
+
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
+        return Squares(rows[f"squares:{source}"])
+
+    def build(self) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+
+    def phases(self) -> Sequence[Phase]:
+        return (Phase(steps=self.settings.steps, batch_size=4, lr=0.05),)
+
+    def losses(self, model: nn.Module, batch: Any, step: StepContext) -> Mapping[str, LossTerm]:
+        squares, labels = batch
+        loss = F.cross_entropy(model(squares), labels, reduction="sum")
+        return {"cross_entropy": LossTerm(loss, len(labels))}
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        published = (PublishedResult("accuracy", 0.5, "a coin"),)
+        return (
+            Benchmark("val", "val", "accuracy", "All squares.", {"hit": "bool"}, published=published),
+        )
+
+    def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
+        return model(torch.stack([s for s, _ in samples])).argmax(1).tolist()
+
+    def score(self, benchmark: str, sample: Any, prediction: Any) -> Mapping[str, Any]:
+        return {"hit": prediction == sample[1]}
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        return Metrics({"accuracy": float(np.mean([row["hit"] for row in rows]))})
+
+    def picture(self, sample: Any, prediction: Any) -> Mapping[str, np.ndarray]:
+        grey = (sample[0][0].clamp(0, 1) * 255).to(torch.uint8).numpy()
+        return {"input": np.stack([grey] * 3, -1)}
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        for path in paths:
+            yield Item(path.stem, str(path.stat().st_mtime_ns), {"path": str(path)})
+
+    def load_input(self, item: Item) -> Any:
+        try:
+            square = torch.tensor(json.loads(Path(item.payload["path"]).read_text()))
+        except ValueError as error:
+            raise InputError(f"{item.payload['path']} is no JSON: {error}") from error
+        return square.reshape(1, SIDE_PX, SIDE_PX), -1
+
+    def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
+        return Record(item.key, {"label": prediction}, {f"{item.key}.json": json.dumps(prediction).encode()})
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        return {"labels.json": json.dumps([row["label"] for row in rows]).encode()}

@@ -1,0 +1,94 @@
+"""The rules of the house that a test can hold: layout, direction of imports, names and sizes."""
+
+from __future__ import annotations
+
+import ast
+import platform
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = [p for top in ("platform", "tasks", "cuda_ops") for p in sorted((ROOT / top).rglob("*.py"))]
+SYSTEMS = {p.name for p in (ROOT / "tasks").glob("eagleray_*")} - {"eagleray_vision"}
+MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 80
+
+
+def imported_modules(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def roots(modules: set[str]) -> set[str]:
+    return {m.split(".")[0] for m in modules}
+
+
+def package_of(path: Path) -> str:
+    return path.relative_to(ROOT).parts[1]
+
+
+def test_source_roots_are_no_packages():
+    for top in ("platform", "tasks", "cuda_ops"):
+        assert not (ROOT / top / "__init__.py").exists(), f"{top}/ is a source root, not a package"
+    assert Path(platform.__file__).name == "platform.py"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_imports_run_one_way(path):
+    modules, package = imported_modules(path), package_of(path)
+    ours = {m for m in roots(modules) if m.startswith("eagleray")}
+    if package == "eagleray":
+        assert ours <= {"eagleray"}, "the engine imports no plugin, toolbox or kernel"
+        return
+    assert not roots(modules) & {"ray", "deepspeed"}, "only the engine imports ray or deepspeed"
+    from_engine = {m for m in modules if m.split(".")[0] == "eagleray"}
+    assert all(m == "eagleray" or m.startswith("eagleray.task") for m in from_engine), from_engine
+    allowed = {
+        "eagleray_kernels": {"eagleray_kernels"},
+        "eagleray_vision": {"eagleray_kernels", "eagleray_vision", "eagleray"},
+    }.get(package, {"eagleray_kernels", "eagleray_vision", "eagleray", package})
+    assert ours <= allowed, f"{package} must not import {ours - allowed}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_files_and_functions_stay_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= MAX_FILE_LINES
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert node.end_lineno - node.lineno < MAX_FUNCTION_LINES, node.name
+    assert path.name not in ("utils.py", "helpers.py", "misc.py", "common.py")
+
+
+def test_every_plugin_has_the_same_rooms():
+    rooms = (
+        "task.py settings.py stages.py data.py model losses.py benchmarks.py predict.py picture.py "
+        "published.py checkpoint_import.py"
+    ).split()
+    published_systems = {"eagleray_seamseg"} & SYSTEMS
+    for system in published_systems:
+        folder = ROOT / "tasks" / system
+        assert not [room for room in rooms if not (folder / room).exists()], system
+
+
+def test_no_path_of_a_machine_and_no_address_of_a_registry():
+    listed = subprocess.run(
+        ["git", "-C", str(ROOT), "ls-files"], capture_output=True, text=True, check=True
+    ).stdout.split()
+    private = re.compile(r"(^|[^A-Za-z0-9_./])/(root|home|work|mnt)/")
+    address = re.compile(r"https?://[^\s\"')]*(pypi|npmjs|pythonhosted|debian)", re.I)
+    for name in listed:
+        path = ROOT / name
+        if path.suffix not in (".py", ".md", ".yaml", ".toml", ".txt", ".json", ".sh", "") or not path.is_file():
+            continue
+        for number, line in enumerate(path.read_text(errors="ignore").splitlines(), 1):
+            assert not private.search(line), f"{name}:{number}"
+            assert not address.search(line), f"{name}:{number}"
