@@ -1,1 +1,1 @@
-"""Seamless Scene Segmentation (Porzi et al., CVPR 2019) as a plugin: one network, panoptic output."""
+"""Seamless Scene Segmentation (Porzi et al., CVPR 2019): one network with panoptic output."""

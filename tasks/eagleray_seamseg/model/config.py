@@ -20,9 +20,9 @@ Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class BodySettings(Settings):
-    """The backbone and what all parts of the network share: normalization and activation."""
+    """The backbone, and the normalization and activation that all parts of the network share."""
 
-    body: str = Field(
+    backbone: str = Field(
         "resnet50",
         description="Backbone: resnet18, resnet34, resnet50, resnet101, resnet152, mobilenet_v2 "
         "(torchvision's), or timm:<model name> for any timm feature extractor.",
@@ -32,6 +32,15 @@ class BodySettings(Settings):
         description="File with pretrained backbone weights (.pt, .pth, .safetensors; torchvision's "
         "or the original's names). Empty: the backbone starts at random, which is refused as long "
         "as num_frozen is above 0.",
+    )
+    rgb_mean: tuple[float, float, float] | None = Field(
+        None,
+        description="Mean color that the backbone weights expect, RGB in 0..1; null: the mean of "
+        "the data settings.",
+    )
+    rgb_std: tuple[float, float, float] | None = Field(
+        None,
+        description="Standard deviation that goes with rgb_mean, RGB in 0..1.",
     )
     num_frozen: int = Field(
         2,
@@ -71,13 +80,19 @@ class BodySettings(Settings):
         False, description="Give the first convolution a bias, as Caffe's residual networks have."
     )
 
-    @field_validator("body")
+    @model_validator(mode="after")
+    def _mean_with_std(self) -> Self:
+        if (self.rgb_mean is None) != (self.rgb_std is None):
+            raise ValueError("give both rgb_mean and rgb_std, or neither")
+        return self
+
+    @field_validator("backbone")
     @classmethod
-    def _known_body(cls, body: str) -> str:
-        if body in RESNET_DEPTHS or body == "mobilenet_v2" or body.startswith("timm:"):
-            return body
+    def _known_backbone(cls, backbone: str) -> str:
+        if backbone in RESNET_DEPTHS or backbone == "mobilenet_v2" or backbone.startswith("timm:"):
+            return backbone
         raise ValueError(
-            f"unknown backbone {body!r}; allowed are {', '.join(RESNET_DEPTHS)}, mobilenet_v2 and "
+            f"unknown backbone {backbone!r}; allowed are {', '.join(RESNET_DEPTHS)}, mobilenet_v2 and "
             "timm:<model name>"
         )
 
@@ -159,9 +174,6 @@ class RoiSettings(Settings):
         (10.0, 10.0, 5.0, 5.0), description="Factors of the box code (dy, dx, dh, dw)."
     )
     num_samples: Positive = Field(128, description="RoIs per image in the losses.")
-    subsample: Literal["random", "first"] = Field(
-        "random", description="Which RoIs are kept: a random choice, or the first ones."
-    )
     pos_ratio: Unit = Field(0.25, description="Largest share of positive RoIs in the sample.")
     pos_threshold: Unit = Field(0.5, description="IoU from which a RoI is positive.")
     neg_threshold_hi: Unit = Field(0.5, description="IoU below which a RoI is negative.")
@@ -205,7 +217,7 @@ class SemSettings(Settings):
     )
     loss_chunk_pixels: Positive = Field(
         1 << 18,
-        description="Pixels whose full-resolution logits are in memory at a time; changes no result.",
+        description="Pixels whose full-resolution logits are held at a time; no result depends on it.",
     )
 
 

@@ -18,7 +18,8 @@ class PanopticInference:
         mask_logits: Logits of the class's mask over the box, ``(n, 28, 28)``.
         semantic_classes: Class of highest semantic logit per pixel of the unpadded input, the
             first one on ties, ``(h, w)`` int64.
-        semantic_logits: Semantic logits of the padded input at stride 4, ``(classes, H / 4, W / 4)``.
+        semantic_logits: Semantic logits of the padded input at the stride of the finest feature
+            level, ``(classes, H / 4, W / 4)``.
     """
 
     boxes_yxyx: Tensor

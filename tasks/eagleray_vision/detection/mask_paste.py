@@ -1,11 +1,11 @@
 """Paste small per-box masks into an image, one at a time and only where they are not zero.
 
 A detection's mask is a small grid (28 x 28 in Mask R-CNN) that covers its box. Pasting resamples
-the grid at the pixel centers of the image: pixel ``(i, j)`` has its center at ``(i + 0.5, j + 0.5)``
-and mask cell ``(k, l)`` at ``(k + 0.5, l + 0.5)`` in mask units. Interpolation is bilinear and
-cells outside the grid count as zero ("zero padding"), so a pasted mask is zero everywhere but in
-the box widened by half a mask cell. Only that window is computed: n masks of an image of H x W
-pixels cost their boxes' areas and never n * H * W numbers.
+the grid at the pixel centers of the image: pixel ``(i, j)`` has its center at
+``(i + 0.5, j + 0.5)`` and mask cell ``(k, l)`` at ``(k + 0.5, l + 0.5)`` in mask units.
+Interpolation is bilinear and cells outside the grid count as zero ("zero padding"), so a pasted
+mask is zero everywhere but in the box widened by half a mask cell. Only that window is computed: n
+masks of an image of H x W pixels cost their boxes' areas and never n * H * W numbers.
 
 Source: Porzi et al., "Seamless Scene Segmentation", CVPR 2019, panoptic fusion.
 """
@@ -79,9 +79,10 @@ def paste_mask_in_box(
         ValueError: If the mask is not two-dimensional or the box has not four coordinates.
 
     Example:
-        >>> patch, window = paste_mask_in_box(torch.ones(2, 2), torch.tensor([1., 1., 3., 3.]), (4, 4))
+        >>> box_yxyx = torch.tensor([1.0, 1.0, 3.0, 3.0])
+        >>> patch, window = paste_mask_in_box(torch.ones(2, 2), box_yxyx, (4, 4))
         >>> window, patch[1, 1].item()
-        ((1, 1, 3, 3), 0.75)
+        ((0, 0, 4, 4), 1.0)
     """
     if mask.ndim != 2 or box_yxyx.shape != (4,):
         raise ValueError(

@@ -1,0 +1,265 @@
+"""Training targets and the six losses of Seamless (spec sections 1.8, 1.11 and 2)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eagleray.task import LossTerm
+from eagleray_seamseg.model.config import RoiSettings, RpnSettings
+from eagleray_seamseg.model.network import SeamlessNetwork, Size
+from eagleray_vision.detection.assignment import (
+    VOID,
+    assign_by_iou,
+    sample_matches,
+)
+from eagleray_vision.detection.box_coding import encode_boxes
+from eagleray_vision.detection.boxes import boxes_from_id_map, mask_coverage
+from eagleray_vision.detection.roi_sampling import roi_sample
+from eagleray_vision.losses.bootstrapped_ce import VOID_ID, bootstrapped_cross_entropy
+from eagleray_vision.losses.detection import (
+    MASK_IGNORE,
+    roi_box_loss,
+    roi_class_loss,
+    roi_mask_loss,
+    rpn_losses,
+)
+
+LOSS_NAMES = ("obj", "bbx", "roi_cls", "roi_bbx", "roi_msk", "sem")
+"""Names of the losses, in the order of ``NetworkSettings.loss_weights``."""
+
+
+@dataclass(frozen=True, slots=True)
+class PanopticTarget:
+    """Ground truth of one image at the unpadded size of the network input.
+
+    Args:
+        ids: Segment id per pixel, ``(h, w)`` int64; 0 = void.
+        classes: Class of each segment id, ``(k,)`` int64; entry 0 is 255.
+        is_crowd: Whether a segment is a group of instances, ``(k,)`` bool.
+    """
+
+    ids: Tensor
+    classes: Tensor
+    is_crowd: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class ThingTruth:
+    """Instances of one image.
+
+    Args:
+        boxes_yxyx: ``(g, 4)`` in pixels.
+        things: Thing index from 0, ``(g,)`` int64.
+        ids: Segment ids, ``(g,)`` int64.
+        crowd: ``(h, w)`` bool, pixels of crowd things; ``None`` if no segment is a crowd.
+    """
+
+    boxes_yxyx: Tensor
+    things: Tensor
+    ids: Tensor
+    crowd: Tensor | None
+
+
+def thing_truth(target: PanopticTarget, num_stuff: int, dtype: torch.dtype) -> ThingTruth:
+    """Return the instances of a target: things that are no crowd and have pixels."""
+    boxes = boxes_from_id_map(target.ids, target.classes.shape[0], dtype=dtype)
+    is_thing = (target.classes >= num_stuff) & (target.classes != VOID_ID)
+    crowd_ids = is_thing & target.is_crowd
+    chosen = (is_thing & ~target.is_crowd & (boxes[:, 2] > 0)).nonzero()[:, 0]
+    return ThingTruth(
+        boxes_yxyx=boxes[chosen],
+        things=target.classes[chosen] - num_stuff,
+        ids=chosen,
+        crowd=crowd_ids[target.ids] if bool(crowd_ids.any()) else None,
+    )
+
+
+def _outside_crowd(boxes: Tensor, crowd: Tensor | None, void_threshold: float) -> Tensor:
+    """Return positions of the boxes that a crowd does not cover to ``void_threshold``."""
+    if crowd is None or void_threshold == 0:
+        return torch.arange(boxes.shape[0], device=boxes.device)
+    return (~(mask_coverage(boxes, crowd) >= void_threshold)).nonzero()[:, 0]
+
+
+def assign_anchors(
+    anchors_yxyx: Tensor, truth: ThingTruth, valid_size: Size, settings: RpnSettings
+) -> Tensor:
+    """Assign anchors to instances (spec 1.8, steps 1 to 3).
+
+    Returns:
+        ``(a,)`` int64: instance index, ``NEGATIVE`` or ``VOID``.
+    """
+    limit = anchors_yxyx.new_tensor(valid_size)
+    inside = (anchors_yxyx[:, :2] >= 0).all(1) & (anchors_yxyx[:, 2:] <= limit).all(1)
+    usable = inside.nonzero()[:, 0]
+    usable = usable[_outside_crowd(anchors_yxyx[usable], truth.crowd, settings.void_threshold)]
+    match = torch.full_like(inside, VOID, dtype=torch.int64)
+    match[usable] = assign_by_iou(
+        anchors_yxyx[usable],
+        truth.boxes_yxyx,
+        pos_threshold=settings.pos_threshold,
+        neg_threshold=settings.neg_threshold,
+        force_best="one",
+    )
+    return match
+
+
+def sample_anchors(
+    match: Tensor, settings: RpnSettings, generator: torch.Generator | None
+) -> Tensor:
+    """Make anchors void that a random sample leaves out (spec 1.8, step 4)."""
+    if settings.num_samples is None:
+        return match
+    kept = torch.cat(sample_matches(match, settings.num_samples, settings.pos_ratio, generator))
+    sampled = torch.full_like(match, VOID)
+    sampled[kept] = match[kept]
+    return sampled
+
+
+@dataclass(frozen=True, slots=True)
+class RoiTargets:
+    """RoIs of one image that enter the losses, positives first.
+
+    Args:
+        boxes_yxyx: ``(r, 4)`` in pixels.
+        match: Instance index or ``NEGATIVE``, ``(r,)`` int64.
+        labels: Thing index + 1, 0 = background, ``(r,)`` int64.
+        codes: Box codes of the positives, ``(p, 4)``.
+        masks: Masks of the positives, ``(p, h, w)`` int8: 1, 0 or -1 (left out).
+    """
+
+    boxes_yxyx: Tensor
+    match: Tensor
+    labels: Tensor
+    codes: Tensor
+    masks: Tensor
+
+
+def roi_targets(
+    proposals: Tensor,
+    truth: ThingTruth,
+    ids: Tensor,
+    settings: RoiSettings,
+    generator: torch.Generator | None,
+) -> RoiTargets:
+    """Choose an image's RoIs and their targets (spec 1.11).
+
+    Args:
+        proposals: ``(k, 4)`` yxyx in pixels; the instances' boxes are put in front.
+        truth: Instances; without any, no RoI is chosen.
+        ids: Segment id per pixel, ``(h, w)``; 0 = void.
+        settings: Settings of the RoI head.
+        generator: Of the random choice; ``None`` takes the first ones.
+    """
+    boxes = torch.cat([truth.boxes_yxyx, proposals]) if len(truth.ids) else proposals[:0]
+    boxes = boxes[_outside_crowd(boxes, truth.crowd, settings.void_threshold)]
+    match = assign_by_iou(
+        boxes,
+        truth.boxes_yxyx,
+        pos_threshold=settings.pos_threshold,
+        neg_threshold=settings.neg_threshold_hi,
+        neg_threshold_low=settings.neg_threshold_lo,
+    )
+    positive, negative = sample_matches(match, settings.num_samples, settings.pos_ratio, generator)
+    kept = torch.cat([positive, negative])
+    instance = match[positive]
+    codes = encode_boxes(boxes[positive], truth.boxes_yxyx[instance])
+    labels = torch.zeros_like(kept)
+    labels[: positive.shape[0]] = truth.things[instance] + 1
+    return RoiTargets(
+        boxes_yxyx=boxes[kept],
+        match=match[kept],
+        labels=labels,
+        codes=codes * codes.new_tensor(settings.bbx_reg_weights),
+        masks=_mask_targets(boxes[positive], truth.ids[instance], ids, settings),
+    )
+
+
+def _mask_targets(boxes: Tensor, box_ids: Tensor, ids: Tensor, settings: RoiSettings) -> Tensor:
+    """Sample the segment ids inside of boxes and compare them with the boxes' own."""
+    size = (2 * settings.roi_size[0], 2 * settings.roi_size[1])
+    image_idx = torch.zeros(boxes.shape[0], dtype=torch.int64, device=boxes.device)
+    sampled = roi_sample(ids[None, None], boxes, image_idx, size, interpolation="nearest")[:, 0]
+    masks = (sampled == box_ids[:, None, None]).to(torch.int8)
+    return masks if settings.void_is_background else masks.masked_fill(sampled == 0, MASK_IGNORE)
+
+
+def panoptic_losses(
+    network: SeamlessNetwork,
+    images: Tensor,
+    valid_sizes: Sequence[Size],
+    targets: Sequence[PanopticTarget],
+    *,
+    generators: Sequence[torch.Generator] | None,
+) -> dict[str, LossTerm]:
+    """Run the network on a batch and return its losses.
+
+    Every call runs the same modules in the same order, whatever the images hold: heads without
+    RoIs run on empty tensors.
+
+    Args:
+        network: In training mode its training numbers of proposals and batch statistics apply.
+        images: Normalized and zero-padded images, ``(n, 3, h, w)``.
+        valid_sizes: Height and width of each image before padding.
+        targets: Ground truth per image, on the images' device.
+        generators: CPU generator per image for choosing anchors and RoIs; ``None`` takes the first
+            ones instead of random ones (for comparisons, not for training).
+
+    Returns:
+        Terms by name, in the order of ``LOSS_NAMES``, with the settings' loss weights as factors.
+    """
+    settings = network.settings
+    image_size = (images.shape[2], images.shape[3])
+    levels = network.features(images)
+    rpn = network.run_rpn(levels)
+    proposals = network.proposals(rpn, valid_sizes)
+    truths = [thing_truth(t, network.num_stuff, rpn.anchors_yxyx.dtype) for t in targets]
+    chosen = list(generators) if generators is not None else [None] * len(targets)
+    with torch.no_grad():
+        matches = [
+            sample_anchors(
+                assign_anchors(rpn.anchors_yxyx, truth, size, settings.rpn), settings.rpn, generator
+            )
+            for truth, size, generator in zip(truths, valid_sizes, chosen, strict=True)
+        ]
+        anchor_codes = [
+            encode_boxes(rpn.anchors_yxyx[match >= 0], truth.boxes_yxyx[match[match >= 0]])
+            for match, truth in zip(matches, truths, strict=True)
+        ]
+        rois = [
+            roi_targets(boxes, truth, target.ids, settings.roi, generator)
+            for boxes, truth, target, generator in zip(
+                proposals, truths, targets, chosen, strict=True
+            )
+        ]
+    features = network.roi_features(levels, [r.boxes_yxyx for r in rois], image_size)
+    class_logits, codes, mask_logits = network.roi_outputs(features)
+    labels = torch.cat([r.labels for r in rois])
+    # RoIs come image by image, positives first within each: the same order as the targets'.
+    pairs = [
+        *rpn_losses(
+            rpn.logits,
+            rpn.codes,
+            torch.stack(matches),
+            torch.cat(anchor_codes),
+            settings.rpn.sigma,
+        ),
+        roi_class_loss(class_logits, labels),
+        roi_box_loss(codes, labels, torch.cat([r.codes for r in rois]), settings.roi.sigma),
+        roi_mask_loss(mask_logits, labels, torch.cat([r.masks for r in rois])),
+        bootstrapped_cross_entropy(
+            network.semantic_logits(levels),
+            [t.classes[t.ids] for t in targets],
+            image_size,
+            settings.sem.ohem,
+            chunk_pixels=settings.sem.loss_chunk_pixels,
+        ),
+    ]
+    return {
+        name: LossTerm(total, weight, factor)
+        for name, (total, weight), factor in zip(
+            LOSS_NAMES, pairs, settings.loss_weights, strict=True
+        )
+    }

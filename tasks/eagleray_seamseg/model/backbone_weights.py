@@ -1,0 +1,109 @@
+"""Read pretrained backbone weights from a plain file of tensors."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from eagleray.task import InputError, SettingsError
+from eagleray_seamseg.model.resnet import ResNet
+
+_IGNORED_SUFFIX = "num_batches_tracked"
+
+
+class FrozenRandomBackboneError(SettingsError):
+    """Backbone modules would be frozen at random values."""
+
+
+class WeightFileError(InputError):
+    """A weight file is missing, not a file of tensors, or does not fit the network."""
+
+
+def read_tensors(path: Path) -> Mapping[str, Any]:
+    """Read a file of tensors without running anything that it may contain.
+
+    Args:
+        path: A ``.safetensors`` file, or a file of ``torch.save``.
+
+    Returns:
+        What the file holds, tensors on the CPU.
+
+    Raises:
+        WeightFileError: If the file is missing or damaged, or holds more than plain data.
+    """
+    if not path.is_file():
+        raise WeightFileError(f"weight file {path} does not exist; check body.weights")
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise WeightFileError(
+            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). Only "
+            "tensors and plain values are accepted, since other pickles can run code: convert the "
+            "file to safetensors where it comes from"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise WeightFileError(
+            f"{path} holds a {type(content).__name__}, expected a dictionary of tensors by name"
+        )
+    return content
+
+
+def torchvision_resnet_name(name: str) -> str | None:
+    """Translate torchvision's name of a ResNet tensor to ours; ``None`` for what is not used.
+
+    Example:
+        >>> torchvision_resnet_name("layer2.0.downsample.1.bias")
+        'mod3.block1.proj_bn.bias'
+    """
+    parts = name.split(".")
+    if parts[0] == "fc" or parts[-1] == _IGNORED_SUFFIX:
+        return None
+    if not parts[0].startswith("layer"):
+        return f"mod1.{name}"
+    block = f"mod{int(parts[0][5:]) + 1}.block{int(parts[1]) + 1}"
+    if parts[2] == "downsample":
+        return f"{block}.{('proj_conv', 'proj_bn')[int(parts[3])]}.{parts[4]}"
+    return f"{block}.convs.{parts[2]}.{parts[3]}"
+
+
+def _our_names(backbone: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Tensor]:
+    """Return the file's tensors by our names, without those that are known to be unused."""
+    named = {}
+    for name, value in tensors.items():
+        ours: str | None = name
+        if isinstance(backbone, ResNet):
+            is_torchvision = "conv1.weight" in tensors
+            ours = torchvision_resnet_name(name) if is_torchvision else name
+        elif name.startswith("classifier.") or name.startswith("features.18."):
+            ours = None
+        if ours is not None and not ours.endswith(_IGNORED_SUFFIX):
+            named[ours] = value
+    return named
+
+
+def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
+    """Copy pretrained weights into a backbone, every tensor of it.
+
+    Residual backbones read torchvision's names or ours (``mod1.conv1.weight``), MobileNetV2
+    torchvision's, timm backbones timm's. Floating point types are converted.
+
+    Raises:
+        WeightFileError: If the file cannot be read, or tensors are missing or have other shapes.
+    """
+    target = backbone.model if hasattr(backbone, "model") else backbone
+    named = _our_names(backbone, read_tensors(path))
+    wanted = {k: v for k, v in target.state_dict().items() if not k.endswith(_IGNORED_SUFFIX)}
+    missing = sorted(set(wanted) - set(named))
+    wrong = sorted(k for k in set(wanted) & set(named) if wanted[k].shape != named[k].shape)
+    if missing or wrong:
+        raise WeightFileError(
+            f"{path} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are "
+            f"missing (first: {missing[:3]}), {len(wrong)} have another shape (first: {wrong[:3]}); "
+            "check that body.backbone and body.weights belong together"
+        )
+    target.load_state_dict({k: named[k] for k in wanted}, strict=False)

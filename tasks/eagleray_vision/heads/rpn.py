@@ -1,0 +1,71 @@
+"""Region proposal head (Ren et al., "Faster R-CNN", NeurIPS 2015), shared over pyramid levels."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from eagleray_vision.layers.activated_norm import (
+    NormSpec,
+    activation_gain,
+    init_xavier,
+    norm_after,
+)
+
+PREDICTOR_GAIN = 0.01
+"""Xavier gain of the two predictors (Seamless spec 1.4)."""
+
+
+class RpnHead(nn.Module):
+    """3 x 3 convolution, then objectness and box code of every anchor.
+
+    Args:
+        in_channels: Channels of the pyramid.
+        num_anchors: Anchors per cell.
+        norm: Normalization and activation of the convolution; ``None``: bias and ReLU.
+        hidden_channels: Channels of the 3 x 3 convolution.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_anchors: int,
+        norm: NormSpec | None,
+        *,
+        hidden_channels: int = 256,
+    ) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, hidden_channels, 3, padding=1, bias=norm is None)
+        self.bn1 = norm.build(hidden_channels) if norm else None
+        self.conv_obj = nn.Conv2d(hidden_channels, num_anchors, 1)
+        self.conv_bbx = nn.Conv2d(hidden_channels, 4 * num_anchors, 1)
+        init_xavier(self.conv1, activation_gain(norm.activation, norm.slope) if norm else 2**0.5)
+        init_xavier(self.conv_obj, PREDICTOR_GAIN)
+        init_xavier(self.conv_bbx, PREDICTOR_GAIN)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Map a level ``(n, c, h, w)`` to logits ``(n, a, h, w)`` and codes ``(n, 4a, h, w)``.
+
+        Channels of the codes are anchor major, then (dy, dx, dh, dw).
+        """
+        if self.bn1 is None:
+            hidden = F.relu(self.conv1(x), inplace=True)
+        else:
+            hidden = norm_after(self.conv1, self.bn1, x)
+        return self.conv_obj(hidden), self.conv_bbx(hidden)
+
+
+def flatten_levels(logits: Sequence[Tensor], codes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Join the levels' outputs in the order of the anchors: level, row, column, anchor.
+
+    Args:
+        logits: ``(n, a, h, w)`` per level.
+        codes: ``(n, 4a, h, w)`` per level.
+
+    Returns:
+        Logits ``(n, total)`` and codes ``(n, total, 4)``.
+    """
+    flat_logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
+    flat_codes = [x.permute(0, 2, 3, 1).reshape(x.shape[0], -1, 4) for x in codes]
+    return torch.cat(flat_logits, dim=1), torch.cat(flat_codes, dim=1)

@@ -1,0 +1,1 @@
+"""Network layers that the panoptic systems share: normalization, residual blocks, pyramid."""
