@@ -77,10 +77,13 @@ def thing_truth(target: PanopticTarget, num_stuff: int, dtype: torch.dtype) -> T
 
 
 def _outside_crowd(boxes: Tensor, crowd: Tensor | None, void_threshold: float) -> Tensor:
-    """Return positions of the boxes that a crowd does not cover to ``void_threshold``."""
+    """Return positions of the boxes that a crowd covers by less than ``void_threshold``.
+
+    Beside a crowd, boxes without area (0 / 0) are left out too, as in the original.
+    """
     if crowd is None or void_threshold == 0:
         return torch.arange(boxes.shape[0], device=boxes.device)
-    return (~(mask_coverage(boxes, crowd) >= void_threshold)).nonzero()[:, 0]
+    return (mask_coverage(boxes, crowd) < void_threshold).nonzero()[:, 0]
 
 
 def assign_anchors(
