@@ -1,7 +1,8 @@
 """Finds the golden cases that the parity tests run.
 
-Cases lie in ``$EAGLERAY_PARITY/<system>/``, by default in the copy beside this file. A file belongs to
-the longest case name that begins its name, among all names that the tests of that system ask for.
+Cases lie in ``$EAGLERAY_PARITY/<system>/``, by default in the copy beside this file. A file
+belongs to the longest case name that begins its name, among all names that the tests of that
+system ask for.
 """
 
 from __future__ import annotations
