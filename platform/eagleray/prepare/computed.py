@@ -1,0 +1,197 @@
+"""Rows that are not stored but computed when they are asked for (``prepare.materialise: false``)."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from eagleray.prepare.canonical import canonical_json, short_hash
+from eagleray.prepare.columns import arrow_schema, row_at, to_table
+from eagleray.prepare.cuts import average_items, cut
+from eagleray.prepare.fit import fit_digest, read_fitted, run_fit
+from eagleray.prepare.key_index import KeyIndex
+from eagleray.prepare.listing import Listing, spool
+from eagleray.prepare.rows import IdentifiedRows
+from eagleray.prepare.shard import describe_error, record_identity
+from eagleray.prepare.upstream import traced_items
+from eagleray.scheduling import fit_workers, local_machine
+from eagleray.storage import Store
+from eagleray.task import EaglerayError, InputError, Item, Record, Resources, Rows, Stage
+
+_RECORDS_KEPT = 256
+
+
+class ComputedRows(IdentifiedRows):
+    """Rows of a stage that gives one record per item, under the item's key; the stage runs in the reading process.
+
+    The stage is set up once per process, when the first row is asked for. Safe to pickle and to thread.
+
+    Args:
+        stage: The stage, not set up.
+        listing: Its inputs.
+        upstream: The rows that it reads.
+        fitted: What ``fit`` found.
+        fit_name: Name of that.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        listing: Listing,
+        upstream: Mapping[str, Rows],
+        fitted: Mapping[str, Any],
+        fit_name: str,
+        device: str,
+    ) -> None:
+        self._arguments = (stage, listing, upstream, fitted, fit_name, device)
+        self._stage, self._listing, self._upstream = stage, listing, upstream
+        self._fitted, self._fit_name, self._device = fitted, fit_name, device
+        self._lock = threading.RLock()
+        self._records: OrderedDict[str, Record] = OrderedDict()
+
+    @classmethod
+    def open(
+        cls,
+        stage: Stage,
+        folder: Store,
+        upstream: Mapping[str, Rows],
+        *,
+        limit: int | None = None,
+        device: str = "auto",
+    ) -> ComputedRows:
+        """List a stage's inputs, fit it where it asks for that, and return its rows; nothing else is computed."""
+        listing = spool(traced_items(stage, upstream), folder, stage.label, limit=limit)
+        fit_name = fit_digest(stage, listing)
+        device = _device(stage.resources, device, stage.label)
+        if read_fitted(folder, fit_name) is None:
+            run_fit(stage, listing, upstream, fit_name, device)
+        fitted = read_fitted(folder, fit_name) or {}
+        return cls(stage, listing, dict(upstream), fitted, fit_name, device)
+
+    def __reduce__(self) -> tuple[type[ComputedRows], tuple[Any, ...]]:
+        return (ComputedRows, self._arguments)
+
+    def __len__(self) -> int:
+        return self._listing.num_items
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and self._index.find(key) is not None
+
+    def __getitem__(self, key: str) -> Mapping[str, Any]:
+        """Compute one row.
+
+        Raises:
+            KeyError: There is no such item.
+            InputError: The item cannot be processed.
+        """
+        record = self._record(key)
+        try:
+            return row_at(to_table([record], "", self._schema), 0)
+        except pa.ArrowException as error:
+            raise InputError(f"row {key!r}: {describe_error(error)}") from error
+
+    def keys(self) -> Sequence[str]:
+        """Return the item keys in listing order."""
+        return self._index.keys
+
+    def read_file(self, key: str, name: str) -> bytes:
+        """Return the file ``name`` that the record ``key`` carries."""
+        files = self._record(key).files
+        if name not in files:
+            raise EaglerayError(f"row {key!r} carries no file {name!r}, it has {sorted(files)}")
+        return files[name]
+
+    def shard_idx(self, key: str) -> int:
+        """Return the number of the shard that would hold ``key``."""
+        position = self._index.position(key)
+        return int(np.searchsorted(self._last_items, position, side="right"))
+
+    def summary(self) -> Mapping[str, Any]:
+        """Return what ``Stage.finish`` gives; computes all rows if the stage has a ``finish``."""
+        return self._summary
+
+    @property
+    def listing(self) -> str:
+        """Return the digest of the inputs."""
+        return self._listing.digest
+
+    @property
+    def digest(self) -> str:
+        """See IdentifiedRows."""
+        return short_hash(f"{self._listing.digest}/{self._fit_name}".encode())
+
+    def find_identity(self, key: str) -> str | None:
+        """See IdentifiedRows."""
+        position = self._index.find(key)
+        if position is None:
+            return None
+        return record_identity(self._item(position), self._fit_name)
+
+    @cached_property
+    def _summary(self) -> Mapping[str, Any]:
+        if type(self._stage).finish is Stage.finish:
+            return {}
+        summary: Mapping[str, Any] = self._stage.finish(self)
+        canonical_json(summary, f"what finish of stage {self._stage.label} returns")
+        return summary
+
+    @cached_property
+    def _schema(self) -> pa.Schema:
+        return arrow_schema(self._stage.schema)
+
+    @cached_property
+    def _ready(self) -> Stage:
+        stage = copy.copy(self._stage)
+        stage.setup(self._device, self._upstream, self._fitted)
+        return stage
+
+    @cached_property
+    def _index(self) -> KeyIndex:
+        chunks = [table.column("key") for table in self._listing.columns("key")]
+        arrays = [array for chunk in chunks for array in chunk.chunks]
+        return KeyIndex(pa.chunked_array(arrays, type=pa.string()), self._stage.label)
+
+    @cached_property
+    def _last_items(self) -> np.ndarray[Any, np.dtype[np.int64]]:
+        average = average_items(len(self), self._stage.resources.seconds_per_item, None)
+        return np.cumsum(cut(self._listing.key_hashes(), average), dtype=np.int64)
+
+    def _item(self, position: int) -> Item:
+        return self._listing.items(position, 1)[0]
+
+    def _record(self, key: str) -> Record:
+        with self._lock:
+            if key not in self._records:
+                self._records[key] = self._compute(key)
+                while len(self._records) > _RECORDS_KEPT:
+                    self._records.popitem(last=False)
+            self._records.move_to_end(key)
+            return self._records[key]
+
+    def _compute(self, key: str) -> Record:
+        stage = self._ready
+        item = self._item(self._index.position(key))
+        try:
+            records = stage.process([stage.load(item)])[0]
+        except Exception as error:
+            raise InputError(
+                f"item {key!r} cannot be processed: {describe_error(error)}"
+            ) from error
+        if len(records) != 1 or records[0].key != key:
+            raise EaglerayError(
+                f"stage {stage.label!r} gives {[record.key for record in records]} for the item {key!r}, but rows can be "
+                "computed on demand only where each item gives one record with its key: set prepare.materialise to true"
+            )
+        return records[0]
+
+
+def _device(resources: Resources, device: str, what: str) -> str:
+    return fit_workers(local_machine(), resources, device=device, asked=1, what=what).device

@@ -1,0 +1,112 @@
+"""Where a listing is cut into shards: by content, so that inserted items re-cut their neighbourhood only.
+
+A cut follows an item whose key hash is divisible by a number; shards hold between half and twice the average
+(content-defined chunking: Muthitacharoen et al., "A Low-bandwidth Network File System", SOSP 2001, section 3.1).
+The number of workers plays no role, so that the same data give the same shards on every machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eagleray.prepare.listing import DIGEST_BYTES, Listing
+
+SECONDS_PER_SHARD = 60.0
+"""Aimed length of a shard; design 4 asks for 30 to 120 s, which the least and greatest size keep."""
+
+LEAST_SHARDS = 16
+"""Small jobs are cut into about this many shards, so that they still spread over workers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A stretch of a listing that is computed and committed together."""
+
+    id: str
+    start: int
+    num_items: int
+
+
+def average_items(num_items: int, seconds_per_item: float, items_per_shard: int | None) -> int:
+    """Return the aimed number of items per shard.
+
+    Args:
+        num_items: Length of the listing.
+        seconds_per_item: Expected work per item in s.
+        items_per_shard: What the user asked for; None for about a minute of work, or a sixteenth of a small job.
+            (That sixteenth is rounded down to a power of two, so that it rarely changes when items are added.)
+    """
+    if items_per_shard is not None:
+        return items_per_shard
+    spread = 1 << max(0, (num_items // LEAST_SHARDS).bit_length() - 1)
+    return max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), spread))
+
+
+def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:
+    """Return the number of items of each shard, in order.
+
+    Args:
+        hashes: Hash of each item's key, uint64, in chunks of any length.
+        average: Aimed items per shard; shards hold half of it to twice it (the last one may be smaller).
+    """
+    least, most = max(1, average // 2), 2 * average
+    divisor = np.uint64(average - least + 1)
+    ends, total = [np.empty(0, np.int64)], 0
+    for chunk in hashes:
+        ends.append(np.flatnonzero(chunk % divisor == 0) + total + 1)
+        total += len(chunk)
+    candidates = np.concatenate(ends)
+    sizes, start = [], 0
+    while start < total:
+        position = int(np.searchsorted(candidates, start + least))
+        end = int(candidates[position]) if position < len(candidates) else total
+        end = min(end, start + most, total)
+        sizes.append(end - start)
+        start = end
+    return sizes
+
+
+def shards_of(listing: Listing, average: int, fit_digest: str) -> list[Shard]:
+    """Return the shards of a listing; a shard's id is a hash of its items and of what ``fit`` found."""
+    sizes = cut(listing.key_hashes(), average)
+    digests = _digests(listing)
+    shards, start = [], 0
+    for size in sizes:
+        hasher = hashlib.blake2b(fit_digest.encode(), digest_size=8)
+        for piece in digests.take(size):
+            hasher.update(piece)
+        shards.append(Shard(hasher.hexdigest(), start, size))
+        start += size
+    return shards
+
+
+class _DigestReader:
+    """Hands out the item digests in stretches while holding one part at a time."""
+
+    def __init__(self, parts: Iterator[memoryview]) -> None:
+        self._parts = parts
+        self._part = memoryview(b"")
+
+    def take(self, num_items: int) -> Iterator[memoryview]:
+        missing = num_items * DIGEST_BYTES
+        while missing:
+            if not self._part:
+                self._part = next(self._parts)
+            piece = self._part[:missing]
+            self._part = self._part[len(piece) :]
+            missing -= len(piece)
+            yield piece
+
+
+def _digests(listing: Listing) -> _DigestReader:
+    def parts() -> Iterator[memoryview]:
+        for table in listing.columns("digest"):
+            array = table.column("digest").combine_chunks()
+            yield memoryview(array.buffers()[-1])[: len(array) * DIGEST_BYTES]
+
+    return _DigestReader(parts())

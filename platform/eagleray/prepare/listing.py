@@ -1,0 +1,203 @@
+"""A stage's inputs, listed once and spooled to Parquet parts, so that nobody holds them in memory.
+
+A listing is named by a digest of its items; its parts are named by their content and shared between listings.
+Layout: ``listing/<digest>.json`` (created last) names ``listing/<content hash>.parquet`` ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eagleray.prepare.canonical import canonical_json, short_hash
+from eagleray.storage import Store
+from eagleray.task import EaglerayError, Item
+
+FOLDER = "listing"
+ITEMS_PER_PART = 1 << 16
+_ITEMS_PER_ROW_GROUP = 1 << 11
+_HASHES_PER_PASS = 1 << 23
+"""Key hashes that the search for duplicates holds at a time (64 MB)."""
+
+DIGEST_BYTES = 16
+_SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("identity", pa.string()),
+        ("payload", pa.string()),
+        ("key_hash", pa.uint64()),
+        ("digest", pa.binary(DIGEST_BYTES)),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """A spooled listing: offsets only. Picklable.
+
+    Args:
+        folder: The stage's folder.
+        digest: Name of the listing, a hash over its items in order.
+        parts: Name and number of items of each part, in order.
+    """
+
+    folder: Store
+    digest: str
+    parts: tuple[tuple[str, int], ...]
+
+    @property
+    def num_items(self) -> int:
+        """Number of items listed."""
+        return sum(count for _, count in self.parts)
+
+    def items(self, start: int, count: int) -> list[Item]:
+        """Return ``count`` items from position ``start`` on, reading no more than they need."""
+        found: list[Item] = []
+        offset = 0
+        for name, size in self.parts:
+            first, last = max(start, offset), min(start + count, offset + size)
+            if first < last:
+                found += self._read(name, first - offset, last - offset)
+            offset += size
+        return found
+
+    def columns(self, *names: str) -> Iterator[pa.Table]:
+        """Yield some columns, part by part: ``key``, ``identity``, ``key_hash`` (uint64), ``digest`` (16 bytes)."""
+        for name, _ in self.parts:
+            content = pa.BufferReader(self.folder.read(f"{FOLDER}/{name}"))
+            yield pq.ParquetFile(content).read(columns=list(names), use_threads=False)
+
+    def key_hashes(self) -> Iterator[npt.NDArray[np.uint64]]:
+        """Yield the 64-bit hashes of the keys, (items of a part,), part by part."""
+        for table in self.columns("key_hash"):
+            yield table.column("key_hash").to_numpy()
+
+    def _read(self, name: str, start: int, stop: int) -> Iterator[Item]:
+        first = start // _ITEMS_PER_ROW_GROUP
+        last = (stop - 1) // _ITEMS_PER_ROW_GROUP
+        content = pa.BufferReader(self.folder.read(f"{FOLDER}/{name}"))
+        table = pq.ParquetFile(content).read_row_groups(
+            list(range(first, last + 1)), columns=["key", "identity", "payload"], use_threads=False
+        )
+        rows = table.slice(start - first * _ITEMS_PER_ROW_GROUP, stop - start).to_pylist()
+        return (Item(row["key"], row["identity"], json.loads(row["payload"])) for row in rows)
+
+
+def spool(items: Iterable[Item], folder: Store, what: str, *, limit: int | None = None) -> Listing:
+    """Write a listing to the stage's folder, unless it is there already, and return it.
+
+    Args:
+        items: The inputs in order.
+        folder: The stage's folder.
+        what: The stage's label, for messages.
+        limit: Take the first items only.
+
+    Raises:
+        EaglerayError: Two items have the same key, or an item is malformed.
+    """
+    digest = hashlib.blake2b(digest_size=8)
+    parts: list[tuple[str, int]] = []
+    rest = iter(items if limit is None else islice(items, limit))
+    while chunk := list(islice(rest, ITEMS_PER_PART)):
+        table, summary = _part(chunk, what)
+        digest.update(summary)
+        content = _parquet(table)
+        name = f"{short_hash(content)}.parquet"
+        if not folder.exists(f"{FOLDER}/{name}"):
+            folder.write(f"{FOLDER}/{name}", content)
+        parts.append((name, len(chunk)))
+    listing = Listing(folder, digest.hexdigest(), tuple(parts))
+    _refuse_duplicates(listing, what)
+    index = {"items": listing.num_items, "parts": [list(part) for part in parts]}
+    folder.create(f"{FOLDER}/{listing.digest}.json", canonical_json(index))
+    return listing
+
+
+def open_listing(folder: Store, digest: str) -> Listing:
+    """Return a listing that is spooled already; raises FileNotFoundError."""
+    index = json.loads(folder.read(f"{FOLDER}/{digest}.json"))
+    return Listing(folder, digest, tuple((name, count) for name, count in index["parts"]))
+
+
+def key_hash(key: str) -> bytes:
+    """Return the 8 bytes (a little-endian uint64) by which keys are looked up and shards are cut."""
+    return hashlib.blake2b(key.encode(), digest_size=8).digest()
+
+
+def item_digest(key: str, identity: str) -> bytes:
+    """Return 16 bytes that change when the item's key or identity does."""
+    return hashlib.blake2b(f"{key}\0{identity}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _part(chunk: list[Item], what: str) -> tuple[pa.Table, bytes]:
+    for item in chunk:
+        if not (isinstance(item.key, str) and item.key and isinstance(item.identity, str)):
+            raise EaglerayError(
+                f"stage {what} lists {item!r}: key must be a string that is not empty, identity a string"
+            )
+    subject = f"stage {what}: the payload of an item"
+    payloads = [canonical_json(item.payload, subject) for item in chunk]
+    hashes = b"".join([key_hash(item.key) for item in chunk])
+    digests = b"".join([item_digest(item.key, item.identity) for item in chunk])
+    table = pa.table(
+        [
+            pa.array([item.key for item in chunk]),
+            pa.array([item.identity for item in chunk]),
+            pa.array(payloads, type=pa.binary()).cast(pa.string()),
+            pa.array(np.frombuffer(hashes, "<u8")),
+            pa.Array.from_buffers(
+                pa.binary(DIGEST_BYTES), len(chunk), [None, pa.py_buffer(digests)]
+            ),
+        ],
+        schema=_SCHEMA,
+    )
+    return table, digests + b"\0".join(payloads)
+
+
+def _parquet(table: pa.Table) -> bytes:
+    sink = BytesIO()
+    pq.write_table(
+        table,
+        sink,
+        row_group_size=_ITEMS_PER_ROW_GROUP,
+        compression="zstd",
+        version="2.6",
+        use_dictionary=False,
+        write_statistics=False,
+    )
+    return sink.getvalue()
+
+
+def _refuse_duplicates(listing: Listing, what: str) -> None:
+    """Search in passes over ranges of the hash, so that memory stays bounded whatever the number of items."""
+    num_passes = 1 + listing.num_items // _HASHES_PER_PASS
+    for turn in range(num_passes):
+        hashes = np.concatenate(
+            [np.empty(0, np.uint64), *(h[h % num_passes == turn] for h in listing.key_hashes())]
+        )
+        hashes.sort()
+        repeated = hashes[1:][hashes[1:] == hashes[:-1]]
+        if len(repeated):
+            _name_duplicates(listing, pa.array(np.unique(repeated)), what)
+
+
+def _name_duplicates(listing: Listing, repeated: pa.Array, what: str) -> None:
+    """Raise if the keys behind equal hashes are equal (and not merely their hashes)."""
+    seen: set[str] = set()
+    for table in listing.columns("key", "key_hash"):
+        for key in table.filter(pc.is_in(table.column("key_hash"), repeated)).column("key"):
+            if key.as_py() in seen:
+                raise EaglerayError(
+                    f"stage {what} lists the key {key.as_py()!r} more than once: keys must be unique"
+                )
+            seen.add(key.as_py())

@@ -1,0 +1,262 @@
+"""The unit of work of prepare, evaluation and prediction: one shard, a plain function that Ray only schedules."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+
+from eagleray.prepare.canonical import short_hash
+from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
+from eagleray.prepare.journal import Journal, NoJournal
+from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_marker
+from eagleray.storage import Store
+from eagleray.task import InputError, Item, Record, Stage
+
+_ERROR_CHARACTERS = 2000
+"""Longest error text kept in a marker."""
+
+_WRITES_AHEAD = 32
+"""Files that may wait to be written while the device goes on."""
+
+Sample = tuple[int, Any]
+"""Position of the item within the shard, and what ``load`` gave for it."""
+
+
+@dataclass
+class _Result:
+    """What one item came to: its records, or the error that rejects it."""
+
+    tables: list[pa.Table] = field(default_factory=list)
+    files: list[CommittedFile] = field(default_factory=list)
+    error: str | None = None
+
+
+class ShardWorker:
+    """Works on shards of a stage that is set up already.
+
+    Args:
+        stage: The stage, after ``setup``.
+        folder: The stage's folder.
+        fit_digest: Name of what ``fit`` found; part of the items' identity downstream.
+        journal: Told about items where a worker has died before.
+
+    Call ``close`` (or use it in a ``with`` statement) to end its threads.
+    """
+
+    def __init__(
+        self, stage: Stage, folder: Store, fit_digest: str = "", journal: Journal | None = None
+    ) -> None:
+        self._stage = stage
+        self._folder = folder
+        self._fit_digest = fit_digest
+        self._journal = journal if journal is not None else NoJournal()
+        self._schema = arrow_schema(stage.schema)
+        self._loaders = ThreadPoolExecutor(stage.resources.loader_threads, "load")
+        self._writers = ThreadPoolExecutor(2, "write")
+
+    def __enter__(self) -> ShardWorker:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the threads; what has not begun is dropped."""
+        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._writers.shutdown(wait=True, cancel_futures=True)
+
+    def run(self, shard_id: str, items: Sequence[Item]) -> ShardMarker:
+        """Compute one shard, commit it and return its marker.
+
+        Bad items become rejects; errors of the storage are raised.
+        """
+        suspects = self._journal.begin(shard_id)
+        results = [_Result() for _ in items]
+        for item_idx in suspects.deadly:
+            results[item_idx].error = "WorkerDied: the worker process died three times at this item"
+        with self._pending_writes() as write:
+            if suspects.is_suspect:
+                self._run_one_by_one(shard_id, items, results, write)
+            else:
+                self._run_batches(shard_id, items, results, write)
+        marker = self._commit(shard_id, items, results)
+        self._journal.end(shard_id)
+        return marker
+
+    def _run_batches(
+        self, shard_id: str, items: Sequence[Item], results: list[_Result], write: _Writer
+    ) -> None:
+        samples = self._load_ahead(items, results)
+        taken: set[str] = set()
+        while batch := list(islice(samples, self._stage.resources.batch_size)):
+            for (item_idx, _), outcome in zip(batch, self._process(batch), strict=True):
+                self._keep(shard_id, items[item_idx], outcome, results[item_idx], taken, write)
+
+    def _run_one_by_one(
+        self, shard_id: str, items: Sequence[Item], results: list[_Result], write: _Writer
+    ) -> None:
+        taken: set[str] = set()
+        for item_idx, item in enumerate(items):
+            if results[item_idx].error is not None:
+                continue
+            self._journal.at(shard_id, item_idx)
+            try:
+                sample = self._stage.load(item)
+            except Exception as error:
+                results[item_idx].error = describe_error(error)
+                continue
+            outcome = self._process([(item_idx, sample)])[0]
+            self._keep(shard_id, item, outcome, results[item_idx], taken, write)
+
+    def _load_ahead(self, items: Sequence[Item], results: list[_Result]) -> Iterator[Sample]:
+        """Yield loaded samples in order while the threads load the next ones; rejects are written down."""
+        resources = self._stage.resources
+        ahead = resources.batch_size + 2 * resources.loader_threads
+        waiting: list[Future[Any]] = []
+        rest = iter(items)
+        item_idx = 0
+        try:
+            while True:
+                waiting += [
+                    self._loaders.submit(self._stage.load, item)
+                    for item in islice(rest, ahead - len(waiting))
+                ]
+                if not waiting:
+                    return
+                future = waiting.pop(0)
+                try:
+                    sample = future.result()
+                except Exception as error:
+                    results[item_idx].error = describe_error(error)
+                else:
+                    yield item_idx, sample
+                item_idx += 1
+        finally:
+            for future in waiting:
+                future.cancel()
+
+    def _process(self, batch: Sequence[Sample]) -> list[Sequence[Record] | str]:
+        """Return each sample's records or error text; a batch that raises is repeated item by item."""
+        samples = [sample for _, sample in batch]
+        try:
+            outcome = self._stage.process(samples)
+            if len(outcome) != len(samples):
+                raise InputError(
+                    f"process returned {len(outcome)} lists of records for {len(samples)} samples"
+                )
+            return list(outcome)
+        except Exception as error:
+            if len(batch) == 1:
+                return [describe_error(error)]
+        return [self._process([sample])[0] for sample in batch]
+
+    def _keep(
+        self,
+        shard_id: str,
+        item: Item,
+        outcome: Sequence[Record] | str,
+        result: _Result,
+        taken: set[str],
+        write: _Writer,
+    ) -> None:
+        """Turn an item's records into a table and its files into committed ones, or reject it."""
+        if isinstance(outcome, str):
+            result.error = outcome
+            return
+        try:
+            keys = _fresh_keys(outcome, taken)
+            identity = record_identity(item, self._fit_digest)
+            table = to_table(outcome, identity, self._schema) if outcome else None
+            files = [
+                (_committed(shard_id, record.key, name, content), content)
+                for record in outcome
+                for name, content in record.files.items()
+            ]
+        except Exception as error:
+            result.error = describe_error(error)
+            return
+        taken |= keys
+        result.tables = [] if table is None else [table]
+        result.files = [file for file, _ in files]
+        for file, content in files:
+            write(file.path, content)
+
+    @contextmanager
+    def _pending_writes(self) -> Iterator[_Writer]:
+        """Give a function that writes in the background; leave when everything is on the storage."""
+        waiting: list[Future[None]] = []
+
+        def write(path: str, content: bytes) -> None:
+            if len(waiting) >= _WRITES_AHEAD:
+                waiting.pop(0).result()
+            waiting.append(self._writers.submit(self._folder.write, path, content))
+
+        yield write
+        for future in waiting:
+            future.result()
+
+    def _commit(
+        self, shard_id: str, items: Sequence[Item], results: Sequence[_Result]
+    ) -> ShardMarker:
+        tables = [table for result in results for table in result.tables]
+        content = to_parquet(tables, self._schema)
+        checksum = hashlib.sha256(content).hexdigest()
+        path = f"shards/{shard_id}-{checksum[:12]}.parquet"
+        self._folder.write(path, content)
+        rejected = tuple(
+            Reject(item.key, result.error)
+            for item, result in zip(items, results, strict=True)
+            if result.error is not None
+        )
+        marker = ShardMarker(
+            shard=shard_id,
+            data=path,
+            sha256=checksum,
+            num_bytes=len(content),
+            items=len(items),
+            done=len(items) - len(rejected),
+            rows=sum(len(table) for table in tables),
+            rejected=rejected,
+            files=tuple(file for result in results for file in result.files),
+        )
+        return commit_marker(self._folder, marker)
+
+
+_Writer = Callable[[str, bytes], None]
+
+
+def record_identity(item: Item, fit_digest: str) -> str:
+    """Return what a stage downstream takes for the identity of a record of this item."""
+    return short_hash(f"{item.key}\0{item.identity}\0{fit_digest}".encode())
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an error's type and message, as rejects carry it."""
+    return f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+
+
+def _fresh_keys(records: Iterable[Record], taken: set[str]) -> set[str]:
+    keys: set[str] = set()
+    for record in records:
+        if record.key in taken or record.key in keys:
+            raise InputError(f"record key {record.key!r} exists already: keys must be unique")
+        keys.add(record.key)
+    return keys
+
+
+def _committed(shard_id: str, key: str, name: str, content: bytes) -> CommittedFile:
+    """Name a file by its content, so that no attempt ever overwrites another's."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
+        raise InputError(f"file name {name!r} of record {key!r} must be a relative POSIX path")
+    checksum = hashlib.sha256(content).hexdigest()
+    stored = path.with_name(f"{path.stem}-{checksum[:12]}{path.suffix}")
+    return CommittedFile(key, name, f"files/{shard_id}/{stored.as_posix()}", checksum, len(content))

@@ -1,0 +1,23 @@
+"""Ray's session and the resources of the machine or cluster at hand."""
+
+from eagleray.scheduling.resources import (
+    Machine,
+    Node,
+    SchedulingError,
+    WorkerGroup,
+    cluster_machine,
+    fit_workers,
+    local_machine,
+)
+from eagleray.scheduling.session import ray_session
+
+__all__ = [
+    "Machine",
+    "Node",
+    "SchedulingError",
+    "WorkerGroup",
+    "cluster_machine",
+    "fit_workers",
+    "local_machine",
+    "ray_session",
+]

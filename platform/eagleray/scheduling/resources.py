@@ -1,0 +1,145 @@
+"""What the machine or cluster has, and how many workers of a kind fit on it; never waits for what is not there."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+
+from eagleray.task import EaglerayError, Resources
+
+_GB = 1e9
+_ROUNDING = 1e-6
+"""Slack against rounding of fractional CPUs and GPUs."""
+
+
+class SchedulingError(EaglerayError):
+    """Resources were asked for that the machine or cluster can never give."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One machine: logical CPUs, GPUs, and memory in GB that workers may take."""
+
+    cpus: float
+    gpus: float = 0.0
+    memory_gb: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """All nodes, and what they may come to together where an autoscaler adds more."""
+
+    nodes: tuple[Node, ...]
+    limit: Node | None = None
+    """CPUs and GPUs of the grown cluster; None where it does not grow."""
+
+    @property
+    def gpus(self) -> float:
+        """GPUs of all nodes, present or to come."""
+        present = sum(node.gpus for node in self.nodes)
+        return max(present, self.limit.gpus if self.limit else 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerGroup:
+    """Workers that fit: their number, what each one gets, and the device that its models run on."""
+
+    num_workers: int
+    cpus: float
+    gpus: float
+    memory_gb: float
+    device: str
+
+
+def local_machine() -> Machine:
+    """Return the machine that this process runs on."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GB
+    cpus = len(os.sched_getaffinity(0))
+    return Machine((Node(cpus, torch.cuda.device_count(), memory),))
+
+
+def cluster_machine() -> Machine:
+    """Return the living nodes of the Ray that this process has joined."""
+    import ray
+    from ray._private.state import state
+
+    nodes = tuple(
+        Node(
+            node["Resources"].get("CPU", 0.0),
+            node["Resources"].get("GPU", 0.0),
+            node["Resources"].get("memory", 0.0) / _GB,
+        )
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    grown = state.get_max_resources_from_cluster_config() or {}
+    limit = Node(grown.get("CPU", 0), grown.get("GPU", 0))
+    grows = limit.cpus > sum(n.cpus for n in nodes) or limit.gpus > sum(n.gpus for n in nodes)
+    return Machine(nodes, limit if grows else None)
+
+
+def fit_workers(
+    machine: Machine, resources: Resources, *, device: str, asked: int | None, what: str
+) -> WorkerGroup:
+    """Return how many workers fit and what each one gets.
+
+    GPUs are left out on a machine without one, and a worker that asks for more CPUs than a machine has gets that machine's.
+
+    Args:
+        machine: What is there.
+        resources: What one worker asks for.
+        device: ``cpu``, ``cuda`` or ``auto`` (GPUs if there are any).
+        asked: Number of workers that the user wants; None for as many as fit.
+        what: Whose workers, for messages.
+
+    Raises:
+        SchedulingError: Not one worker, or not as many as asked, can ever run.
+    """
+    uses_gpu = resources.gpus > 0 and device != "cpu" and machine.gpus > 0
+    if device == "cuda" and resources.gpus > 0 and not uses_gpu:
+        raise SchedulingError(
+            f"{what}: device 'cuda' was asked for, but there is no GPU; use device 'auto' or 'cpu'"
+        )
+    cpus = resources.cpus
+    if machine.limit is None:
+        cpus = min(cpus, max(max((n.cpus for n in machine.nodes), default=0.0), 1.0))
+    group = WorkerGroup(
+        asked or 1,
+        cpus,
+        resources.gpus if uses_gpu else 0.0,
+        resources.memory_gb,
+        "cuda" if uses_gpu else "cpu",
+    )
+    places = machine.nodes if machine.limit is None else (machine.limit,)
+    room = sum(_room(place, group) for place in places)
+    if room < (asked or 1):
+        raise SchedulingError(
+            f"{what}: {asked or 1} worker(s) with {group.cpus:g} CPUs, {group.gpus:g} GPUs and "
+            f"{group.memory_gb:g} GB each were asked for, but {room} fit on {_describe(places)}; "
+            "ask for fewer workers (prepare.workers) or a larger machine"
+        )
+    return replace(group, num_workers=asked or room)
+
+
+def _room(node: Node, group: WorkerGroup) -> int:
+    fits = node.cpus / group.cpus
+    if group.gpus:
+        fits = min(fits, _gpu_slots(node, group.gpus))
+    if group.memory_gb:
+        fits = min(fits, node.memory_gb / group.memory_gb)
+    return math.floor(fits + _ROUNDING)
+
+
+def _gpu_slots(node: Node, gpus: float) -> float:
+    """Return how many workers the node's GPUs hold; a fraction never spans two GPUs."""
+    if gpus >= 1:
+        return node.gpus // gpus
+    return node.gpus * math.floor(1 / gpus + _ROUNDING)
+
+
+def _describe(places: tuple[Node, ...]) -> str:
+    nodes = [f"{n.cpus:g} CPUs, {n.gpus:g} GPUs, {n.memory_gb:.1f} GB" for n in places]
+    return f"{len(nodes)} node(s): " + "; ".join(nodes)
