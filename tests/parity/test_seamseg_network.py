@@ -25,10 +25,9 @@ from eagleray_seamseg.model.config import (
     NetworkSettings,
     RoiSettings,
     RpnSettings,
-    SemSettings,
     vistas_r50,
 )
-from eagleray_seamseg.model.network import RpnOutput, SeamlessNetwork
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
 from eagleray_vision.detection.assignment import NEGATIVE
 from eagleray_vision.detection.box_coding import decode_boxes, encode_boxes
@@ -36,7 +35,6 @@ from eagleray_vision.detection.boxes import (
     box_coverage,
     box_iou,
     boxes_from_id_map,
-    clip_boxes,
     mask_coverage,
 )
 from eagleray_vision.detection.detections import DetectionRule, select_detections
@@ -82,6 +80,9 @@ class Case:
 
     def __getitem__(self, key: str) -> Tensor:
         return torch.from_numpy(np.array(self._arrays[key]))
+
+    def get(self, key: str) -> Tensor | None:
+        return self[key] if key in self else None
 
     def text(self, key: str) -> str:
         return str(self._arrays[key])
@@ -345,13 +346,15 @@ def test_rpn_training(path: Path) -> None:
         for k, size in enumerate(sizes):
             truth_boxes = case[f"gt{k}"] if f"gt{k}" in case else torch.zeros(0, 4)
             count = len(truth_boxes)
-            target = PanopticTarget(torch.zeros(size).long(), torch.zeros(1).long(), torch.zeros(1).bool())
+            target = PanopticTarget(
+                torch.zeros(size).long(), torch.zeros(1).long(), torch.zeros(1).bool()
+            )
             truth = thing_truth(target, 1, torch.float32)
             truth = type(truth)(
                 truth_boxes,
                 torch.zeros(count).long(),
                 torch.arange(count),
-                case[f"crowd{k}"] if f"crowd{k}" in case else None,
+                case.get(f"crowd{k}"),
             )
             match = sample_anchors(assign_anchors(anchors, truth, size, settings), settings, None)
             assert torch.equal(match, case["match"][k].long())
@@ -663,6 +666,9 @@ def test_full_network_predictions(full: FullNetwork) -> None:
     assert torch.equal(confusion, case["sem_conf"])
 
 
+TIED_MODULES = ("body.", "rpn_head.", "roi_head.conv.", "roi_head.roi_msk.")
+"""Modules that get gradients from losses in which rounding breaks exact ties."""
+
 LOSS_TOLERANCE = {"bbx": 0.05, "obj": 5e-4, "roi_msk": 1e-3}
 
 
@@ -698,5 +704,6 @@ def test_full_network_training_losses_and_gradients(full: FullNetwork) -> None:
     assert set(expected) | missing == set(parameters)
     for name, value in expected.items():
         norm = float(parameters[name].grad.norm())
-        assert norm == pytest.approx(value, rel=1e-2, abs=1e-6), name
+        tolerance = 1e-2 if name.startswith(TIED_MODULES) else 1e-3
+        assert norm == pytest.approx(value, rel=tolerance, abs=1e-6), name
     full.network.zero_grad(set_to_none=True)

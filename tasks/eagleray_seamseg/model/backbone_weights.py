@@ -4,14 +4,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from eagleray.task import InputError, SettingsError
+from eagleray_seamseg.model.foreign_backbone import TimmBackbone
 from eagleray_seamseg.model.resnet import ResNet
 
-_IGNORED_SUFFIX = "num_batches_tracked"
+IGNORED_SUFFIX = "num_batches_tracked"
+"""Counter of batches that some versions of the normalization layers store; never used."""
+
+_PLAIN_NUMPY = [
+    np.core.multiarray.scalar,  # type: ignore[attr-defined]
+    np.dtype,
+    *(type(np.dtype(kind)) for kind in ("bool", "i4", "i8", "f4", "f8")),
+]
+"""What NumPy numbers (scores, counters beside the weights) are rebuilt from; runs no code."""
 
 
 class FrozenRandomBackboneError(SettingsError):
@@ -39,7 +49,8 @@ def read_tensors(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals(_PLAIN_NUMPY):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever a damaged or hostile file provokes
         raise WeightFileError(
             f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). Only "
@@ -61,7 +72,7 @@ def torchvision_resnet_name(name: str) -> str | None:
         'mod3.block1.proj_bn.bias'
     """
     parts = name.split(".")
-    if parts[0] == "fc" or parts[-1] == _IGNORED_SUFFIX:
+    if parts[0] == "fc" or parts[-1] == IGNORED_SUFFIX:
         return None
     if not parts[0].startswith("layer"):
         return f"mod1.{name}"
@@ -79,9 +90,9 @@ def _our_names(backbone: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Ten
         if isinstance(backbone, ResNet):
             is_torchvision = "conv1.weight" in tensors
             ours = torchvision_resnet_name(name) if is_torchvision else name
-        elif name.startswith("classifier.") or name.startswith("features.18."):
+        elif name.startswith(("classifier.", "features.18.")):
             ours = None
-        if ours is not None and not ours.endswith(_IGNORED_SUFFIX):
+        if ours is not None and not ours.endswith(IGNORED_SUFFIX):
             named[ours] = value
     return named
 
@@ -95,15 +106,15 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     Raises:
         WeightFileError: If the file cannot be read, or tensors are missing or have other shapes.
     """
-    target = backbone.model if hasattr(backbone, "model") else backbone
+    target: nn.Module = backbone.model if isinstance(backbone, TimmBackbone) else backbone
     named = _our_names(backbone, read_tensors(path))
-    wanted = {k: v for k, v in target.state_dict().items() if not k.endswith(_IGNORED_SUFFIX)}
+    wanted = {k: v for k, v in target.state_dict().items() if not k.endswith(IGNORED_SUFFIX)}
     missing = sorted(set(wanted) - set(named))
     wrong = sorted(k for k in set(wanted) & set(named) if wanted[k].shape != named[k].shape)
     if missing or wrong:
         raise WeightFileError(
             f"{path} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are "
-            f"missing (first: {missing[:3]}), {len(wrong)} have another shape (first: {wrong[:3]}); "
-            "check that body.backbone and body.weights belong together"
+            f"missing (first: {missing[:3]}), {len(wrong)} have another shape "
+            f"(first: {wrong[:3]}); check that body.backbone and body.weights belong together"
         )
     target.load_state_dict({k: named[k] for k in wanted}, strict=False)

@@ -92,8 +92,8 @@ class BodySettings(Settings):
         if backbone in RESNET_DEPTHS or backbone == "mobilenet_v2" or backbone.startswith("timm:"):
             return backbone
         raise ValueError(
-            f"unknown backbone {backbone!r}; allowed are {', '.join(RESNET_DEPTHS)}, mobilenet_v2 and "
-            "timm:<model name>"
+            f"unknown backbone {backbone!r}; allowed are {', '.join(RESNET_DEPTHS)}, mobilenet_v2 "
+            "and timm:<model name>"
         )
 
 
@@ -217,7 +217,7 @@ class SemSettings(Settings):
     )
     loss_chunk_pixels: Positive = Field(
         1 << 18,
-        description="Pixels whose full-resolution logits are held at a time; no result depends on it.",
+        description="Pixels whose full-resolution logits are held at a time; changes no result.",
     )
 
 

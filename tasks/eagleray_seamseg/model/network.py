@@ -257,7 +257,7 @@ class SeamlessNetwork(nn.Module):
         return [
             select_detections(clip_boxes(image_boxes, size), image_scores, rule)
             for image_boxes, image_scores, size in zip(
-                boxes.split(counts), scores.split(counts), valid_sizes, strict=True
+                torch.split(boxes, counts), torch.split(scores, counts), valid_sizes, strict=True
             )
         ]
 
@@ -304,7 +304,7 @@ class SeamlessNetwork(nn.Module):
         classes = torch.cat([d.classes for d in detections])
         index = torch.arange(classes.shape[0], device=classes.device)
         chosen = self.roi_head.masks(rois)[index, classes]
-        return list(chosen.split([len(d.classes) for d in detections]))
+        return list(torch.split(chosen, [len(d.classes) for d in detections]))
 
     def roi_outputs(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run the RoI head for training: class logits, box codes, mask logits of every RoI."""

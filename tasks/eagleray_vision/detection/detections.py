@@ -57,7 +57,7 @@ def select_detections(boxes: Tensor, scores: Tensor, rule: DetectionRule) -> Det
     candidate, label = usable.nonzero(as_tuple=True)
     kept = [
         _suppress_class(boxes, scores, candidate, label, value, rule)
-        for value in label.unique().tolist()
+        for value in sorted(set(label.tolist()))
     ]
     if kept:
         chosen = torch.cat(kept)

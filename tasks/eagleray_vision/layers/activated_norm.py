@@ -59,7 +59,7 @@ def _joint_statistics(x: Tensor, *, sync: bool) -> tuple[Tensor, Tensor, Tensor]
         var, mean = torch.var_mean(x, dims, correction=0)
         row.copy_(torch.cat([mean, var * count, mean.new_full((1,), float(count))]))
     _sum_over_workers(table, sync=sync)
-    means, squares, counts = table.split([x.shape[1], x.shape[1], 1], dim=1)
+    means, squares, counts = torch.split(table, [x.shape[1], x.shape[1], 1], dim=1)
     total = counts.sum()
     some = total.clamp(min=1)
     mean = (means * counts).sum(0) / some

@@ -105,7 +105,7 @@ def pixel_losses(
 
 
 def worst_mean(losses: Tensor, fraction: float | None) -> Tensor:
-    """Average the ``ceil(fraction * n)`` largest of n losses (``None`` or 1: all), void included."""
+    """Average the ``ceil(fraction * n)`` largest of n losses, void included (None or 1: all)."""
     flat = losses.flatten()
     if fraction is None or fraction >= 1:
         return flat.mean()

@@ -43,7 +43,12 @@ def rpn_losses(
 
 
 def roi_class_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Return (cross-entropy, RoIs) of ``(r, classes + 1)`` logits and ``(r,)`` labels; r may be 0."""
+    """Return (cross-entropy, number of RoIs).
+
+    Args:
+        logits: ``(r, classes + 1)``, background first; r may be 0.
+        labels: ``(r,)`` int64.
+    """
     weight = torch.tensor(labels.shape[0], device=labels.device)
     return F.cross_entropy(_wide(logits), labels, reduction="sum"), weight
 

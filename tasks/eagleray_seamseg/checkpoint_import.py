@@ -1,0 +1,104 @@
+"""Import snapshots of the original code, whose parameter names and raw values are ours."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eagleray.task import ImportedCheckpoint
+from eagleray_seamseg.model.backbone_weights import IGNORED_SUFFIX, WeightFileError, read_tensors
+from eagleray_seamseg.model.config import NetworkSettings
+from eagleray_seamseg.model.network import SeamlessNetwork
+
+MODULES = ("body", "rpn_head", "roi_head", "sem_head")
+"""Parts of a snapshot's ``state_dict`` that hold the network (spec section 8)."""
+
+_NUM_NAMED = 5
+"""How many tensors an error message names."""
+
+
+def _flat_entries(content: Mapping[str, object]) -> dict[str, object]:
+    """Return a snapshot's entries by flat names; tensors of the network by their full name."""
+    states = content.get("state_dict")
+    if not isinstance(states, Mapping):
+        return dict(content)
+    entries = {name: value for name, value in content.items() if name != "state_dict"}
+    for name, value in states.items():
+        if name in MODULES and isinstance(value, Mapping):
+            entries.update({f"{name}.{key}": tensor for key, tensor in value.items()})
+        else:
+            entries[name if "." in name else f"state_dict.{name}"] = value
+    return entries
+
+
+def _check_shapes(path: Path, network: SeamlessNetwork, found: Mapping[str, Tensor]) -> None:
+    ours = network.state_dict()
+    wrong = [
+        f"{name}: file {tuple(value.shape)}, network {tuple(ours[name].shape)}"
+        for name, value in found.items()
+        if value.shape != ours[name].shape
+    ]
+    if not wrong:
+        return
+    classes = ""
+    if "sem_head.conv_sem.bias" in found and "roi_head.roi_msk.bias" in found:
+        things = found["roi_head.roi_msk.bias"].shape[0]
+        stuff = found["sem_head.conv_sem.bias"].shape[0] - things
+        classes = (
+            f" The file was trained on {stuff} stuff and {things} thing classes, the network has "
+            f"{network.num_stuff} and {network.num_thing}."
+        )
+    raise WeightFileError(
+        f"{path} does not fit the network: {len(wrong)} tensors have another shape "
+        f"({'; '.join(wrong[:_NUM_NAMED])}).{classes} Use the settings and classes that the file "
+        "was trained with"
+    )
+
+
+def import_snapshot(
+    path: Path, settings: NetworkSettings, *, num_stuff: int, num_thing: int
+) -> ImportedCheckpoint:
+    """Read a snapshot of the original (``{config, state_dict, training_meta}``).
+
+    The values are copied: normalization weights stay raw, since the network scales by |w| + eps
+    itself. Files with and without ``num_batches_tracked`` are accepted, and so is a flat dictionary
+    of tensors by full name.
+
+    Args:
+        path: File of ``torch.save`` or safetensors. It is only read as plain data; a file that
+            needs more is refused.
+        settings: Settings of the network that the weights are for.
+        num_stuff: Its stuff classes.
+        num_thing: Its thing classes.
+
+    Returns:
+        The weights by our names, and every entry of the file as mapped or extra (optimizer,
+        meters, ...). ``missing`` lists the network's tensors that the file lacks.
+
+    Raises:
+        WeightFileError: If the file cannot be read safely, holds nothing of the network, or holds
+            tensors of other shapes.
+    """
+    entries = _flat_entries(read_tensors(path))
+    with torch.device("meta"):
+        network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
+    ours = network.state_dict()
+    found = {
+        name: value for name, value in entries.items() if name in ours and isinstance(value, Tensor)
+    }
+    if not found:
+        raise WeightFileError(
+            f"{path} holds no tensor of a Seamless network; its entries begin with "
+            f"{sorted(entries)[:_NUM_NAMED]}. Expected is a snapshot of the original, with "
+            f"{', '.join(MODULES)} under state_dict"
+        )
+    _check_shapes(path, network, found)
+    return ImportedCheckpoint(
+        state_dict={name: value.to(ours[name].dtype) for name, value in found.items()},
+        mapped={name: name for name in found},
+        missing=tuple(
+            name for name in ours if name not in found and not name.endswith(IGNORED_SUFFIX)
+        ),
+        extra=tuple(sorted(set(entries) - set(found))),
+    )
