@@ -1,0 +1,21 @@
+"""Training: phases on one process, on several with DDP, or with DeepSpeed ZeRO."""
+
+from __future__ import annotations
+
+from eagleray.train.checkpoint import checkpoint_weights
+from eagleray.train.driver import TrainResult, train_run
+from eagleray.train.job import TrainingError
+from eagleray.train.metrics import read_metrics
+from eagleray.train.stop import request_stop
+from eagleray.train.weights import LoadedWeights, load_weights
+
+__all__ = [
+    "LoadedWeights",
+    "TrainResult",
+    "TrainingError",
+    "checkpoint_weights",
+    "load_weights",
+    "read_metrics",
+    "request_stop",
+    "train_run",
+]

@@ -1,0 +1,110 @@
+"""Training an experiment: in this very process, or as a group of Ray Train workers that survives their death."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from eagleray.experiment.schema import Experiment
+from eagleray.results.progress import Progress
+from eagleray.storage import Store
+from eagleray.task import Rows, Task
+from eagleray.train.checkpoint import list_checkpoints, read_best
+from eagleray.train.job import Report, TrainJob, TrainOutcome
+from eagleray.train.loop import train_process
+from eagleray.train.process_group import lone_process_group, wants_gpu
+from eagleray.train.stop import clear_stop
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What training gave.
+
+    Args:
+        finished: False if it was stopped; the same call goes on.
+        phase: Name of the last phase worked on.
+        step: Optimizer steps done in all phases.
+        metrics: Latest metrics of training and validation.
+        best: Name, metric and value of the best checkpoint; None if nothing was validated.
+        checkpoints: Names of the checkpoints kept, oldest first.
+        restarts: How often the group of workers was started again after a failure.
+        seconds: Wall-clock time of this call.
+    """
+
+    finished: bool
+    phase: str
+    step: int
+    metrics: Mapping[str, float]
+    best: Mapping[str, Any] | None
+    checkpoints: tuple[str, ...]
+    restarts: int
+    seconds: float
+
+
+def train_run(
+    experiment: Experiment,
+    task: Task,
+    run: Store,
+    rows: Mapping[str, Rows],
+    *,
+    inline: bool = False,
+    limit: int | None = None,
+    progress: Progress,
+    report: Report | None = None,
+) -> TrainResult:
+    """Train an experiment, going on from the newest checkpoint of its run.
+
+    Args:
+        experiment: The experiment.
+        task: Its task.
+        run: The run's folder; with several machines it must be storage that all of them see.
+        rows: Rows of the prepared stages by label.
+        inline: Train in this process, with one worker and without Ray; batches keep their size.
+        limit: At most so many optimizer steps per phase.
+        progress: Told about steps.
+        report: Told about metrics at validations and ends of phases.
+
+    Raises:
+        TrainingError: A worker failed for good; its own traceback comes first.
+        SchedulingError: The machine can never hold the workers asked for.
+        SettingsError: Settings that do not fit together.
+    """
+    begin = time.monotonic()
+    job = TrainJob(experiment, task, run, rows, limit)
+    clear_stop(run)
+    try:
+        if inline:
+            outcome, restarts = _train_inline(job, progress, report), 0
+        else:
+            from eagleray.train.ray_driver import train_with_ray
+
+            outcome, restarts = train_with_ray(job, progress, report)
+    finally:
+        clear_stop(run)
+    return TrainResult(
+        finished=outcome.finished,
+        phase=outcome.phase,
+        step=outcome.step,
+        metrics=outcome.metrics,
+        best=read_best(run),
+        checkpoints=tuple(m.name for m in list_checkpoints(run)),
+        restarts=restarts,
+        seconds=time.monotonic() - begin,
+    )
+
+
+def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> TrainOutcome:
+    settings = job.experiment.train
+    device = torch.device("cuda", 0) if wants_gpu(job.experiment) else torch.device("cpu")
+    if settings.num_workers not in (1, (1, 1)):
+        progress.note(
+            f"inline: one worker instead of {settings.num_workers}, with the whole batch in this process"
+        )
+    with lone_process_group(needed=settings.strategy != "single"):
+        return train_process(
+            job, device, progress=progress, report=report or (lambda metrics: None)
+        )

@@ -1,0 +1,240 @@
+"""Micro-batches of one rank, read ahead, with the time that training waited for them."""
+
+from __future__ import annotations
+
+import dataclasses
+import queue
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from eagleray.task import Batches, Dataset
+from eagleray.train.order import DataOrder, keyed_rng, num_micro_batches, rank_streams
+
+MicroBatch = tuple[Any, tuple[str, ...]]
+"""A collated batch and the keys of its samples."""
+
+_READ_AHEAD = 2
+
+
+@dataclass(frozen=True)
+class RankShare:
+    """Which part of every global batch this rank works on, and in how many pieces.
+
+    Args:
+        batch_size: Samples of a global batch.
+        rank: This process.
+        world_size: Number of processes.
+        micro_batch_size: Samples per forward pass, None for all at once.
+    """
+
+    batch_size: int
+    rank: int
+    world_size: int
+    micro_batch_size: int | None
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Forward passes per step, alike on all ranks."""
+        return num_micro_batches(self.batch_size, self.world_size, self.micro_batch_size)
+
+    @property
+    def streams(self) -> slice:
+        """Canonical streams of this rank."""
+        return rank_streams(self.batch_size, self.rank, self.world_size)
+
+
+class MicroBatches(TorchDataset[MicroBatch]):
+    """All micro-batches of a phase of one rank by running number (step * micro-batches per step + place).
+
+    Args:
+        dataset: The task's training data.
+        order: Their order.
+        share: This rank's part.
+    """
+
+    def __init__(self, dataset: Dataset, order: DataOrder, share: RankShare) -> None:
+        self._dataset, self._order, self._share = dataset, order, share
+
+    def __getitem__(self, number: int) -> MicroBatch:
+        """Read and collate one micro-batch."""
+        step, place = divmod(number, self._share.num_micro_batches)
+        epoch, batch = self._order.batch(step)
+        own = np.array_split(batch[self._share.streams], self._share.num_micro_batches)[place]
+        keys = tuple(self._dataset.key(int(i)) for i in own)
+        samples = [
+            self._dataset.load(int(i), keyed_rng(self._order.seed, self._order.phase, epoch, key))
+            for i, key in zip(own, keys, strict=True)
+        ]
+        return self._dataset.collate(samples), keys
+
+
+def data_order(dataset: Dataset, *, batch_size: int, seed: int, phase: str) -> DataOrder:
+    """Return the order of a dataset's samples in a phase."""
+    n = len(dataset)
+    groups = np.fromiter((dataset.group(i) for i in range(n)), np.int64, n)
+    shards = np.fromiter((dataset.shard_idx(i) for i in range(n)), np.int64, n)
+    return DataOrder(groups, shards, batch_size=batch_size, seed=seed, phase=phase)
+
+
+class StepLoader:
+    """Iterates over steps: each gives the list of the rank's micro-batches on the device.
+
+    Args:
+        source: Iterator over micro-batches in the order of the steps.
+        per_step: Micro-batches per step.
+        device: Where the batches go.
+        channels_last: Give 4-D floating tensors that memory format.
+    """
+
+    def __init__(
+        self,
+        source: Iterator[MicroBatch],
+        per_step: int,
+        device: torch.device,
+        *,
+        channels_last: bool = False,
+    ) -> None:
+        self._source, self._per_step = source, per_step
+        self._device, self._channels_last = device, channels_last
+        self.waited_s = 0.0
+
+    def __iter__(self) -> Iterator[list[MicroBatch]]:
+        return self
+
+    def __next__(self) -> list[MicroBatch]:
+        """Return the next step's micro-batches; the time until they are there counts as waiting."""
+        begin = time.perf_counter()
+        found = [next(self._source) for _ in range(self._per_step)]
+        moved = [(to_device(b, self._device, self._channels_last), keys) for b, keys in found]
+        self.waited_s += time.perf_counter() - begin
+        return moved
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        close = getattr(self._source, "close", None)
+        if close is not None:
+            close()
+
+
+def open_loader(
+    data: Dataset | Batches,
+    order: DataOrder | None,
+    share: RankShare,
+    *,
+    phase: str,
+    start_step: int,
+    stop_step: int,
+    device: torch.device,
+    workers: int,
+    channels_last: bool,
+) -> StepLoader:
+    """Open the data of one rank at a step.
+
+    Args:
+        data: The task's training data.
+        order: Order of a map-style dataset; None for data on the device.
+        share: This rank's part of every batch.
+        phase: Name of the phase.
+        start_step: First step.
+        stop_step: One after the last step.
+        device: Where batches go.
+        workers: Reading processes; 0 reads in a thread.
+        channels_last: Give 4-D floating tensors that memory format.
+    """
+    if not isinstance(data, Dataset):
+        batches = data.batches(phase, start_step, share.rank, share.world_size, device)
+        return StepLoader(((b, ()) for b in batches), 1, device, channels_last=channels_last)
+    if order is None:
+        raise ValueError("a map-style dataset needs an order")
+    micro = MicroBatches(data, order, share)
+    numbers = range(start_step * share.num_micro_batches, stop_step * share.num_micro_batches)
+    source: Iterator[MicroBatch]
+    if workers == 0:
+        source = _read_in_thread(micro, numbers)
+    else:
+        source = iter(
+            DataLoader(
+                micro,
+                batch_size=None,
+                sampler=numbers,
+                num_workers=workers,
+                multiprocessing_context="forkserver",
+                pin_memory=device.type == "cuda",
+            )
+        )
+    return StepLoader(source, share.num_micro_batches, device, channels_last=channels_last)
+
+
+def _read_in_thread(micro: MicroBatches, numbers: range) -> Iterator[MicroBatch]:
+    ready: queue.Queue[MicroBatch | BaseException | None] = queue.Queue(_READ_AHEAD)
+    stopped = threading.Event()
+
+    def put(value: MicroBatch | BaseException | None) -> None:
+        while not stopped.is_set():
+            try:
+                ready.put(value, timeout=0.1)
+                return
+            except queue.Full:
+                continue
+
+    def read() -> None:
+        try:
+            for number in numbers:
+                if stopped.is_set():
+                    return
+                put(micro[number])
+            put(None)
+        except BaseException as error:  # handed to the training thread, which raises it
+            put(error)
+
+    thread = threading.Thread(target=read, name="eagleray-loader", daemon=True)
+    thread.start()
+    try:
+        while True:
+            value = ready.get()
+            if value is None:
+                return
+            if isinstance(value, BaseException):
+                raise value
+            yield value
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
+    """Return a batch with all its tensors on the device.
+
+    Args:
+        batch: Tensors, or nested dataclasses, named tuples, tuples, lists and mappings of them; other values
+            are kept.
+        device: Where to.
+        channels_last: Give 4-D floating tensors that memory format.
+    """
+    if isinstance(batch, Tensor):
+        if channels_last and batch.dim() == 4 and batch.is_floating_point():
+            return batch.to(device, non_blocking=True, memory_format=torch.channels_last)
+        return batch.to(device, non_blocking=True)
+    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
+        moved = {
+            f.name: to_device(getattr(batch, f.name), device, channels_last)
+            for f in dataclasses.fields(batch)
+            if f.init
+        }
+        return dataclasses.replace(batch, **moved)
+    if isinstance(batch, dict):
+        return {k: to_device(v, device, channels_last) for k, v in batch.items()}
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(to_device(v, device, channels_last) for v in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)(to_device(v, device, channels_last) for v in batch)
+    return batch

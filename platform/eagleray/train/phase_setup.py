@@ -1,0 +1,160 @@
+"""Getting a phase ready on one rank: its length, its model with the right weights, its strategy."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from eagleray.task import Batches, Dataset, Phase, SettingsError
+from eagleray.train.average import MovingAverage
+from eagleray.train.checkpoint import Checkpoint, TrainState
+from eagleray.train.job import Place, TrainJob
+from eagleray.train.loader import RankShare, data_order
+from eagleray.train.memory import checkpoint_activations
+from eagleray.train.optimizer import PhaseOptimizer, build_optimizer
+from eagleray.train.order import DataOrder
+from eagleray.train.strategies import Strategy, build_strategy
+from eagleray.train.weights import put_weights, read_weights
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PhasePlan:
+    """How a phase goes over the data.
+
+    Args:
+        index: Its number among the phases.
+        phase: The phase.
+        order: Order of the samples; None for data on the device.
+        share: This rank's part of every batch.
+        total_steps: Length that schedules refer to, in optimizer steps.
+        end_step: Where this call stops: the length, or the limit.
+    """
+
+    index: int
+    phase: Phase
+    order: DataOrder | None
+    share: RankShare
+    total_steps: int
+    end_step: int
+
+    @property
+    def num_micro_batches(self) -> int:
+        """Forward passes per optimizer step; data on the device come as one batch per step."""
+        return self.share.num_micro_batches if self.order is not None else 1
+
+
+def plan_phase(job: TrainJob, index: int, place: Place, data: Dataset | Batches) -> PhasePlan:
+    """Return how a phase goes over the data.
+
+    Raises:
+        SettingsError: Its length is in epochs, but the data have none.
+        InputError: There are no samples.
+    """
+    phase = job.phases[index]
+    share = RankShare(
+        phase.batch_size, place.rank, place.world_size, job.experiment.train.micro_batch_size
+    )
+    order = None
+    if isinstance(data, Dataset):
+        order = data_order(
+            data, batch_size=phase.batch_size, seed=job.experiment.seed, phase=phase.name
+        )
+    if phase.steps is not None:
+        total = phase.steps
+    elif order is not None and phase.epochs is not None:
+        total = order.steps_in(phase.epochs)
+    else:
+        raise SettingsError(
+            f"phase {phase.name!r} is {phase.epochs} epochs long, but its data live on the device and have no "
+            "epochs: give its length in steps"
+        )
+    return PhasePlan(index, phase, order, share, total, min(total, job.limit or total))
+
+
+def begin_state(job: TrainJob, plan: PhasePlan, latest: Checkpoint | None) -> TrainState:
+    """Return where the phase stands: where its checkpoint says, or at its beginning."""
+    if latest is not None and latest.state.phase_idx == plan.index:
+        state = latest.state
+        if state.phase != plan.phase.name or state.seed != job.experiment.seed:
+            raise SettingsError(
+                f"{job.run.uri} holds a checkpoint of phase {state.phase!r} with seed {state.seed}, but asked is phase "
+                f"{plan.phase.name!r} with seed {job.experiment.seed}: use another run (--new)"
+            )
+        return state
+    return TrainState(
+        phase_idx=plan.index,
+        phase=plan.phase.name,
+        step=0,
+        total_step=latest.state.total_step if latest else 0,
+        seed=job.experiment.seed,
+        best=latest.state.best if latest else None,
+    )
+
+
+def build_model(
+    job: TrainJob,
+    plan: PhasePlan,
+    place: Place,
+    data: Dataset | Batches,
+    latest: Checkpoint | None,
+    note: Callable[[str], None],
+) -> nn.Module:
+    """Return the task's model on its device with the weights that the phase, or its rest, begins with.
+
+    A phase begins with what the one before ended with (its average, if it had one), the first one with
+    ``train.init_from``. ``Task.on_phase_start`` sees these weights; in a resumed phase the checkpoint's
+    buffers win over what it changes.
+    """
+    settings = job.experiment.train
+    torch.manual_seed(job.experiment.seed)
+    model = job.task.build()
+    if latest is not None:
+        begin_with = {**latest.model, **latest.raw} if _resumes(latest, plan) else latest.model
+        put_weights(model, begin_with, f"checkpoint {latest.state.name}")
+    elif settings.init_from is not None:
+        path = Path(settings.init_from).expanduser()
+        note(str(put_weights(model, read_weights(path), str(path))))
+    model = model.to(place.device)
+    if settings.channels_last:
+        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.train()
+    job.task.on_phase_start(model, plan.phase, data)
+    if latest is not None and _resumes(latest, plan):
+        put_weights(model, {**latest.model, **latest.raw}, f"checkpoint {latest.state.name}")
+    if settings.activation_checkpointing:
+        checkpoint_activations(model)
+    if settings.compile:
+        model.compile()
+    return model
+
+
+def build_training(
+    job: TrainJob, plan: PhasePlan, model: nn.Module, latest: Checkpoint | None
+) -> tuple[PhaseOptimizer, Strategy, MovingAverage | None]:
+    """Return optimizer, strategy and moving average, going on from the checkpoint if it is of this phase."""
+    groups = job.task.parameter_groups(model, plan.phase)
+    optimizer = build_optimizer(model, groups, plan.phase)
+    strategy = build_strategy(
+        job.experiment.train, model, optimizer, plan.phase, job.task.losses, plan.num_micro_batches
+    )
+    average = None
+    if plan.phase.ema_decay is not None:
+        average = MovingAverage(strategy, plan.phase.ema_decay)
+    if latest is not None and _resumes(latest, plan):
+        strategy.load_moments(latest.moments)
+        strategy.loss_scale.value = latest.state.loss_scale
+        strategy.loss_scale.good_steps = latest.state.loss_scale_good_steps
+        if average is not None:
+            average.load(latest.model)
+    return optimizer, strategy, average
+
+
+def _resumes(latest: Checkpoint, plan: PhasePlan) -> bool:
+    return latest.state.phase_idx == plan.index

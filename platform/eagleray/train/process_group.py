@@ -1,0 +1,44 @@
+"""A process group of one process, for ``ddp`` and ``deepspeed`` in the caller's own process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+import torch
+import torch.distributed as dist
+
+from eagleray.experiment.schema import Experiment
+from eagleray.task import SettingsError
+
+
+@contextlib.contextmanager
+def lone_process_group(*, needed: bool) -> Iterator[None]:
+    """Open a gloo group of world size 1 unless there is a group already, and close it afterwards."""
+    if not needed or dist.is_initialized():
+        yield
+        return
+    had_local_rank = "LOCAL_RANK" in os.environ
+    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+        if not had_local_rank:
+            del os.environ["LOCAL_RANK"]
+
+
+def wants_gpu(experiment: Experiment) -> bool:
+    """Return whether models run on GPUs here.
+
+    Raises:
+        SettingsError: CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if experiment.device == "cuda" and not available:
+        raise SettingsError(
+            "device is 'cuda', but this machine has no CUDA device that torch can use: set device to auto or cpu"
+        )
+    return available and experiment.device != "cpu"

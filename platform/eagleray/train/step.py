@@ -1,0 +1,100 @@
+"""One training step as the forward of one module.
+
+Model and losses are wrapped in a single ``nn.Module`` and that is what DistributedDataParallel and DeepSpeed
+get: calling a submodule past their wrapper would silently skip the synchronisation of gradients.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from eagleray.task import LossTerm, SettingsError, StepContext
+
+Losses = Callable[[nn.Module, Any, StepContext], Mapping[str, LossTerm]]
+
+AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class StepModule(nn.Module):
+    """Losses of a micro-batch, normalized over ranks.
+
+    Arithmetic runs in the phase's precision through autocast, for every strategy alike; parameters stay
+    float32 and are the master weights. A loss that is not finite on one rank makes the gradients of all ranks
+    NaN, so that all of them skip the step.
+
+    Args:
+        model: The task's model.
+        losses: ``Task.losses``.
+        cache_casts: Keep low-precision copies of the weights during a forward pass (not where ZeRO 3 frees them).
+    """
+
+    def __init__(self, model: nn.Module, losses: Losses, *, cache_casts: bool = True) -> None:
+        super().__init__()
+        self.model = model
+        self._losses = losses
+        self._cache_casts = cache_casts
+
+    def forward(self, batch: Any, context: StepContext) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """Return the loss to differentiate, the global value per term and the global total."""
+        device = next(self.model.parameters()).device
+        with self._autocast(context.phase.precision, device):
+            terms = self._losses(self.model, batch, context)
+        if not terms:
+            raise SettingsError("the task returned no losses; it must always return the same terms")
+        return _normalize(terms, context.phase.normalize, device)
+
+    def _autocast(self, precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+        if precision == "fp32":
+            return contextlib.nullcontext()
+        dtype = AUTOCAST_DTYPE[precision]
+        return torch.autocast(device.type, dtype, cache_enabled=self._cache_casts)
+
+
+def _normalize(
+    terms: Mapping[str, LossTerm], normalize: str, device: torch.device
+) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    sums = torch.stack([_scalar(t.sum, device) for t in terms.values()])
+    weights = torch.stack([_scalar(t.weight, device).detach() for t in terms.values()]).to(sums)
+    factors = torch.tensor([t.factor for t in terms.values()], device=device).to(sums)
+    world_size = dist.get_world_size() if dist.is_initialized() else 1
+    if normalize == "rank":
+        share = torch.where(weights > 0, factors / weights, 0.0)
+        values = torch.where(weights > 0, sums.detach() * share / world_size, 0.0)
+        if world_size > 1:
+            dist.all_reduce(values)
+    else:
+        both = torch.stack([weights, sums.detach()])
+        if world_size > 1:
+            dist.all_reduce(both)
+        weights = both[0]
+        share = torch.where(weights > 0, world_size * factors / weights, 0.0)
+        values = torch.where(weights > 0, both[1] * factors / weights, 0.0)
+    loss = torch.where(weights > 0, sums * share, 0.0).sum()
+    total = values.sum()
+    poison = torch.where(total.isfinite(), 1.0, float("nan")).to(sums)
+    return loss * poison, dict(zip(terms, values.unbind(), strict=True)), total
+
+
+def _scalar(value: Tensor | float, device: torch.device) -> Tensor:
+    tensor = torch.as_tensor(value, device=device).reshape(())
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+def seed_step(context: StepContext, micro_batch: int, rank: int) -> None:
+    """Seed torch's global generators for one micro-batch, so that dropout can be resumed exactly.
+
+    Args:
+        context: The step; its first sample makes ranks differ.
+        micro_batch: Number of the micro-batch within the step.
+        rank: Used only where batches have no sample keys.
+    """
+    first = context.sample_keys[0] if context.sample_keys else f"rank {rank}"
+    text = f"{context.seed}/{context.phase.name}/{context.step}/{micro_batch}/{first}"
+    torch.manual_seed(zlib.crc32(text.encode()))

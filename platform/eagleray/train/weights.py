@@ -1,0 +1,120 @@
+"""Weights by name: into a model to begin with, or to evaluate; what does not fit is said aloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from eagleray.storage import Store
+from eagleray.task import SettingsError
+from eagleray.train.checkpoint import checkpoint_weights
+
+
+@dataclass(frozen=True)
+class LoadedWeights:
+    """What fitted and what did not.
+
+    Args:
+        source: Where the weights came from.
+        loaded: Names that were loaded.
+        missing: Names of the model that the file does not have; they keep their values.
+        extra: Names of the file that the model does not have.
+        mismatched: Names with their shapes in the file and in the model; they keep their values.
+    """
+
+    source: str
+    loaded: tuple[str, ...]
+    missing: tuple[str, ...]
+    extra: tuple[str, ...]
+    mismatched: tuple[str, ...]
+
+    def __str__(self) -> str:
+        lines = [f"{len(self.loaded)} tensors loaded from {self.source}"]
+        for what, names in (
+            ("missing in the file, kept as they are", self.missing),
+            ("of another shape, kept as they are", self.mismatched),
+            ("not in the model, unused", self.extra),
+        ):
+            if names:
+                lines.append(f"  {len(names)} {what}: {_some(names)}")
+        return "\n".join(lines)
+
+
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> LoadedWeights:
+    """Copy tensors into a model by name.
+
+    Args:
+        model: Parameters and buffers are changed in place.
+        weights: Tensors by the names of ``model.state_dict()``.
+        source: Where they came from, for messages.
+
+    Raises:
+        SettingsError: Not one name fits.
+    """
+    own = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+    shared = [k for k in own if k in weights]
+    fitting = [k for k in shared if own[k].shape == weights[k].shape]
+    result = LoadedWeights(
+        source=source,
+        loaded=tuple(fitting),
+        missing=tuple(k for k in own if k not in weights),
+        extra=tuple(k for k in weights if k not in own),
+        mismatched=tuple(
+            f"{k} {tuple(weights[k].shape)} for {tuple(own[k].shape)}"
+            for k in shared
+            if own[k].shape != weights[k].shape
+        ),
+    )
+    if not fitting:
+        raise SettingsError(
+            f"no tensor of {source} fits the model: it has {_some(tuple(weights))}, the model has {_some(tuple(own))}; "
+            "published weights must be imported first (eagleray import)"
+        )
+    for key in fitting:
+        own[key].copy_(weights[key])
+    return result
+
+
+def load_weights(run: Store, which: str, model: nn.Module) -> LoadedWeights:
+    """Load a checkpoint's weights for evaluation.
+
+    Args:
+        run: The run's folder.
+        which: See ``checkpoint_weights``; ``initial`` leaves the model as it is.
+        model: Changed in place.
+
+    Raises:
+        SettingsError: There is no such checkpoint, or nothing fits.
+    """
+    if which == "initial":
+        return LoadedWeights("the task's initial weights", tuple(model.state_dict()), (), (), ())
+    path = checkpoint_weights(run, which)
+    return put_weights(model, read_weights(path), str(path))
+
+
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """Read a safetensors file, or the ``model.safetensors`` of a folder.
+
+    Raises:
+        SettingsError: It is not there or not a safetensors file (pickles are never opened).
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    try:
+        return load_file(file)
+    except FileNotFoundError as error:
+        raise SettingsError(f"there are no weights at {file}: check train.init_from") from error
+    except SafetensorError as error:
+        raise SettingsError(
+            f"{file} is not a safetensors file ({error}): give a checkpoint folder of a run, a model.safetensors, "
+            "or import published weights first (eagleray import)"
+        ) from error
+
+
+def _some(names: tuple[str, ...], most: int = 6) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more

@@ -1,0 +1,159 @@
+"""A regression task that trains in milliseconds; no batch statistics, so world sizes can be compared."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    LossTerm,
+    Metrics,
+    ParameterGroup,
+    Phase,
+    Settings,
+    Task,
+)
+
+
+class TinySettings(Settings):
+    """How the tiny task behaves (or misbehaves)."""
+
+    samples: int = 24
+    dropout: float = 0.0
+    load_seconds: float = 0.0
+    nan_steps: tuple[int, ...] = ()
+    nan_forever_from: int | None = None
+    raise_at_step: int | None = None
+    kill_at_step: int | None = None
+    kill_flag: str = ""
+    freeze_head_in: str = ""
+    steps: int = 10
+
+
+class TinyData(Dataset):
+    """Inputs (6,) and targets (3,) of a fixed linear map, drawn by index; two groups."""
+
+    def __init__(self, settings: TinySettings) -> None:
+        self._settings = settings
+        rng = np.random.default_rng(7)
+        self._x = rng.standard_normal((settings.samples, 6)).astype(np.float32)
+        self._y = (self._x @ rng.standard_normal((6, 3))).astype(np.float32)
+
+    def __len__(self) -> int:
+        return self._settings.samples
+
+    def key(self, index: int) -> str:
+        return f"s{index:03d}"
+
+    def group(self, index: int) -> int:
+        return index % 2
+
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        time.sleep(self._settings.load_seconds)
+        noise = 0.01 * rng.standard_normal(6).astype(np.float32)
+        return {"x": self._x[index] + noise, "y": self._y[index], "index": index}
+
+    def collate(self, samples: Any) -> Any:
+        return {
+            "x": torch.from_numpy(np.stack([s["x"] for s in samples])),
+            "y": torch.from_numpy(np.stack([s["y"] for s in samples])),
+            "index": [s["index"] for s in samples],
+        }
+
+
+class TinyModel(nn.Module):
+    """Two layers with an odd number of weights (so that shards need padding) and a buffer."""
+
+    def __init__(self, dropout: float) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Dropout(dropout))
+        self.head = nn.Linear(7, 3)
+        self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        out: torch.Tensor = self.head(self.body(x))
+        return out
+
+
+class TinyTask(Task):
+    """See the module."""
+
+    name: ClassVar[str] = "tiny"
+    summary: ClassVar[str] = "tiny regression"
+    settings_type: ClassVar[type[Settings]] = TinySettings
+    settings: TinySettings
+
+    def dataset(self, source: str, rows: Any) -> Dataset:
+        return TinyData(self.settings)
+
+    def build(self) -> nn.Module:
+        return TinyModel(self.settings.dropout)
+
+    def phases(self) -> list[Phase]:
+        return [Phase(steps=self.settings.steps, batch_size=4, optimizer="adamw", lr=0.01)]
+
+    def parameter_groups(self, model: nn.Module, phase: Phase) -> list[ParameterGroup]:
+        body = [n for n, _ in model.named_parameters() if n.startswith("body")]
+        if self.settings.freeze_head_in == phase.name:
+            return [ParameterGroup(body)]
+        head = [n for n, _ in model.named_parameters() if n.startswith("head")]
+        return [ParameterGroup(body), ParameterGroup(head, lr_factor=0.5, weight_decay_factor=0.0)]
+
+    def before_step(self, model: nn.Module, step: Any) -> None:
+        with torch.no_grad():
+            model.seen += 1  # type: ignore[operator]
+        settings = self.settings
+        if settings.raise_at_step == step.step:
+            raise ZeroDivisionError(f"made to fail at step {step.step}")
+        if settings.kill_at_step == step.step and settings.kill_flag:
+            flag = Path(settings.kill_flag)
+            try:
+                flag.touch(exist_ok=False)
+            except FileExistsError:
+                return
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def losses(self, model: nn.Module, batch: Any, step: Any) -> dict[str, LossTerm]:
+        error = (model(batch["x"]).float() - batch["y"]).square()
+        # Weights differ between samples, so that a mean of ranks' means would be wrong.
+        weight = torch.tensor([1.0 + i % 3 for i in batch["index"]], device=error.device)
+        loss = (error.mean(1) * weight).sum()
+        start = self.settings.nan_forever_from
+        if step.step in self.settings.nan_steps or (start is not None and step.step >= start):
+            if 0 in batch["index"] or True:
+                loss = loss * float("nan")
+        return {
+            "mse": LossTerm(loss, weight.sum()),
+            "small": LossTerm(0.1 * error.abs().sum(), float(len(batch["index"])), factor=0.5),
+        }
+
+    def benchmarks(self) -> list[Benchmark]:
+        return [
+            Benchmark(
+                name="fit",
+                source="train",
+                metric="mse",
+                protocol="mean squared error",
+                schema={"mse": "float64"},
+                higher_is_better=False,
+            )
+        ]
+
+    def predict(self, model: nn.Module, samples: Any) -> list[torch.Tensor]:
+        device = next(model.parameters()).device
+        return list(model(torch.from_numpy(np.stack([s["x"] for s in samples])).to(device)).cpu())
+
+    def score(self, benchmark: str, sample: Any, prediction: Any) -> dict[str, float]:
+        return {"mse": float((prediction - torch.from_numpy(sample["y"])).square().mean())}
+
+    def compute(self, benchmark: str, rows: Any) -> Metrics:
+        return Metrics({"mse": float(np.mean([r["mse"] for r in rows]))})
