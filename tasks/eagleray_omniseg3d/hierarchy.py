@@ -28,6 +28,8 @@ ABSORB_OVERLAP = 0.9
 _RANK_BITS = 40
 """Bits of a 64-bit code kept for the rank of a column; the rest takes mask bits."""
 _CHUNK = 63 - _RANK_BITS
+_ROWS_AT_ONCE = 1024
+"""Rows of the correlation computed at a time, which bounds the memory of wide counts."""
 
 BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.integer[Any]]
@@ -204,6 +206,10 @@ def _as_patch_ids(indices: IntArray, num_patches: int, *, faithful: bool) -> Int
 def _correlate(columns_NP: BoolArray, *, faithful: bool) -> npt.NDArray[np.uint8]:
     if columns_NP.shape[1] == 0:
         return np.zeros((0, 0), np.uint8)
-    counts = columns_NP.T.astype(np.float32) @ columns_NP.astype(np.float32)
-    whole = counts.astype(np.int64)
-    return (whole % 256 if faithful else np.minimum(whole, 255)).astype(np.uint8)
+    table_NP = columns_NP.astype(np.float32)
+    correlation = np.empty((table_NP.shape[1],) * 2, np.uint8)
+    for first in range(0, len(correlation), _ROWS_AT_ONCE):
+        rows = slice(first, first + _ROWS_AT_ONCE)
+        counts = (table_NP[:, rows].T @ table_NP).astype(np.int64)
+        correlation[rows] = counts % 256 if faithful else np.minimum(counts, 255)
+    return correlation
