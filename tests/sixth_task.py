@@ -147,7 +147,7 @@ class SquareTask(Task):
 
     def load_input(self, item: Item) -> Any:
         try:
-            square = torch.tensor(json.loads(Path(item.payload["path"]).read_text()))
+            square = torch.tensor(json.loads(Path(item.payload["path"]).read_text()), dtype=torch.float32)
         except ValueError as error:
             raise InputError(f"{item.payload['path']} is no JSON: {error}") from error
         return square.reshape(1, SIDE_PX, SIDE_PX), -1
