@@ -1,0 +1,49 @@
+"""Cityscapes in its published layout (spec 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from eagleray_seamseg.conversion.source import LabeledImage, LabelSource, paths_matching
+from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
+from eagleray_vision.panoptic.label_image import read_deep_ids
+from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+
+_PHOTO_SUFFIX = "_leftImg8bit"
+
+
+class CityscapesSource(LabelSource):
+    """Photographs by city and ``*_instanceIds.png`` beside.
+
+    Args:
+        root: Folder that holds ``leftImg8bit`` and ``gtFine``.
+        images: Glob pattern of the photographs relative to ``root``; ``{split}`` is replaced. The
+            coarse set is ``leftImg8bit/train_extra``.
+        labels: Label file relative to ``root``; ``{split}``, ``{city}`` and ``{id}`` are replaced.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        images: str = "leftImg8bit/{split}/*/*_leftImg8bit.png",
+        labels: str = "gtFine/{split}/{city}/{id}_gtFine_instanceIds.png",
+    ) -> None:
+        self._root, self._images, self._labels = root, images, labels
+
+    def label_space(self) -> LabelSpace:
+        """Return the 19 evaluated classes."""
+        return CITYSCAPES
+
+    def labeled_images(self, split: str) -> Iterator[LabeledImage]:
+        """List the photographs by path; keys are ``city_sequence_frame``."""
+        for path in paths_matching(self._root, self._images.format(split=split)):
+            key = path.stem.removesuffix(_PHOTO_SUFFIX)
+            label = self._labels.format(split=split, city=key.split("_")[0], id=key)
+            yield LabeledImage(key, path, self._root / label)
+
+    def read_label(self, image: LabeledImage) -> IndexedPanoptic:
+        """Read the instance values; groups of things become crowd segments."""
+        return cityscapes_to_indexed(read_deep_ids(image.label_path))[0]

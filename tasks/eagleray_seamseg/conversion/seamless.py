@@ -1,0 +1,203 @@
+"""The intermediate format of the original Seamless code (spec 4): read it, and write its two lists.
+
+Whoever has converted a data set for the original can train on it as it is: ``img/``, ``msk/``,
+``lst/`` and ``metadata.bin`` (MessagePack).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import msgpack
+import numpy as np
+
+from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
+from eagleray_vision.panoptic.coco_instances import instance_annotation
+from eagleray_vision.panoptic.errors import LabelSizeError, MissingLabelFileError, SegmentListError
+from eagleray_vision.panoptic.label_image import read_deep_ids
+from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
+
+_IMAGE_SUFFIXES = (".png", ".jpg")
+"""In the order in which the original looks for them."""
+
+_IMAGE_LICENSE = 1
+"""Value of ``license`` in the original's COCO files."""
+
+
+@dataclass(frozen=True)
+class ConvertedImage:
+    """One image of the intermediate format.
+
+    Attributes:
+        image_id: File stem.
+        file_name: Path below the split's image folder, for the COCO list.
+        panoptic: Its labels.
+    """
+
+    image_id: str
+    file_name: str
+    panoptic: IndexedPanoptic
+
+
+class SeamlessSource(LabelSource):
+    """A data set that was converted for the original code.
+
+    Args:
+        root: Folder with ``img``, ``msk``, ``lst`` and ``metadata.bin``.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def label_space(self) -> LabelSpace:
+        """Return the classes of ``metadata.bin``."""
+        meta = self._metadata["meta"]
+        num_classes = len(meta["categories"])
+        return LabelSpace(
+            self._root.name,
+            tuple(meta["categories"]),
+            int(meta["num_stuff"]),
+            tuple(meta["original_ids"]),
+            tuple(tuple(color) for color in meta["palette"][:num_classes]),
+        )
+
+    def labeled_images(self, split: str) -> Iterator[LabeledImage]:
+        """List the images of a split in the order of the metadata."""
+        path = self._root / "lst" / f"{split}.txt"
+        if not path.is_file():
+            raise MissingLabelFileError(f"{path}: the list of the split does not exist")
+        wanted = set(path.read_text().split())
+        for entry in self._metadata["images"]:
+            if entry["id"] in wanted:
+                yield LabeledImage(
+                    entry["id"],
+                    self._photo(entry["id"]),
+                    self._root / "msk" / f"{entry['id']}.png",
+                    entry,
+                )
+
+    def read_label(self, image: LabeledImage) -> IndexedPanoptic:
+        """Read the mask; categories and crowds come from the metadata."""
+        entry = image.annotation
+        panoptic = indexed_panoptic(read_deep_ids(image.label_path), entry["cat"], entry["iscrowd"])
+        if list(panoptic.id_map.shape) != list(entry["size"]):
+            raise LabelSizeError(
+                f"{image.label_path}: shape {panoptic.id_map.shape}, metadata state {entry['size']}"
+            )
+        return panoptic
+
+    def _photo(self, image_id: str) -> Path:
+        candidates = [self._root / "img" / f"{image_id}{suffix}" for suffix in _IMAGE_SUFFIXES]
+        return next((path for path in candidates if path.is_file()), candidates[-1])
+
+    @cached_property
+    def _metadata(self) -> Mapping[str, Any]:
+        path = self._root / "metadata.bin"
+        if not path.is_file():
+            raise MissingLabelFileError(
+                f"{path}: not found; is this the root of a converted data set?"
+            )
+        try:
+            content: Mapping[str, Any] = msgpack.unpackb(path.read_bytes(), raw=False)
+            _ = content["images"], content["meta"]["categories"]
+        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
+            raise SegmentListError(
+                f"{path}: not the metadata of a converted data set ({error})"
+            ) from error
+        return content
+
+
+def metadata_bytes(images: Iterable[ConvertedImage], space: LabelSpace) -> bytes:
+    """Write ``metadata.bin`` of the intermediate format.
+
+    Args:
+        images: All images of all splits.
+        space: Class list.
+
+    Returns:
+        MessagePack bytes.
+    """
+    entries = [
+        {
+            "id": image.image_id,
+            "cat": image.panoptic.categories.tolist(),
+            "size": list(image.panoptic.id_map.shape),
+            "iscrowd": image.panoptic.is_crowd.astype(np.int64).tolist(),
+        }
+        for image in images
+    ]
+    meta = {
+        "num_stuff": space.num_stuff,
+        "num_thing": space.num_things,
+        "categories": list(space.class_names),
+        "palette": [list(color) for color in space.palette],
+        "original_ids": list(space.original_ids),
+    }
+    packed: bytes = msgpack.packb({"images": entries, "meta": meta}, use_bin_type=True)
+    return packed
+
+
+def coco_detection_json(
+    images: Sequence[ConvertedImage],
+    space: LabelSpace,
+    *,
+    version: str,
+    date_captured: str,
+    first_annotation_id: int = 1,
+) -> dict[str, Any]:
+    """Write the COCO detection list of one split: things only, category ids are class ids (spec 4).
+
+    Args:
+        images: Images of the split.
+        space: Class list.
+        version: Version of the data set.
+        date_captured: Value of that key.
+        first_annotation_id: 1 so that COCO evaluation counts every match; the original starts at 0.
+
+    Returns:
+        ``info``, ``images``, ``categories`` and ``annotations``.
+    """
+    annotations: list[dict[str, Any]] = []
+    for image in images:
+        panoptic = image.panoptic
+        for index in np.flatnonzero(panoptic.areas()).tolist():
+            category = int(panoptic.categories[index])
+            if index == 0 or category < space.num_stuff:
+                continue
+            annotation = instance_annotation(
+                panoptic.id_map == index,
+                annotation_id=first_annotation_id + len(annotations),
+                image_id=image.image_id,
+                category_id=category,
+                is_crowd=bool(panoptic.is_crowd[index]),
+            )
+            if annotation is not None:
+                annotations.append(annotation)
+    return {
+        "info": {"version": version},
+        "images": [_coco_image(image, date_captured) for image in images],
+        "categories": [
+            {"id": category, "name": space.class_names[category]}
+            for category in range(space.num_stuff, space.num_classes)
+        ],
+        "annotations": annotations,
+    }
+
+
+def _coco_image(image: ConvertedImage, date_captured: str) -> dict[str, Any]:
+    height, width = image.panoptic.id_map.shape
+    return {
+        "id": image.image_id,
+        "file_name": image.file_name,
+        "width": width,
+        "height": height,
+        "date_captured": date_captured,
+        "license": _IMAGE_LICENSE,
+        "coco_url": "",
+        "flickr_url": "",
+    }

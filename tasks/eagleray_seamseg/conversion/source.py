@@ -1,0 +1,79 @@
+"""What every data set gives: a list of labeled images, and the labels of one of them."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from eagleray_vision.panoptic.errors import MissingLabelFileError
+from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+
+
+@dataclass(frozen=True)
+class LabeledImage:
+    """One labeled image of a data set, before anything is opened.
+
+    Attributes:
+        key: Unique within the split; letters, digits and ``_ - . /``.
+        image_path: The photograph.
+        label_path: Its label file.
+        annotation: What the listing knows about the label, JSON values (segments of a COCO file).
+    """
+
+    key: str
+    image_path: Path
+    label_path: Path
+    annotation: Mapping[str, Any] = field(default_factory=dict)
+
+
+class LabelSource(ABC):
+    """A data set in its published layout."""
+
+    @abstractmethod
+    def label_space(self) -> LabelSpace:
+        """Return the class list, stuff first."""
+
+    @abstractmethod
+    def labeled_images(self, split: str) -> Iterator[LabeledImage]:
+        """List the images of a split in a stable order.
+
+        Args:
+            split: Name of the split as the data set calls it.
+
+        Raises:
+            MissingLabelFileError: The split's folder or list does not exist.
+        """
+
+    @abstractmethod
+    def read_label(self, image: LabeledImage) -> IndexedPanoptic:
+        """Read and check the label of one image.
+
+        Args:
+            image: One entry of the listing.
+
+        Raises:
+            PanopticError: The label is missing, damaged or contradicts itself.
+        """
+
+
+def paths_matching(root: Path, pattern: str) -> list[Path]:
+    """Return the files below a folder that match a glob pattern, sorted by their path.
+
+    Args:
+        root: Folder of the data set.
+        pattern: Glob pattern relative to it.
+
+    Raises:
+        MissingLabelFileError: No file matches.
+    """
+    found = sorted(path for path in root.glob(pattern) if path.is_file())
+    if not found:
+        raise MissingLabelFileError(
+            f"no file matches {pattern!r} below {root}; check the root of the data set and the "
+            "split"
+        )
+    return found

@@ -1,0 +1,1 @@
+"""Panoptic labels: records, file formats, class lists, contours and fusion."""

@@ -1,0 +1,260 @@
+"""The COCO panoptic format: one PNG of segment ids per image and one JSON over all.
+
+Kirillov et al., "Panoptic Segmentation", CVPR 2019; COCO format page. The JSON holds ``images``,
+``annotations`` (one per image, with ``segments_info``) and ``categories``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from eagleray_vision.panoptic.errors import (
+    EmptySegmentError,
+    LabelSizeError,
+    MissingLabelFileError,
+    SegmentListError,
+    UnknownCategoryError,
+    UnlistedSegmentError,
+)
+from eagleray_vision.panoptic.label_image import read_rgb_ids
+from eagleray_vision.panoptic.panoptic_map import (
+    VOID_SEGMENT_ID,
+    IndexedPanoptic,
+    Segments,
+    indexed_panoptic,
+)
+
+
+@dataclass(frozen=True)
+class CocoPanopticImage:
+    """One annotated image of a COCO panoptic JSON.
+
+    Attributes:
+        image_id: Id in the JSON.
+        file_name: Photograph, relative to the image folder.
+        size_hw: Height and width in pixels, as the JSON states them.
+        label_file_name: PNG of segment ids, relative to the label folder.
+        segments: Segment list.
+    """
+
+    image_id: int | str
+    file_name: str
+    size_hw: tuple[int, int]
+    label_file_name: str
+    segments: Segments
+
+
+@dataclass(frozen=True)
+class CocoPanopticFile:
+    """A COCO panoptic JSON.
+
+    Attributes:
+        categories: Entries as written (``id``, ``name``, ``isthing``, ...).
+        images: Annotated images in the order of the annotations.
+    """
+
+    categories: tuple[Mapping[str, Any], ...]
+    images: tuple[CocoPanopticImage, ...]
+
+
+def read_coco_panoptic(
+    path: Path, categories: Sequence[Mapping[str, Any]] | None = None
+) -> CocoPanopticFile:
+    """Read a COCO panoptic JSON; no PNG is opened.
+
+    Args:
+        path: The JSON file.
+        categories: Class list to use where the file has none (predictions).
+
+    Returns:
+        Its content, checked.
+
+    Raises:
+        MissingLabelFileError: The file does not exist.
+        SegmentListError: The file is no JSON, a key is missing, a segment id is doubled or out of
+            range, or an annotation names an image that is not listed.
+    """
+    if not path.is_file():
+        raise MissingLabelFileError(f"{path}: the panoptic JSON does not exist")
+    try:
+        content = json.loads(path.read_text())
+        listed = {image["id"]: image for image in content.get("images", ())}
+        images = tuple(_read_annotation(entry, listed, path) for entry in content["annotations"])
+        return CocoPanopticFile(tuple(content.get("categories") or categories or ()), images)
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise SegmentListError(
+            f"{path}: not a COCO panoptic JSON ({type(error).__name__}: {error}); expected are "
+            "images, annotations with segments_info, and categories"
+        ) from error
+
+
+def read_segments(segments_info: Sequence[Mapping[str, Any]]) -> Segments:
+    """Turn ``segments_info`` into a `Segments` list.
+
+    Args:
+        segments_info: Entries with ``id``, ``category_id`` and, optionally, ``iscrowd`` and
+            ``area``.
+
+    Returns:
+        The list; a missing area is 0 (predictions need none, it is recounted).
+
+    Raises:
+        SegmentListError: An id is doubled or outside 1..2^24-1.
+    """
+    return Segments(
+        np.array([entry["id"] for entry in segments_info], dtype=np.int64),
+        np.array([entry["category_id"] for entry in segments_info], dtype=np.int64),
+        np.array([entry.get("iscrowd", 0) for entry in segments_info], dtype=np.bool_),
+        np.array([entry.get("area", 0) for entry in segments_info], dtype=np.int64),
+    )
+
+
+def read_indexed(
+    label: str | Path | bytes,
+    segments: Segments,
+    class_of_category: Mapping[int, int],
+    *,
+    size_hw: tuple[int, int] | None,
+    void_class: int,
+) -> IndexedPanoptic:
+    """Read one label PNG in indexed form, checking it against its segment list and image.
+
+    Args:
+        label: PNG of segment ids, path or bytes.
+        segments: Its list.
+        class_of_category: Class index by category id.
+        size_hw: Height and width of the photograph; None to skip the check.
+        void_class: Category of segment 0.
+
+    Returns:
+        Segments in list order, numbered from 1.
+
+    Raises:
+        MissingLabelFileError: The PNG does not exist.
+        LabelSizeError: PNG and photograph differ in size.
+        UnknownCategoryError: A category has no class.
+        UnlistedSegmentError: Pixels carry an id that the list lacks.
+        EmptySegmentError: A listed segment has no pixels.
+    """
+    what = "label" if isinstance(label, bytes) else str(label)
+    ids = read_rgb_ids(label)
+    if size_hw is not None and ids.shape != tuple(size_hw):
+        raise LabelSizeError(
+            f"{what}: the label is {ids.shape[1]} x {ids.shape[0]} pixels, its image "
+            f"{size_hw[1]} x {size_hw[0]}; both must have one size"
+        )
+    unknown = sorted({int(found) for found in segments.category_ids} - set(class_of_category))
+    if unknown:
+        raise UnknownCategoryError(
+            f"{what}: categories {unknown[:10]} are not in the class list of "
+            f"{len(class_of_category)} categories"
+        )
+    id_map = compact_ids(ids, segments.ids, what=what)
+    classes = [class_of_category[int(category)] for category in segments.category_ids]
+    return indexed_panoptic(id_map, [void_class, *classes], [0, *segments.is_crowd.tolist()])
+
+
+def compact_ids(
+    ids: npt.NDArray[np.integer[Any]], listed: npt.NDArray[np.int64], *, what: str
+) -> npt.NDArray[np.int32]:
+    """Renumber segment ids to 1..n in list order.
+
+    Args:
+        ids: ``(H, W)`` segment ids, 0 = void.
+        listed: ``(n,)`` ids.
+        what: What is read, for messages.
+
+    Returns:
+        ``(H, W)`` int32, 0 = void.
+
+    Raises:
+        UnlistedSegmentError: Pixels carry an id that the list lacks.
+        EmptySegmentError: A listed segment has no pixels.
+    """
+    unlisted_mark = len(listed) + 1
+    high = max(int(ids.max(initial=0)), int(listed.max(initial=0)))
+    table = np.full(high + 1, unlisted_mark, dtype=np.int32)
+    table[VOID_SEGMENT_ID] = 0
+    table[listed] = np.arange(1, len(listed) + 1, dtype=np.int32)
+    compact = np.take(table, ids)
+    counts = np.bincount(compact.ravel(), minlength=unlisted_mark + 1)
+    if counts[unlisted_mark]:
+        found = np.unique(ids[compact == unlisted_mark])
+        raise UnlistedSegmentError(
+            f"{what}: {int(counts[unlisted_mark])} pixels carry ids {found[:10].tolist()} which "
+            "the "
+            "segment list does not name"
+        )
+    empty = listed[counts[1:unlisted_mark] == 0]
+    if len(empty):
+        raise EmptySegmentError(
+            f"{what}: the list names segments {empty[:10].tolist()} which have no pixels"
+        )
+    return compact
+
+
+def segments_info(
+    panoptic: IndexedPanoptic,
+    segment_id: Callable[[int], int],
+    category_ids: Sequence[int],
+) -> tuple[npt.NDArray[np.uint32], list[dict[str, Any]]]:
+    """Write a map in COCO form; segments without pixels are left out.
+
+    Args:
+        panoptic: The map; its categories are positions in ``category_ids``.
+        segment_id: Gives the id to write for each index 1..n.
+        category_ids: The data set's id of each class.
+
+    Returns:
+        ``(H, W)`` uint32 ids, and one entry {id, category_id, area, bbox [x, y, w, h], iscrowd} per
+        segment.
+    """
+    areas = panoptic.areas()
+    table = np.zeros(len(areas), dtype=np.uint32)
+    entries = []
+    for index, extent in enumerate(ndimage.find_objects(panoptic.id_map), start=1):
+        if extent is None:
+            continue
+        rows, columns = extent
+        table[index] = segment_id(index)
+        entries.append(
+            {
+                "id": int(table[index]),
+                "category_id": int(category_ids[int(panoptic.categories[index])]),
+                "area": int(areas[index]),
+                "bbox": [
+                    columns.start,
+                    rows.start,
+                    columns.stop - columns.start,
+                    rows.stop - rows.start,
+                ],
+                "iscrowd": int(panoptic.is_crowd[index]),
+            }
+        )
+    return table[panoptic.id_map], entries
+
+
+def _read_annotation(
+    entry: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]], path: Path
+) -> CocoPanopticImage:
+    image_id = entry["image_id"]
+    if images and image_id not in images:
+        raise SegmentListError(
+            f"{path}: an annotation names image {image_id!r}, which the images do not list"
+        )
+    image = images.get(image_id, {})
+    return CocoPanopticImage(
+        image_id,
+        str(image.get("file_name", "")),
+        (int(image.get("height", 0)), int(image.get("width", 0))),
+        str(entry["file_name"]),
+        read_segments(entry["segments_info"]),
+    )
