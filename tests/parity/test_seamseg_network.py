@@ -82,7 +82,7 @@ class Case:
         return torch.from_numpy(np.array(self._arrays[key]))
 
     def get(self, key: str) -> Tensor | None:
-        return self[key] if key in self else None
+        return self[key] if key in self._arrays else None
 
     def text(self, key: str) -> str:
         return str(self._arrays[key])

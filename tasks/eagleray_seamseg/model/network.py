@@ -274,18 +274,20 @@ class SeamlessNetwork(nn.Module):
         """
         image_size = (images.shape[2], images.shape[3])
         levels = self.features(images)
-        proposals = self.proposals(self.run_rpn(levels), valid_sizes)
+        rpn = self.run_rpn(levels)
+        precise = rpn.anchors_yxyx.dtype
+        proposals = self.proposals(rpn, valid_sizes)
         averaged = self.roi_features(levels, proposals, image_size, average=BOX_AVERAGE)
         class_logits, codes = self.roi_head.boxes(averaged)
         detections = self.detections(proposals, class_logits, codes, valid_sizes)
         masks = self.infer_masks(levels, detections, image_size)
-        semantic = self.semantic_logits(levels)
+        semantic = self.semantic_logits(levels).to(precise)
         return [
             PanopticInference(
                 boxes_yxyx=detection.boxes,
                 classes=detection.classes,
                 scores=detection.scores,
-                mask_logits=mask,
+                mask_logits=mask.to(precise),
                 semantic_classes=upsampled_argmax(
                     logits, image_size, size, chunk_pixels=self.settings.sem.loss_chunk_pixels
                 ),

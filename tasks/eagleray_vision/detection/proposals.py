@@ -72,7 +72,9 @@ def select_proposals(
     parts = [
         _suppress(level_boxes, level_scores, rule)
         for level_boxes, level_scores in zip(
-            torch.split(boxes, level_sizes), torch.split(scores, level_sizes), strict=True
+            torch.split(boxes, list(level_sizes)),
+            torch.split(scores, list(level_sizes)),
+            strict=True,
         )
     ]
     boxes, scores = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
