@@ -36,6 +36,7 @@ VERBS = {
         Verb("run", "Prepare, train and evaluate.", "work:run"),
         Verb("predict", "Run the trained task on your own files.", "work:predict"),
         Verb("show", "Show results of runs.", "inspect:show"),
+        Verb("report", "Write results as one HTML file.", "reporting:report"),
         Verb("import", "Convert a published checkpoint to ours.", "files:import_checkpoint"),
         Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
     )

@@ -77,6 +77,15 @@ class Lease:
         return json.dumps(state).encode()
 
 
+def is_held(run: Store) -> bool:
+    """Return whether a live driver holds the run; a damaged lease is held by nobody."""
+    try:
+        latest = _latest(run)
+        return latest is not None and _is_alive(latest, own=True)
+    except (ValueError, KeyError, TypeError, OSError):
+        return False
+
+
 def _path(attempt: int) -> str:
     return f"lease/{attempt:06d}.json"
 
@@ -89,7 +98,7 @@ def _latest(run: Store) -> dict[str, Any] | None:
     return state
 
 
-def _is_alive(state: dict[str, Any]) -> bool:
+def _is_alive(state: dict[str, Any], *, own: bool = False) -> bool:
     if state["released"] or time.time() - state["time_s"] > _STALE_S:
         return False
     if state["host"] != socket.gethostname():
@@ -100,4 +109,4 @@ def _is_alive(state: dict[str, Any]) -> bool:
         return False
     except PermissionError:
         return True
-    return bool(state["pid"] != os.getpid())
+    return own or bool(state["pid"] != os.getpid())

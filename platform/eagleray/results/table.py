@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prettytable import PrettyTable
 
 RECALLED = "*"
 """Mark of a published number that is quoted from memory."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A metric of ours beside one published number; either may be missing."""
+
+    metric: str
+    paper: float | None
+    ours: float | None
+    source: str = ""
+    is_recalled: bool = False
+
+    @property
+    def difference(self) -> float | None:
+        """Ours minus the paper's, None where one is missing."""
+        return None if self.paper is None or self.ours is None else self.ours - self.paper
+
+
+def comparisons(result: Mapping[str, Any]) -> list[Comparison]:
+    """Return every metric of a results JSON beside each number published for it, or alone."""
+    rows = []
+    for metric, value in result["values"].items():
+        published = [p for p in result.get("published", []) if p["metric"] == metric]
+        for known in published:
+            source = " ".join(filter(None, (known["model"], known["source"])))
+            rows.append(Comparison(metric, known["value"], value, source, known["recalled"]))
+        if not published:
+            rows.append(Comparison(metric, None, value))
+    return rows
 
 
 def benchmark_table(result: Mapping[str, Any]) -> str:
@@ -19,17 +49,13 @@ def benchmark_table(result: Mapping[str, Any]) -> str:
             and ``published``.
     """
     table = _table(["metric", "paper", "ours", "difference", "source"])
-    published = result.get("published", [])
-    for metric, value in result["values"].items():
-        rows = [p for p in published if p["metric"] == metric] or [None]
-        for row in rows:
-            paper = "" if row is None else f"{row['value']:.4g}{RECALLED * row['recalled']}"
-            known = row is not None and value is not None
-            difference = f"{value - row['value']:+.4g}" if known else ""
-            source = "" if row is None else " ".join(filter(None, (row["model"], row["source"])))
-            table.add_row([metric, paper, _number(value), difference, source])
+    rows = comparisons(result)
+    for row in rows:
+        paper = f"{_number(row.paper)}{RECALLED * row.is_recalled}"
+        difference = "" if row.difference is None else f"{row.difference:+.4g}"
+        table.add_row([row.metric, paper, _number(row.ours), difference, row.source])
     title = f"{result['benchmark']} ({result['checkpoint']} checkpoint, {result['units']} units)"
-    marked = any(p["recalled"] for p in published)
+    marked = any(row.is_recalled for row in rows)
     note = f"\n{RECALLED} quoted from memory, to be checked" if marked else ""
     return f"{title}\n{table.get_string()}{note}"
 

@@ -20,7 +20,10 @@ from eagleray.task import SettingsError
 
 def experiment(tmp_path, **values):
     return Experiment(
-        task="squares", name="exp", storage=str(tmp_path), **{"settings": SquareSettings(), **values}
+        task="squares",
+        name="exp",
+        storage=str(tmp_path),
+        **{"settings": SquareSettings(), **values},
     )
 
 
@@ -30,7 +33,9 @@ def test_same_settings_continue_the_same_run(tmp_path):
     assert run_folder.run_store(faster).uri == first.uri
 
 
-@pytest.mark.parametrize("change", [{"seed": 1}, {"settings": SquareSettings(noise=0.1)}, {"run": "b"}])
+@pytest.mark.parametrize(
+    "change", [{"seed": 1}, {"settings": SquareSettings(noise=0.1)}, {"run": "b"}]
+)
 def test_settings_that_change_results_make_another_run(tmp_path, change):
     first = run_folder.run_store(experiment(tmp_path))
     assert run_folder.run_store(experiment(tmp_path, **change)).uri != first.uri
@@ -68,7 +73,10 @@ def test_lease_counts_attempts_and_refuses_a_second_driver(tmp_path):
         assert first.attempt == 1
     beat = json.loads(run.read("lease/000001.json"))
     assert beat["released"]
-    run.write("lease/000002.json", json.dumps({**beat, "attempt": 2, "released": False, "pid": 1}).encode())
+    run.write(
+        "lease/000002.json",
+        json.dumps({**beat, "attempt": 2, "released": False, "pid": 1}).encode(),
+    )
     with pytest.raises(RunIsBusyError, match="process 1"), Lease(run):
         pass
 

@@ -1,0 +1,62 @@
+"""Verbs that show results outside of the terminal: report, dashboard."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from eagleray.results.run_folder import list_runs
+from eagleray.task import SettingsError
+
+
+@dataclass(frozen=True)
+class ReportFlags:
+    """Write results of runs as one HTML file that needs no network."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT (all of its runs)."""
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+    output: Path = Path("report.html")
+    """The file that is written."""
+    pictures: int = 12
+    """Units shown with pictures per evaluation, the worst first."""
+
+
+def report(arguments: list[str]) -> int:
+    """Write results of runs as one HTML file."""
+    flags = tyro.cli(ReportFlags, args=arguments, prog="eagleray report")
+    names = named_runs(flags.storage, flags.runs)
+    from eagleray.report import report_html
+
+    text = report_html(flags.storage, names, pictures=flags.pictures)
+    flags.output.parent.mkdir(parents=True, exist_ok=True)
+    flags.output.write_text(text, encoding="utf-8")
+    runs = "1 run" if len(names) == 1 else f"{len(names)} runs"
+    sys.stdout.write(f"{flags.output}: {runs}, {len(text.encode()) / 1e6:.1f} MB\n")
+    return 0
+
+
+def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
+    """Return the runs that are meant, each as ``experiment/run``, in the order of the names.
+
+    Raises:
+        SettingsError: A name fits no run, or nothing is named.
+    """
+    known = ["/".join(run.uri.rstrip("/").split("/")[-2:]) for run in list_runs(storage)]
+    listing = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
+    if not names:
+        raise SettingsError(f"name one run at least; runs in {storage}: {listing or 'none'}")
+    found: list[str] = []
+    for name in names:
+        fitting = [run for run in known if name in (run, *run.split("/"))]
+        if not fitting:
+            raise SettingsError(
+                f"no run called {name!r} in {storage}; runs there: {listing or 'none'}"
+            )
+        found += fitting
+    return list(dict.fromkeys(found))

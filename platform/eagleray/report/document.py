@@ -1,0 +1,239 @@
+"""One HTML file about some runs: curves, tables, pictures, settings, environment, rejects.
+
+Everything is inside the file (plotly.js once, pictures as data), so it opens without a network and
+can be sent by mail. Every text from a file goes through the template's escaping.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import jinja2
+import plotly.graph_objects as go
+import plotly.io
+from PIL import Image
+from plotly.offline import get_plotlyjs
+
+from eagleray import __version__
+from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.results.gallery import (
+    Evaluation,
+    Unit,
+    read_evaluations,
+    read_units,
+    worst_first,
+)
+from eagleray.results.metrics import flatten, read_history
+from eagleray.results.rejects import Rejected, read_rejects
+from eagleray.results.run_folder import read_summary
+from eagleray.results.settings import differing, read_settings
+from eagleray.results.table import Comparison, comparisons
+from eagleray.storage import Store
+from eagleray.task import EaglerayError, InputError
+
+PICTURE_WIDTH_PX = 480
+_PICTURE_ORDER = ("input", "truth", "prediction")
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """One unit in the report: its numbers and its pictures as data addresses."""
+
+    key: str
+    values: Mapping[str, float]
+    pictures: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class EvaluationPart:
+    """One evaluation in the report."""
+
+    evaluation: Evaluation
+    rows: Sequence[Comparison] = ()
+    class_metrics: Sequence[str] = ()
+    gallery: Sequence[GalleryRow] = ()
+    gallery_order: str = ""
+    problems: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class RunPart:
+    """One run in the report."""
+
+    name: str
+    summary: Mapping[str, Any]
+    evaluations: Sequence[EvaluationPart]
+    settings: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    rejects: Sequence[Rejected]
+    damaged_lines: int
+    problems: Sequence[str] = field(default_factory=list)
+
+
+def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> str:
+    """Return the report of some runs.
+
+    Args:
+        storage: Folder or URI that holds the runs.
+        names: The runs as ``experiment/run``.
+        pictures: Units shown per evaluation, the worst first.
+    """
+    runs = [Store(storage).child(f"runs/{name}") for name in names]
+    labels = _short_names(names)
+    histories = [NamedHistory(n, read_history(r)) for n, r in zip(labels, runs, strict=True)]
+    parts = [
+        _run_part(storage, run, label, one, pictures)
+        for run, label, one in zip(runs, labels, histories, strict=True)
+    ]
+    figures = [curves_figure(histories, m, smoothing=0.8) for m in metric_names(histories)]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("eagleray.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = _number
+    environment.filters["signed"] = lambda v: "" if v is None else f"{v:+.4g}"
+    environment.filters["value"] = _value
+    return environment.get_template("report.html.j2").render(
+        title=", ".join(labels),
+        runs=parts,
+        differing=differing([part.settings for part in parts]) if len(parts) > 1 else {},
+        curves=[_figure_html(figure) for figure in figures],
+        classes=[_figure_html(figure) for figure in _class_figures(parts)],
+        plotly_js=get_plotlyjs(),
+        version=__version__,
+        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    )
+
+
+def _run_part(storage: str, run: Store, label: str, one: NamedHistory, pictures: int) -> RunPart:
+    problems: list[str] = []
+    summary = read_summary(run)
+    if not summary:
+        problems.append("summary.json is missing or damaged")
+    try:
+        settings = read_settings(run)
+    except InputError as error:
+        settings = {}
+        problems.append(str(error))
+    evaluations = read_evaluations(run)
+    return RunPart(
+        label,
+        summary,
+        [_evaluation_part(run, evaluation, pictures) for evaluation in evaluations],
+        settings,
+        flatten(_environment(run, problems), separator="."),
+        read_rejects(storage, run, evaluations),
+        one.history.damaged_lines,
+        problems,
+    )
+
+
+def _evaluation_part(run: Store, evaluation: Evaluation, pictures: int) -> EvaluationPart:
+    if evaluation.problem:
+        return EvaluationPart(evaluation, problems=[evaluation.problem])
+    result = evaluation.result
+    metrics = list(dict.fromkeys(m for values in result["per_class"].values() for m in values))
+    gallery: list[GalleryRow] = []
+    problems: list[str] = []
+    order = ""
+    try:
+        units = read_units(run, evaluation.folder)
+        problems += units.problems
+        shown = [unit for unit in units.units if unit.pictures]
+        order = _order_metric(units.metrics(), result["metric"]) if shown else ""
+        shown = worst_first(shown, order, higher_is_better=result["higher_is_better"])
+        gallery = [_gallery_row(run, unit, problems) for unit in shown[:pictures]]
+    except InputError as error:
+        problems.append(str(error))
+    return EvaluationPart(evaluation, comparisons(result), metrics, gallery, order, problems)
+
+
+def _order_metric(metrics: Sequence[str], primary: str) -> str:
+    return primary if primary in metrics else next(iter(metrics), "")
+
+
+def _gallery_row(run: Store, unit: Unit, problems: list[str]) -> GalleryRow:
+    order = [n for n in _PICTURE_ORDER if n in unit.pictures]
+    order += [n for n in unit.pictures if n not in _PICTURE_ORDER]
+    shown = {}
+    for name in order:
+        try:
+            shown[name] = data_address(run.read(unit.pictures[name].path))
+        except (OSError, ValueError, EaglerayError) as error:
+            problems.append(f"picture {name} of {unit.key} cannot be read: {error}")
+    return GalleryRow(unit.key, unit.values, shown)
+
+
+def data_address(png: bytes) -> str:
+    """Return a picture as a data address, made smaller where it is wide.
+
+    Raises:
+        OSError: It is no picture.
+    """
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as opened:
+        image: Image.Image = opened
+        image.load()
+        if image.width > PICTURE_WIDTH_PX:
+            height = max(1, round(image.height * PICTURE_WIDTH_PX / image.width))
+            image = image.convert("RGB").resize((PICTURE_WIDTH_PX, height))
+        buffer = io.BytesIO()
+        image.save(buffer, format="PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _class_figures(parts: Sequence[RunPart]) -> list[go.Figure]:
+    """Return one figure per benchmark, checkpoint and class metric with all runs in it."""
+    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for part in parts:
+        for one in part.evaluations:
+            per_class = one.evaluation.result.get("per_class", {})
+            for metric in one.class_metrics:
+                values = {name: value.get(metric) for name, value in per_class.items()}
+                key = (one.evaluation.benchmark, one.evaluation.checkpoint, metric)
+                found.setdefault(key, {})[part.name] = values
+    return [
+        classes_figure(runs, f"{benchmark} ({checkpoint}): {metric}")
+        for (benchmark, checkpoint, metric), runs in found.items()
+    ]
+
+
+def _environment(run: Store, problems: list[str]) -> Mapping[str, Any]:
+    try:
+        found = json.loads(run.read("environment.json"))
+    except (OSError, ValueError) as error:
+        problems.append(f"environment.json is missing or damaged: {error}")
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _figure_html(figure: go.Figure) -> str:
+    config = {"displaylogo": False, "responsive": True}
+    text: str = plotly.io.to_html(
+        figure, config=config, include_plotlyjs=False, full_html=False, default_width="100%"
+    )
+    return text
+
+
+def _short_names(names: Sequence[str]) -> list[str]:
+    """Return the names without the experiment where all runs are of one experiment."""
+    if len({name.partition("/")[0] for name in names}) == 1 and len(names) > 1:
+        return [name.partition("/")[2] for name in names]
+    return list(names)
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else ""
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return value if isinstance(value, str) else json.dumps(value, default=str)

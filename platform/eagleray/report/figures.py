@@ -1,0 +1,162 @@
+"""Curves and comparisons as plotly figures; the dashboard and the report draw the same ones.
+
+Backgrounds are transparent and text takes its color from the page's style sheet, so that a figure
+suits a light and a dark page. Names come from files: plotly reads some tags in text, so they are
+escaped.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import plotly.graph_objects as go
+
+from eagleray.results.metrics import History, smooth
+
+COLORS = (
+    "#3b82c4", "#e07b39", "#3f9f5f", "#c44e6c", "#8a6fc9",
+    "#b8960c", "#2aa5a5", "#b5578f", "#8c7a5b", "#8b929e",
+)  # fmt: skip
+"""Line colors that can be told apart on white and on near-black."""
+MOST_POINTS = 2000
+"""Points drawn per curve; more are thinned to the extremes of equal stretches."""
+_FIRST = ("validate/", "train/loss", "train/losses", "train/")
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedHistory:
+    """A run's metrics with the name that its curves get."""
+
+    name: str
+    history: History
+
+
+def metric_names(histories: Sequence[NamedHistory]) -> list[str]:
+    """Return the metrics that any run logged: validation first, then losses, then the rest."""
+    names = {name for one in histories for name in one.history.columns if "/" in name}
+
+    def rank(name: str) -> tuple[int, str]:
+        return next((i for i, p in enumerate(_FIRST) if name.startswith(p)), len(_FIRST)), name
+
+    return sorted(names, key=rank)
+
+
+def curves_figure(
+    histories: Sequence[NamedHistory],
+    metric: str,
+    *,
+    smoothing: float = 0.0,
+    by_time: bool = False,
+    log_y: bool = False,
+    height_px: int = 260,
+) -> go.Figure:
+    """Draw one metric of several runs over the optimizer step.
+
+    Args:
+        histories: The runs.
+        metric: A column of their histories.
+        smoothing: Weight of the past in a moving average, see ``metrics.smooth``; the curve itself
+            stays visible behind it.
+        by_time: Draw over minutes since the first entry instead of the step.
+        log_y: Logarithmic y axis.
+        height_px: Height of the figure.
+    """
+    figure = go.Figure()
+    for idx, one in enumerate(histories):
+        x, y = one.history.curve(metric, by_time=by_time)
+        x = x / 60 if by_time else x
+        color, name = COLORS[idx % len(COLORS)], html.escape(one.name)
+        sparse = len(x) <= 30
+        lines = "lines+markers" if sparse else "lines"
+        if smoothing > 0 and not sparse:
+            xs, ys = thin(x, y)
+            figure.add_trace(_line(xs, ys, name, color, "lines", opacity=0.25, is_main=False))
+            y = smooth(y, smoothing)
+        x, y = thin(x, y)
+        figure.add_trace(_line(x, y, name, color, lines, opacity=1.0, is_main=True))
+    unit = "minutes" if by_time else "step"
+    figure.update_layout(**_layout(f"{html.escape(metric)} over {unit}", height_px))
+    figure.update_layout(showlegend=len(histories) > 1)
+    if log_y:
+        figure.update_yaxes(type="log")
+    return figure
+
+
+def classes_figure(
+    results: Mapping[str, Mapping[str, float | None]], metric: str, *, height_px: int = 320
+) -> go.Figure:
+    """Draw one metric per class as bars, grouped by run.
+
+    Args:
+        results: Run name -> class name -> value.
+        metric: Its name, for the axis.
+        height_px: Height of the figure.
+    """
+    figure = go.Figure()
+    for idx, (run, values) in enumerate(results.items()):
+        names = [html.escape(name) for name in values]
+        bar = go.Bar(
+            x=names, y=list(values.values()), name=html.escape(run),
+            marker_color=COLORS[idx % len(COLORS)],
+        )  # fmt: skip
+        figure.add_trace(bar)
+    figure.update_layout(**_layout(html.escape(f"{metric} per class"), height_px))
+    figure.update_layout(showlegend=len(results) > 1, barmode="group", hovermode="closest")
+    return figure
+
+
+def thin(x: FloatArray, y: FloatArray, most: int = MOST_POINTS) -> tuple[FloatArray, FloatArray]:
+    """Return at most ``most`` points of a curve, with the least and greatest of each stretch.
+
+    Args:
+        x: Positions, (n,).
+        y: Values, (n,).
+        most: Even number of points.
+    """
+    if len(x) <= most:
+        return x, y
+    kept: list[int] = []
+    for stretch in np.array_split(np.arange(len(x)), most // 2):
+        low, high = stretch[np.argmin(y[stretch])], stretch[np.argmax(y[stretch])]
+        kept += sorted({int(low), int(high)})
+    return x[kept], y[kept]
+
+
+def _line(
+    x: FloatArray, y: FloatArray, name: str, color: str, mode: str, *, opacity: float, is_main: bool
+) -> go.Scatter:
+    return go.Scatter(
+        x=x.tolist(),
+        y=y.tolist(),
+        name=name,
+        mode=mode,
+        opacity=opacity,
+        legendgroup=name,
+        showlegend=is_main,
+        hoverinfo=None if is_main else "skip",
+        line={"color": color, "width": 2 if is_main else 1},
+        marker={"size": 6},
+    )
+
+
+def _layout(title: str, height_px: int) -> dict[str, object]:
+    return {
+        "title": {"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+        "height": height_px,
+        "margin": {"l": 52, "r": 16, "t": 40, "b": 32},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#6b7280"},
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "#1f2937", "font": {"color": "#f3f4f6"}},
+        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
+        "uirevision": title,
+        "xaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False},
+        "yaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False, "automargin": True},
+    }

@@ -1,0 +1,272 @@
+"""An index over all runs of a store, so that a list of thousands opens at once.
+
+It is a SQLite file with one row per run: what the run's summary says and by which size and time of
+the file it was read. The files are the truth: the index can be deleted at any moment and is built
+again; only runs whose files changed are read again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from eagleray.results.lease import is_held
+from eagleray.results.result import checked_result
+from eagleray.results.run_folder import runs_store
+from eagleray.storage import Store, checked_name
+from eagleray.task import InputError, SettingsError
+
+_VERSION = 1
+_SUMMARY = "summary.json"
+_SETTINGS = "experiment.yaml"
+_REFRESH_LOCAL_S, _REFRESH_REMOTE_S = 1.0, 15.0
+_WORKING = ("training", "preparing", "evaluating")
+
+Signature = tuple[int, int, int]
+"""Time in ns and size of the summary, and time of the folder."""
+
+
+@dataclass(frozen=True)
+class RunEntry:
+    """One run as its summary tells it.
+
+    Args:
+        name: ``experiment/run``.
+        summary: What ``summary.json`` holds; empty where there is none or it is damaged.
+        problem: What is wrong with the run's files, empty where nothing is.
+        changed_s: Time of the summary's last change, seconds since 1970.
+        is_live: A live driver holds the run.
+    """
+
+    name: str
+    summary: Mapping[str, Any] = field(repr=False)
+    problem: str = ""
+    changed_s: float = 0.0
+    is_live: bool = False
+
+    @property
+    def task(self) -> str:
+        """Name of the task, empty where unknown."""
+        return str(self.summary.get("task", ""))
+
+    @property
+    def step(self) -> int | None:
+        """Optimizer steps done."""
+        step = self.summary.get("step")
+        return step if type(step) is int else None
+
+    @property
+    def state(self) -> str:
+        """What became of the run: the summary's state, ``interrupted`` where nobody goes on with
+        it, ``damaged`` where its files cannot be read.
+        """
+        if self.problem:
+            return "damaged"
+        state = str(self.summary.get("state", "prepared"))
+        return "interrupted" if state in _WORKING and not self.is_live else state
+
+    @cached_property
+    def results(self) -> Sequence[Mapping[str, Any]]:
+        """Results of all evaluations; what is no result is left out."""
+        found = self.summary.get("results")
+        results = []
+        for value in found.values() if isinstance(found, dict) else ():
+            with suppress(InputError):
+                results.append(checked_result(value))
+        return results
+
+
+def default_index_path(storage: str) -> Path:
+    """Return where the index of a store is kept: in the user's cache, never in the store."""
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    digest = hashlib.sha256(Store(storage).uri.encode()).hexdigest()[:16]
+    return base / "eagleray" / digest / "runs.sqlite"
+
+
+class RunIndex:
+    """The runs of a store; safe to use from several threads.
+
+    Args:
+        storage: Folder or URI that holds ``runs/``.
+        path: The index file; one that cannot be used is built anew, in a temporary folder if need
+            be.
+    """
+
+    def __init__(self, storage: str, path: Path | None = None) -> None:
+        self.storage = storage
+        self.store = runs_store(storage)
+        self._lock = threading.Lock()
+        self._refreshed = -float("inf")
+        self._entries: dict[str, RunEntry] = {}
+        self._signatures: dict[str, Signature] = {}
+        self.path = path or default_index_path(storage)
+        self._database = self._open()
+
+    def runs(self) -> list[RunEntry]:
+        """Return all runs by name, as they are now (an object store is looked at less often)."""
+        with self._lock:
+            every = _REFRESH_LOCAL_S if self.store.is_local else _REFRESH_REMOTE_S
+            if time.monotonic() - self._refreshed > every:
+                self._refresh()
+                self._refreshed = time.monotonic()
+            return [_with_live_state(self.store, self._entries[n]) for n in sorted(self._entries)]
+
+    def find(self, name: str) -> RunEntry | None:
+        """Return a run by ``experiment/run``, None where there is none (any more)."""
+        if not is_run_name(name) or not self.store.exists(name):
+            return None
+        return next((entry for entry in self.runs() if entry.name == name), None)
+
+    def close(self) -> None:
+        """Close the index file."""
+        with self._lock:
+            self._database.close()
+
+    def _refresh(self) -> None:
+        found = _local_signatures(self.store) if self.store.is_local else None
+        if found is None:
+            names = [f"{e}/{r}" for e in self.store.folders() for r in self.store.folders(e)]
+            self._read(names, dict.fromkeys(names, (0, 0, 0)))
+        else:
+            changed = [n for n, signature in found.items() if self._signatures.get(n) != signature]
+            names = list(found)
+            self._read(changed, found)
+        for gone in self._entries.keys() - set(names):
+            del self._entries[gone]
+            self._signatures.pop(gone, None)
+            self._execute([("DELETE FROM runs WHERE name = ?", (gone,))])
+
+    def _read(self, names: list[str], signatures: Mapping[str, Signature]) -> None:
+        usable = [name for name in names if is_run_name(name)]
+        contents = self.store.read_many([f"{name}/{_SUMMARY}" for name in usable])
+        rows = []
+        for name in names:
+            content = contents.get(f"{name}/{_SUMMARY}")
+            is_run = content is not None or (
+                is_run_name(name) and self.store.exists(f"{name}/{_SETTINGS}")
+            )
+            entry = _entry(name, content, signatures[name][0] / 1e9, is_run=is_run)
+            self._entries[name], self._signatures[name] = entry, signatures[name]
+            text = json.dumps(entry.summary)
+            rows.append((name, *signatures[name], text, entry.problem, entry.changed_s))
+        insert = "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)"
+        self._execute([(insert, row) for row in rows])
+
+    def _execute(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
+        try:
+            with self._database:
+                for sql, values in statements:
+                    self._database.execute(sql, values)
+        except sqlite3.Error:
+            self._database.close()
+            self._database = _create(":memory:")
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError:
+            self.path = Path(tempfile.mkdtemp(prefix="eagleray-")) / "runs.sqlite"
+        try:
+            return self._load(str(self.path))
+        except (sqlite3.Error, ValueError, TypeError):
+            self._entries, self._signatures = {}, {}
+        try:
+            self.path.unlink(missing_ok=True)
+            return _create(str(self.path))
+        except (OSError, sqlite3.Error):
+            return _create(":memory:")
+
+    def _load(self, path: str) -> sqlite3.Connection:
+        database = _create(path)
+        rows = database.execute("SELECT * FROM runs").fetchall()
+        for name, time_ns, size, folder_ns, summary, problem, changed_s in rows:
+            entry = RunEntry(str(name), json.loads(summary), str(problem), float(changed_s))
+            self._entries[entry.name] = entry
+            self._signatures[entry.name] = (time_ns, size, folder_ns)
+        return database
+
+
+def is_run_name(name: str) -> bool:
+    """Return whether ``name`` can be ``experiment/run``; what a store may hold beside is not
+    opened.
+    """
+    parts = name.split("/")
+    try:
+        return len(parts) == 2 and all(checked_name(part, "run") for part in parts)
+    except SettingsError:
+        return False
+
+
+def _create(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, check_same_thread=False, timeout=10)
+    version = database.execute("PRAGMA user_version").fetchone()[0]
+    if version not in (0, _VERSION):
+        database.execute("DROP TABLE IF EXISTS runs")
+    database.execute(
+        "CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, time_ns INTEGER, size INTEGER, "
+        "folder_ns INTEGER, summary TEXT, problem TEXT, changed_s REAL)"
+    )
+    database.execute(f"PRAGMA user_version = {_VERSION}")
+    database.commit()
+    return database
+
+
+def _local_signatures(store: Store) -> dict[str, Signature]:
+    """Return time and size of every run's summary, with as few looks at the disk as possible."""
+    found: dict[str, Signature] = {}
+    root = Path(store.path("x")).parent
+    for experiment in _folders(root):
+        for run in _folders(Path(experiment.path)):
+            try:
+                folder = run.stat(follow_symlinks=False).st_mtime_ns
+                try:
+                    state = Path(run.path, _SUMMARY).stat(follow_symlinks=False)
+                    signature = (state.st_mtime_ns, state.st_size, folder)
+                except FileNotFoundError:
+                    signature = (0, 0, folder)
+            except OSError:
+                continue
+            found[f"{experiment.name}/{run.name}"] = signature
+    return found
+
+
+def _folders(path: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+
+
+def _entry(name: str, content: bytes | None, changed_s: float, *, is_run: bool) -> RunEntry:
+    if not is_run_name(name):
+        return RunEntry(name, {}, "its name is not one that eagleray gives", changed_s)
+    if not is_run:
+        return RunEntry(name, {}, f"it is no run: there is no {_SETTINGS}", changed_s)
+    if content is None:
+        return RunEntry(name, {}, "", changed_s)
+    try:
+        summary = json.loads(content)
+    except ValueError as error:
+        return RunEntry(name, {}, f"{_SUMMARY} is damaged: {error}", changed_s)
+    if not isinstance(summary, dict):
+        return RunEntry(name, {}, f"{_SUMMARY} is damaged: it is no mapping", changed_s)
+    return RunEntry(name, summary, "", changed_s)
+
+
+def _with_live_state(store: Store, entry: RunEntry) -> RunEntry:
+    if entry.summary.get("state") not in _WORKING:
+        return entry
+    live = is_held(store.child(entry.name))
+    return RunEntry(entry.name, entry.summary, entry.problem, entry.changed_s, live)

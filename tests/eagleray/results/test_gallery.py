@@ -1,0 +1,97 @@
+"""Reading evaluations with their rows and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from experiments.benchmarks.fake_store import FakeRun, write_run
+
+from eagleray.results.gallery import Unit, read_evaluations, read_units, worst_first
+from eagleray.results.rejects import read_rejects
+from eagleray.task import InputError
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(str(tmp_path), FakeRun("exp", "main-1", points=5, pictures=9), side_px=16)
+
+
+def only_evaluation(run):
+    (evaluation,) = read_evaluations(run)
+    return evaluation
+
+
+def test_an_evaluation_has_its_units_numbers_and_pictures(run):
+    evaluation = only_evaluation(run)
+    assert (evaluation.benchmark, evaluation.checkpoint, evaluation.problem) == ("val", "best", "")
+    units = read_units(run, evaluation.folder)
+    assert [u.key for u in units.units] == ["scene-0000", "scene-0001", "scene-0002"]
+    assert units.metrics() == ["miou", "pixels"], "lists are no numbers"
+    assert units.problems == []
+    for unit in units.units:
+        assert set(unit.pictures) == {"input", "truth", "prediction"}
+        assert run.read(unit.pictures["input"].path).startswith(b"\x89PNG")
+
+
+def test_rejects_of_evaluations_are_named(run):
+    rejects = read_rejects("unused", run, read_evaluations(run))
+    assert [(r.where, r.key) for r in rejects] == [("evaluate val (best)", "scene-broken")]
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"values": {"a": "x"}}', b"\xff"])
+def test_a_damaged_result_is_shown_as_damaged(run, content):
+    run.write("evaluation/val/best.json", content)
+    evaluation = only_evaluation(run)
+    assert "val/best.json is damaged" in evaluation.problem
+    assert evaluation.folder == ""
+
+
+def test_a_result_cannot_name_rows_elsewhere(run):
+    result = json.loads(run.read("evaluation/val/best.json"))
+    run.write("evaluation/val/best.json", json.dumps({**result, "rows": "../../other"}).encode())
+    with pytest.raises(InputError, match="no rows"):
+        read_units(run, only_evaluation(run).folder)
+
+
+def test_damaged_rows_leave_the_pictures_and_name_the_damage(run):
+    folder = only_evaluation(run).folder
+    (data,) = run.files(f"{folder}/shards")
+    run.write(data, b"not parquet")
+    units = read_units(run, folder)
+    assert len(units.units) == 3
+    assert all(unit.pictures and not unit.values for unit in units.units)
+    assert "rows of shard 0 cannot be read" in units.problems[0]
+
+
+def test_a_damaged_marker_is_named(run):
+    folder = only_evaluation(run).folder
+    run.write(f"{folder}/markers/0.json", b'{"shard": "0"')
+    units = read_units(run, folder)
+    assert units.units == []
+    assert "marker of shard 0 is damaged" in units.problems[0]
+
+
+def test_an_unfinished_evaluation_shows_what_is_there(run):
+    folder = only_evaluation(run).folder
+    Path(run.path(f"{folder}/current.json")).unlink()
+    units = read_units(run, folder)
+    assert len(units.units) == 3
+    assert "not finished" in units.problems[0]
+
+
+def test_the_worst_come_first_and_units_without_the_number_last():
+    units = [
+        Unit("b", {"m": 2.0}),
+        Unit("x", {}),
+        Unit("nan", {"m": float("nan")}),
+        Unit("a", {"m": 1.0}),
+    ]
+    assert [u.key for u in worst_first(units, "m")] == ["a", "b", "x", "nan"]
+    assert [u.key for u in worst_first(units, "m", higher_is_better=False)] == [
+        "b",
+        "a",
+        "x",
+        "nan",
+    ]
