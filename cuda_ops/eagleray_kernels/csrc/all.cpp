@@ -1,0 +1,11 @@
+// All CPU kernels as one translation unit: the headers of PyTorch, not ours, cost the time to
+// compile.
+#include "composite.cpp"
+#include "composite_test.cpp"
+#include "distortion.cpp"
+#include "hashgrid.cpp"
+#include "march.cpp"
+#include "morton.cpp"
+#include "packbits.cpp"
+#include "ray_box.cpp"
+#include "spherical_harmonics.cpp"
