@@ -2,10 +2,12 @@
 own."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.parity.cases import cases
 
 from eagleray_omniseg3d.contrast import GAUSSIAN_CONTRAST, Contrast, contrastive_loss
@@ -16,6 +18,11 @@ from eagleray_omniseg3d.losses import (
     distortion_term,
     feature_losses,
 )
+from eagleray_omniseg3d.poses import circle_poses, rotation_from_axis_angle
+from eagleray_omniseg3d.rays import camera_directions, world_rays
+from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
+from eagleray_omniseg3d.scenes.pixels import read_view_depth, read_view_hierarchy, read_view_rgb
+from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
 
 
 def ids(path):
@@ -104,3 +111,129 @@ def test_losses_of_the_color_phase(path):
     assert_close(loss, case["loss_total"], 1e-5)
     for name, tensor in inputs.items():
         assert_close(tensor.grad, case[f"grad_{name}"], 1e-5)
+
+
+def write_png(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def write_npz_file(path, indices, correlation):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, indices=indices, correlation=correlation)
+
+
+def check_rays(scene, split, poses, rays, columns):
+    """Compare poses and per-pixel columns of a split with the original's tensors."""
+    numbers = scene.split(split)
+    np.testing.assert_allclose(scene.poses(split), poses, rtol=1e-6, atol=1e-6)
+    for number, expected in zip(numbers, rays, strict=True):
+        view = scene.views[number]
+        parts = [read_view_rgb(scene, view).reshape(-1, 3)]
+        if "depth" in columns:
+            parts.append(read_view_depth(scene, view).reshape(-1, 1))
+        hierarchy = read_view_hierarchy(scene, view)
+        parts.append(hierarchy.indices.reshape(-1, 1))
+        np.testing.assert_allclose(np.concatenate(parts, 1), expected, rtol=1e-6, atol=1e-7)
+    return numbers
+
+
+def check_camera(scene, case, size_wh):
+    np.testing.assert_allclose(scene.camera_matrix, case["K"], rtol=1e-6)
+    assert scene.size_hw == (size_wh[1], size_wh[0])
+    directions = camera_directions(torch.from_numpy(scene.camera_matrix).float(), scene.size_hw)
+    if "directions" in case:
+        np.testing.assert_allclose(directions, case["directions"], rtol=1e-6, atol=1e-7)
+    return directions
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "colmap"), ids=ids)
+def test_colmap_scene(path, tmp_path):
+    case = np.load(path)
+    root = tmp_path / str(case["scene_dir_name"])
+    (root / "sparse" / "0").mkdir(parents=True)
+    for name in ("cameras", "images", "points3D"):
+        (root / "sparse" / "0" / f"{name}.bin").write_bytes(case[f"{name}_bin"].tobytes())
+    for i, name in enumerate(str(n) for n in case["image_names"]):
+        write_png(root / str(case["image_folder"]) / name, case["images"][i])
+        indices = case["indices"][i]
+        size = int(indices.max()) + 1
+        write_npz_file(
+            root / "sam" / f"{name.split('.')[0]}.npz",
+            indices,
+            case["correlation_padded"][i][:size, :size],
+        )
+    scene = read_colmap_scene(root, downsample=float(case["downsample"]))
+    directions = check_camera(scene, case, case["img_wh"])
+    for split in ("train", "test"):
+        numbers = check_rays(scene, split, case[f"{split}_poses"], case[f"{split}_rays"], ())
+        sizes = [read_view_hierarchy(scene, scene.views[i]).num_patches for i in numbers]
+        assert sizes == case[f"{split}_n_patch"].tolist()
+    points = np.concatenate([scene.points, np.full((len(scene.points), 1), 1 / scene.scale)], 1)
+    np.testing.assert_allclose(points, case["pts3d"], rtol=1e-6, atol=1e-6)
+    height = np.stack([v.world_from_cam for v in scene.views])[:, 1, 3].mean()
+    np.testing.assert_allclose(
+        circle_poses(1.2, height), case["test_traj_poses"], rtol=1e-6, atol=1e-6
+    )
+    rays_o, rays_d = world_rays(directions, torch.from_numpy(scene.poses("test")[0]).float())
+    count = len(case["rays_o_test0"])
+    np.testing.assert_allclose(rays_o[:count], case["rays_o_test0"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(rays_d[:count], case["rays_d_test0"], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "replica"), ids=ids)
+def test_replica_scene(path, tmp_path):
+    case = np.load(path)
+    values = {key: float(case[key]) for key in ("fl_x", "fl_y", "integer_depth_scale")}
+    frames = [{"transform_matrix": m.tolist()} for m in case["transform_matrices"]]
+    values |= {"w": int(case["w"]), "h": int(case["h"]), "aabb": case["aabb"].tolist()}
+    (tmp_path / "transforms_train.json").write_text(json.dumps(values | {"frames": frames}))
+    results = tmp_path / "results"
+    for i in range(len(case["rgb_every10th"])):
+        write_npz_file(
+            results / "sam" / f"frame{i:06d}.npz",
+            case["indices_every10th"][i],
+            case["correlation"],
+        )
+        write_png(results / "depth" / f"depth{i:06d}.png", case["depth_every10th"][i])
+        # The file is named .jpg for the listing; its pixels must be exact, so they are kept as PNG.
+        path_jpg = results / "rgb" / f"frame{i:06d}.jpg"
+        path_jpg.parent.mkdir(exist_ok=True)
+        Image.fromarray(case["rgb_every10th"][i]).save(path_jpg, format="PNG")
+    scene = read_replica_scene(tmp_path)
+    check_camera(scene, case, (int(case["w"]), int(case["h"])))
+    np.testing.assert_allclose(scene.shift, case["shift"], rtol=1e-6)
+    assert scene.scale == pytest.approx(float(case["scale"]), rel=1e-6)
+    for split in ("train", "test"):
+        check_rays(scene, split, case[f"{split}_poses"], case[f"{split}_rays"], ("depth",))
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "replica_small"), ids=ids)
+def test_replica_small_scene(path, tmp_path):
+    case = np.load(path)
+    np.savetxt(tmp_path / "traj_w_c.txt", case["traj_w_c"].reshape(900, 16), fmt="%.18g")
+    for i, depth in zip(range(0, 900, 10), case["depth_mm_per_frame"], strict=True):
+        write_png(tmp_path / "depth" / f"depth_{i}.png", np.full((480, 640), depth, np.uint16))
+        (tmp_path / "rgb").mkdir(exist_ok=True)
+        (tmp_path / "rgb" / f"rgb_{i}.png").touch()
+    scene = read_replica_small_scene(tmp_path)
+    check_camera(scene, case, case["img_wh"])
+    np.testing.assert_allclose(scene.poses("train"), case["poses"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scene.poses("test"), case["poses"], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(scene.box[0], case["xyz_min"], rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(scene.box[1], case["xyz_max"], rtol=1e-6, atol=1e-6)
+    for view, expected in zip(scene.views, case["depth_scaled_per_frame"], strict=True):
+        depth = read_view_depth(scene, view)
+        np.testing.assert_allclose(depth[::97, ::89], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "pose_utils"), ids=ids)
+def test_pose_helpers(path):
+    case = np.load(path)
+    rotations = rotation_from_axis_angle(torch.from_numpy(case["axisangle"]))
+    np.testing.assert_allclose(rotations, case["R"], rtol=1e-6, atol=1e-6)
+    expected = case["spheric_poses"]
+    poses = circle_poses(
+        float(case["spheric_radius"]), float(case["spheric_mean_h"]), len(expected)
+    )
+    np.testing.assert_allclose(poses, expected, rtol=1e-6, atol=1e-6)
