@@ -1,0 +1,327 @@
+"""Find the first surface along each ray, and whether the sun reaches a point.
+
+Rays are handled in square tiles. A primitive is tested only against the tiles whose pyramid of rays
+can meet its bounding box, so the cost follows the screen area of the objects. The same tiles,
+bounded in the plane across the sun's direction, say which primitives can shade which points.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eagleray_vision.toyworld.noise import solid_noise
+from eagleray_vision.toyworld.pose import FloatArray, Vector3
+from eagleray_vision.toyworld.primitive import Primitive
+from eagleray_vision.toyworld.shape import Ellipsoid, GroundPlane, Interval, Triple, intersect
+
+TILE = 16
+"""Edge of a tile, pixels."""
+_CHUNK_TILES = 64
+"""Tiles handled in one array operation: 16384 rays, so that temporaries stay in the cache."""
+_NEAR_M = 0.05
+"""Surfaces nearer than this are not seen, meters."""
+_MIN_AXIS_COS = 0.2
+"""Tiles whose rays spread beyond this cosine from their mean are never culled."""
+_CULL_MARGIN = 1e-4
+"""Relative slack of the culling planes; larger than any rounding error."""
+_SHADOW_BIAS_M = 0.004
+"""A blocker must reach at least this far beyond the point, meters."""
+_HOLE_LEVEL = -0.22
+"""Foliage is open where its noise (in [-1, 1]) is below this."""
+
+FloatImage = NDArray[np.float32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RayTiles:
+    """Rays of common origin in tiles.
+
+    Attributes:
+        directions: (3, tiles, TILE * TILE) float32 unit vectors, world axes.
+        planes: (tiles, 4, 3) float64 inward normals of the pyramid around each tile; zero rows
+            where there is no such pyramid.
+    """
+
+    directions: NDArray[np.float32]
+    planes: FloatArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hits:
+    """First surfaces.
+
+    Attributes:
+        range_m: (tiles, TILE * TILE) float32 distance along the ray; inf where there is none.
+        primitive_idx: Same shape, int32 index of the primitive, -1 where there is none.
+    """
+
+    range_m: FloatImage
+    primitive_idx: NDArray[np.int32]
+
+
+def to_tiles(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Cut (c, height, width) into (c, tiles, TILE * TILE), repeating the last row and column."""
+    channels, height, width = image.shape
+    pad = ((0, 0), (0, -height % TILE), (0, -width % TILE))
+    padded = np.pad(image, pad, mode="edge")
+    rows, columns = padded.shape[1] // TILE, padded.shape[2] // TILE
+    cut = padded.reshape(channels, rows, TILE, columns, TILE).swapaxes(2, 3)
+    return np.ascontiguousarray(cut).reshape(channels, rows * columns, TILE * TILE)
+
+
+def from_tiles(tiles: NDArray[np.generic], size_hw: tuple[int, int]) -> NDArray[np.generic]:
+    """Undo :func:`to_tiles`: (c, tiles, TILE * TILE) to (c, height, width)."""
+    height, width = size_hw
+    rows, columns = -(-height // TILE), -(-width // TILE)
+    image = tiles.reshape(-1, rows, columns, TILE, TILE).swapaxes(2, 3)
+    return image.reshape(-1, rows * TILE, columns * TILE)[:, :height, :width]
+
+
+def _bounding_planes(directions: NDArray[np.float32]) -> FloatArray:
+    rays = np.moveaxis(directions, 0, 1).astype(np.float64)
+    axis = rays.mean(axis=2)
+    axis /= np.maximum(np.linalg.norm(axis, axis=1, keepdims=True), 1e-9)
+    helper = np.where(abs(axis[:, 2:]) < 0.9, [[0.0, 0.0, 1.0]], [[1.0, 0.0, 0.0]])
+    right = np.cross(axis, helper)
+    right /= np.linalg.norm(right, axis=1, keepdims=True)
+    up = np.cross(right, axis)
+    along, x, y = (np.einsum("tc,tcp->tp", basis, rays) for basis in (axis, right, up))
+    usable = along.min(axis=1) > _MIN_AXIS_COS
+    safe = np.where(usable[:, None], along, 1.0)
+    planes = []
+    for side, basis in ((x / safe, right), (y / safe, up)):
+        low = side.min(axis=1)[:, None] - _CULL_MARGIN
+        high = side.max(axis=1)[:, None] + _CULL_MARGIN
+        planes += [basis - low * axis, high * axis - basis]
+    return np.stack(planes, axis=1) * usable[:, None, None]
+
+
+def make_tiles(rays: NDArray[np.float32], rotation: FloatArray) -> RayTiles:
+    """Turn an image of camera-frame rays into tiles of world-frame rays.
+
+    Args:
+        rays: (3, height, width) float32 unit vectors, camera frame.
+        rotation: (3, 3) float64, world_from_cam.
+    """
+    r = rotation.tolist()
+    world = np.stack([row[0] * rays[0] + row[1] * rays[1] + row[2] * rays[2] for row in r])
+    directions = to_tiles(world.astype(np.float32))
+    return RayTiles(directions=directions, planes=_bounding_planes(directions))
+
+
+def _groups(primitives: Sequence[Primitive]) -> dict[int, FloatArray]:
+    """Return the (n * 8, 3) corners of all parts of each object."""
+    members: dict[int, list[FloatArray]] = {}
+    for primitive in primitives:
+        members.setdefault(primitive.object_id, []).append(primitive.corners_m)
+    return {object_id: np.concatenate(boxes) for object_id, boxes in members.items()}
+
+
+def _box_of(points: FloatArray) -> FloatArray:
+    """Return the (8, 3) corners of the axis-parallel box around points."""
+    ends = np.stack([points.min(axis=0), points.max(axis=0)])
+    return np.array([[ends[i & 1, 0], ends[i >> 1 & 1, 1], ends[i >> 2 & 1, 2]] for i in range(8)])
+
+
+def _inside_pyramids(planes: FloatArray, corners: FloatArray) -> NDArray[np.bool_]:
+    """Tell for (t, 4, 3) tile planes and (8, 3) corners whether the box may meet the pyramid."""
+    side = planes @ corners.T
+    slack = _CULL_MARGIN * np.sqrt((corners * corners).sum(axis=1))
+    found: NDArray[np.bool_] = (side >= -slack).any(axis=2).all(axis=1)
+    return found
+
+
+def _tiles_in_sight(
+    primitives: Sequence[Primitive], tiles: RayTiles
+) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Yield (primitive index, tiles that may see it): whole objects first, then their parts."""
+    by_object = {
+        object_id: np.flatnonzero(_inside_pyramids(tiles.planes, _box_of(points)))
+        for object_id, points in _groups(primitives).items()
+    }
+    for index, primitive in enumerate(primitives):
+        candidates = by_object[primitive.object_id]
+        if len(candidates):
+            inside = _inside_pyramids(tiles.planes[candidates], primitive.corners_m)
+            yield index, candidates[inside]
+
+
+def _point(origin: Triple, t: FloatImage, direction: Triple) -> NDArray[np.float32]:
+    out = np.stack(
+        [o + t * d for o, d in zip(origin, np.broadcast_arrays(*direction), strict=True)]
+    )
+    return out.astype(np.float32, copy=False)
+
+
+def _at_rays(triple: Triple, shape: tuple[int, ...], rays: NDArray[np.intp]) -> Triple:
+    """Return three coordinates at some flat ray indices, constants spread out."""
+    x, y, z = (
+        np.broadcast_to(np.asarray(part, dtype=np.float32), shape).ravel()[rays] for part in triple
+    )
+    return x, y, z
+
+
+def _open_foliage(ball: Ellipsoid, origin: Triple, direction: Triple, span: Interval) -> Interval:
+    """Let rays through the gaps of foliage: at the front skin, then at the back skin."""
+    enter, leave = span
+    shape = enter.shape
+    hit = np.flatnonzero((enter < leave).ravel())
+    o, d = _at_rays(origin, shape, hit), _at_rays(direction, shape, hit)
+    out = np.full(enter.size, np.inf, dtype=np.float32)
+    front, back = enter.ravel()[hit], leave.ravel()[hit]
+    at_back = solid_noise(_point(o, back, d), ball.hole_scale_m) > _HOLE_LEVEL
+    at_back &= back > _SHADOW_BIAS_M
+    at_front = (solid_noise(_point(o, front, d), ball.hole_scale_m) > _HOLE_LEVEL) & (front > 0)
+    out[hit] = np.where(at_front, front, np.where(at_back, back, np.float32(np.inf)))
+    return out.reshape(shape), np.full(shape, np.inf, dtype=np.float32)
+
+
+def _span(primitive: Primitive, origin: Triple, direction: Triple) -> Interval:
+    span = intersect(primitive.shape, origin, direction)
+    if isinstance(primitive.shape, Ellipsoid) and primitive.shape.hole_scale_m > 0:
+        return _open_foliage(primitive.shape, origin, direction, span)
+    return span
+
+
+def _constant(primitive: Primitive, world: FloatArray) -> Triple:
+    """Rotate one world vector into a primitive's frame, as Python floats."""
+    x, y, z = (float(value) for value in primitive.to_local(tuple(world)))
+    return x, y, z
+
+
+def trace(primitives: Sequence[Primitive], tiles: RayTiles) -> Hits:
+    """Find the first surface along every ray.
+
+    Args:
+        primitives: Placed parts, viewer at the origin, nearest first (order is only for speed, but
+            it also decides between exactly equal distances: the earlier one wins).
+        tiles: The rays.
+    """
+    shape = tiles.directions.shape[1:]
+    best = np.full(shape, np.inf, dtype=np.float32)
+    winner = np.full(shape, -1, dtype=np.int32)
+    farthest = np.full(shape[0], np.inf)
+    for index, seen in _tiles_in_sight(primitives, tiles):
+        primitive = primitives[index]
+        seen = seen[farthest[seen] > primitive.near_m]
+        origin = _constant(primitive, -primitive.center_m)
+        for start in range(0, len(seen), _CHUNK_TILES):
+            some = seen[start : start + _CHUNK_TILES]
+            x, y, z = tiles.directions[:, some]
+            enter, leave = _span(primitive, origin, primitive.to_local((x, y, z)))
+            nearest = best[some]
+            hit = (enter < leave) & (enter > _NEAR_M) & (enter < nearest)
+            if hit.any():
+                nearest = np.where(hit, enter, nearest)
+                best[some] = nearest
+                winner[some] = np.where(hit, np.int32(index), winner[some])
+                farthest[some] = nearest.max(axis=1)
+    return Hits(range_m=best, primitive_idx=winner)
+
+
+def _bounds_across(
+    points: NDArray[np.float32], mask: NDArray[np.bool_], axes: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Return (tiles, 3) lower and upper bounds of the masked points along three axes."""
+    low = np.empty((points.shape[1], 3))
+    high = np.empty_like(low)
+    for k, (ax, ay, az) in enumerate(axes.tolist()):
+        value = ax * points[0] + ay * points[1] + az * points[2]
+        low[:, k] = np.where(mask, value, np.float32(np.inf)).min(axis=1)
+        high[:, k] = np.where(mask, value, np.float32(-np.inf)).max(axis=1)
+    return low, high
+
+
+def light_axes(direction: Vector3) -> FloatArray:
+    """Return (3, 3) rows: two axes across the light's direction, then that direction."""
+    w = np.array(direction) / np.linalg.norm(direction)
+    u = np.cross(w, (1.0, 0.0, 0.0) if abs(w[0]) < 0.9 else (0.0, 1.0, 0.0))
+    u /= np.linalg.norm(u)
+    return np.stack([u, np.cross(w, u), w])
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TileBounds:
+    """Bounds of the points of each tile along three axes: (tiles, 3) lower and upper ends."""
+
+    low: FloatArray
+    high: FloatArray
+
+    def behind(
+        self, tiles: NDArray[np.intp], corners: FloatArray, axes: FloatArray, reach_m: float
+    ) -> NDArray[np.intp]:
+        """Return those of the tiles whose points a box within reach can shade, light along axis
+        2.
+        """
+        box = corners @ axes.T
+        first, last = box.min(axis=0), box.max(axis=0)
+        low, high = self.low[tiles], self.high[tiles]
+        near = (high[:, 0] >= first[0]) & (low[:, 0] <= last[0])
+        near &= (high[:, 1] >= first[1]) & (low[:, 1] <= last[1]) & (low[:, 2] < last[2])
+        near &= first[2] < high[:, 2] + reach_m
+        return tiles[near]
+
+
+def _blockers(primitives: Sequence[Primitive]) -> list[Primitive]:
+    return [p for p in primitives if p.casts_shadow and not isinstance(p.shape, GroundPlane)]
+
+
+def cast_shadows(
+    primitives: Sequence[Primitive],
+    points: NDArray[np.float32],
+    facing: NDArray[np.bool_],
+    light_direction: Vector3,
+    *,
+    reach_m: float = math.inf,
+) -> NDArray[np.bool_]:
+    """Tell which points a far light reaches.
+
+    Args:
+        primitives: Placed parts, viewer at the origin.
+        points: (3, tiles, TILE * TILE) float32 surface points, same coordinates, meters.
+        facing: (tiles, TILE * TILE) surfaces turned to the light; only these are tested.
+        light_direction: Unit vector to the light, world axes.
+        reach_m: Blockers that begin farther away than this from all points of a tile are left out.
+
+    Returns:
+        (tiles, TILE * TILE) bool, False where shaded or not facing.
+    """
+    axes = light_axes(light_direction)
+    lit = facing.copy()
+    low, high = _bounds_across(points, facing, axes)
+    bounds = _TileBounds(low=low, high=high)
+    blockers = _blockers(primitives)
+    with_points = np.flatnonzero(facing.any(axis=1))
+    by_object = {
+        object_id: bounds.behind(with_points, box, axes, reach_m)
+        for object_id, box in _groups(blockers).items()
+    }
+    for primitive in blockers:
+        seen = by_object[primitive.object_id]
+        if len(seen):
+            seen = bounds.behind(seen, primitive.corners_m, axes, reach_m)
+            _shade_tiles(primitive, points, lit, seen[lit[seen].any(axis=1)], axes[2])
+    return lit
+
+
+def _shade_tiles(
+    primitive: Primitive,
+    points: NDArray[np.float32],
+    lit: NDArray[np.bool_],
+    tiles: NDArray[np.intp],
+    light: FloatArray,
+) -> None:
+    """Clear ``lit`` where a primitive stands between a point and the light."""
+    direction = _constant(primitive, light)
+    offset = _constant(primitive, primitive.center_m)
+    for start in range(0, len(tiles), _CHUNK_TILES):
+        some = tiles[start : start + _CHUNK_TILES]
+        x, y, z = primitive.to_local(tuple(points[:, some]))
+        origin = (x - offset[0], y - offset[1], z - offset[2])
+        enter, leave = _span(primitive, origin, direction)
+        lit[some] &= ~((enter < leave) & (leave > _SHADOW_BIAS_M))
