@@ -1,5 +1,7 @@
 """Several views of one scene agree with each other and with independent projections."""
 
+from itertools import pairwise
+
 import numpy as np
 import py360convert
 import pytest
@@ -45,7 +47,7 @@ def _seen_in_both(camera_a, frame_a, camera_b, frame_b):
 
 def test_two_views_agree_on_the_object(room_frames):
     shares = []
-    for (cam_a, a), (cam_b, b) in zip(room_frames[:-1], room_frames[1:], strict=True):
+    for (cam_a, a), (cam_b, b) in pairwise(room_frames):
         ids_a, ids_b, total = _seen_in_both(cam_a, a, cam_b, b)
         assert len(ids_a) > 0.15 * total
         shares.append((ids_a == ids_b).mean())
