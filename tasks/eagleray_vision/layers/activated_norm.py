@@ -185,7 +185,7 @@ class ActivatedBatchNorm(nn.Module):
             )
         y, mean, var, total = _JointBatchNorm.apply(x, self.scale(), self.bias, self.eps, sync)
         with torch.no_grad():
-            share = torch.where(total > 0, self.momentum, 0.0)
+            share = (total > 0).to(mean.dtype) * self.momentum
             unbiased = var * (total / (total - 1).clamp(min=1))
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(unbiased, share)
