@@ -3,9 +3,7 @@
 from eagleray.prepare.computed import ComputedRows
 from eagleray.prepare.driver import (
     Prepared,
-    StageSummary,
     prepare_stages,
-    run_stage,
     stage_folder,
 )
 from eagleray.prepare.fingerprint import stage_fingerprint
@@ -14,6 +12,7 @@ from eagleray.prepare.marker import Reject
 from eagleray.prepare.plan import StagePlan, plan_stages
 from eagleray.prepare.prune import Prunable, delete_prunable, prunable
 from eagleray.prepare.rows import StoredRows, open_rows
+from eagleray.prepare.stage_run import StageSummary, run_stage
 
 __all__ = [
     "ComputedRows",

@@ -1,4 +1,6 @@
-"""One byte string per JSON value, so that fingerprints, markers and manifests are the same everywhere."""
+"""One byte string per JSON value, so that fingerprints, markers and manifests are the same
+everywhere.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _encode = json.JSONEncoder(
 
 
 def canonical_json(value: Any, what: str = "value") -> bytes:
-    """Return the JSON text of ``value`` with sorted keys and no spaces, UTF-8; NumPy values become plain ones.
+    """Return the JSON text of ``value`` with sorted keys and no spaces, UTF-8; NumPy values become
+    plain ones.
 
     Args:
         value: Anything JSON can say.
@@ -42,7 +45,8 @@ def canonical_json(value: Any, what: str = "value") -> bytes:
         return _encode(value).encode()
     except (TypeError, ValueError) as error:
         raise EaglerayError(
-            f"{what} must consist of JSON values, found: {error}; use str, int, float, bool, list and dict"
+            f"{what} must consist of JSON values, found: {error}; "
+            "use str, int, float, bool, list and dict"
         ) from error
 
 

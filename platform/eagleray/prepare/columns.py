@@ -1,7 +1,7 @@
 """Records as Parquet and back: plain Arrow columns by the type names of a stage's schema.
 
-No extension types (platform-facts 2.1), so that any Parquet reader opens the files; fixed writer options, so that equal
-records give equal bytes.
+No extension types (platform-facts 2.1), so that any Parquet reader opens the files; fixed writer
+options, so that equal records give equal bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from eagleray.task import InputError, Record, SettingsError
 
 KEY = "key"
 ITEM = "item"
-"""Column with the identity of the item that a record came from (what stages downstream depend on)."""
+"""Column with the identity of the item that a record came from; stages downstream depend on it."""
 
 ROW_GROUP_BYTES = 16 << 20
 """Uncompressed size of a row group: the piece that readers fetch and keep."""
@@ -47,7 +47,8 @@ def arrow_type(name: str) -> pa.DataType:
         return pa.list_(inner) if nested["kind"] == "list" else pa.large_list(inner)
     if name.strip() not in _ALIASES:
         raise SettingsError(
-            f"unknown column type {name!r}: allowed are {', '.join(sorted(_ALIASES))} and list<...> of them"
+            f"unknown column type {name!r}: allowed are {', '.join(sorted(_ALIASES))} "
+            "and list<...> of them"
         )
     return pa.float16() if name.strip() == "float16" else pa.type_for_alias(name.strip())
 
@@ -61,7 +62,8 @@ def arrow_schema(columns: Mapping[str, str]) -> pa.Schema:
     taken = {KEY, ITEM} & set(columns)
     if taken:
         raise SettingsError(
-            f"columns {sorted(taken)} of the schema are the engine's own ('key' holds Record.key): rename them"
+            f"columns {sorted(taken)} of the schema are the engine's own ('key' holds Record.key): "
+            "rename them"
         )
     fields = [pa.field(KEY, pa.string()), pa.field(ITEM, pa.string())]
     return pa.schema(fields + [pa.field(name, arrow_type(kind)) for name, kind in columns.items()])
@@ -77,7 +79,8 @@ def to_table(records: Sequence[Record], item_identity: str, schema: pa.Schema) -
     for record in records:
         if record.row.keys() != set(names):
             raise InputError(
-                f"record {record.key!r} has the columns {sorted(record.row)}, the stage's schema says {sorted(names)}"
+                f"record {record.key!r} has the columns {sorted(record.row)}, "
+                f"the stage's schema says {sorted(names)}"
             )
     columns: dict[str, Any] = {
         KEY: [record.key for record in records],

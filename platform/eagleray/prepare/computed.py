@@ -1,4 +1,4 @@
-"""Rows that are not stored but computed when they are asked for (``prepare.materialise: false``)."""
+"""Rows that are not stored but computed when asked for (``prepare.materialise: false``)."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ _RECORDS_KEPT = 256
 
 
 class ComputedRows(IdentifiedRows):
-    """Rows of a stage that gives one record per item, under the item's key; the stage runs in the reading process.
+    """Rows of a stage that gives one record per item, under the item's key; the stage runs in the
+    reading process.
 
-    The stage is set up once per process, when the first row is asked for. Safe to pickle and to thread.
+    The stage is set up once per process, when the first row is asked for. Safe to pickle and to
+    thread.
 
     Args:
         stage: The stage, not set up.
@@ -67,7 +69,9 @@ class ComputedRows(IdentifiedRows):
         limit: int | None = None,
         device: str = "auto",
     ) -> ComputedRows:
-        """List a stage's inputs, fit it where it asks for that, and return its rows; nothing else is computed."""
+        """List a stage's inputs, fit it where it asks for that, and return its rows; nothing else
+        is computed.
+        """
         listing = spool(traced_items(stage, upstream), folder, stage.label, limit=limit)
         fit_name = fit_digest(stage, listing)
         device = _device(stage.resources, device, stage.label)
@@ -187,8 +191,9 @@ class ComputedRows(IdentifiedRows):
             ) from error
         if len(records) != 1 or records[0].key != key:
             raise EaglerayError(
-                f"stage {stage.label!r} gives {[record.key for record in records]} for the item {key!r}, but rows can be "
-                "computed on demand only where each item gives one record with its key: set prepare.materialise to true"
+                f"stage {stage.label!r} gives {[record.key for record in records]} for the item "
+                f"{key!r}, but rows can be computed on demand only where each item gives one "
+                "record with its key: set prepare.materialise to true"
             )
         return records[0]
 

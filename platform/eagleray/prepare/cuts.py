@@ -1,8 +1,10 @@
-"""Where a listing is cut into shards: by content, so that inserted items re-cut their neighbourhood only.
+"""Where a listing is cut into shards: by content, so that inserted items re-cut their neighbourhood
+only.
 
-A cut follows an item whose key hash is divisible by a number; shards hold between half and twice the average
-(content-defined chunking: Muthitacharoen et al., "A Low-bandwidth Network File System", SOSP 2001, section 3.1).
-The number of workers plays no role, so that the same data give the same shards on every machine.
+A cut follows an item whose key hash is divisible by a number; shards hold between half and twice
+the average (content-defined chunking: Muthitacharoen et al., "A Low-bandwidth Network File System",
+SOSP 2001, section 3.1). The number of workers plays no role, so that the same data give the same
+shards on every machine.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy.typing as npt
 from eagleray.prepare.listing import DIGEST_BYTES, Listing
 
 SECONDS_PER_SHARD = 60.0
-"""Aimed length of a shard; design 4 asks for 30 to 120 s, which the least and greatest size keep."""
+"""Aimed length of a shard; half of it and twice it are the 30 to 120 s of design 4."""
 
 LEAST_SHARDS = 16
 """Small jobs are cut into about this many shards, so that they still spread over workers."""
@@ -38,8 +40,9 @@ def average_items(num_items: int, seconds_per_item: float, items_per_shard: int 
     Args:
         num_items: Length of the listing.
         seconds_per_item: Expected work per item in s.
-        items_per_shard: What the user asked for; None for about a minute of work, or a sixteenth of a small job.
-            (That sixteenth is rounded down to a power of two, so that it rarely changes when items are added.)
+        items_per_shard: What the user asked for; None for about a minute of work, or a sixteenth
+            of a small job (rounded down to a power of two, so that it rarely changes when items
+            are added).
     """
     if items_per_shard is not None:
         return items_per_shard
@@ -52,7 +55,8 @@ def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:
 
     Args:
         hashes: Hash of each item's key, uint64, in chunks of any length.
-        average: Aimed items per shard; shards hold half of it to twice it (the last one may be smaller).
+        average: Aimed items per shard; shards hold half of it to twice it (the last one may be
+            smaller).
     """
     least, most = max(1, average // 2), 2 * average
     divisor = np.uint64(average - least + 1)
@@ -72,7 +76,9 @@ def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:
 
 
 def shards_of(listing: Listing, average: int, fit_digest: str) -> list[Shard]:
-    """Return the shards of a listing; a shard's id is a hash of its items and of what ``fit`` found."""
+    """Return the shards of a listing; a shard's id is a hash of its items and of what ``fit``
+    found.
+    """
     sizes = cut(listing.key_hashes(), average)
     digests = _digests(listing)
     shards, start = [], 0

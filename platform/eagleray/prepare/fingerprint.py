@@ -1,7 +1,8 @@
 """What a stage's results depend on, apart from its inputs, as one short name (design 4).
 
-Name, version, settings, the checksums of weights and the fingerprints upstream enter; the stage's ``source`` does
-not, so that splits and experiments share what they have in common. The inputs' identities are kept per shard.
+Name, version, settings, the checksums of weights and the fingerprints upstream enter; the stage's
+``source`` does not, so that splits and experiments share what they have in common. The inputs'
+identities are kept per shard.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ def file_checksum(path: Path) -> str:
         status = path.stat()
     except OSError as error:
         raise SettingsError(
-            f"weight file {path} cannot be read ({error.strerror}): `eagleray doctor` says where to get it"
+            f"weight file {path} cannot be read ({error.strerror}): "
+            "`eagleray doctor` says where to get it"
         ) from error
     cache = Store(str(_cache_folder()))
     identity = f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}"

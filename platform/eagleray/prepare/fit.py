@@ -1,7 +1,7 @@
 """``Stage.fit``: what all workers need is found once, on the first items, and shared by name.
 
-The name is a digest of those items, and enters the shards' ids: while they stay the same, added items recompute
-nothing; when they change, everything follows.
+The name is a digest of those items, and enters the shards' ids: while they stay the same, added
+items recompute nothing; when they change, everything follows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ FOLDER = "fit"
 
 
 def fit_digest(stage: Stage, listing: Listing) -> str:
-    """Return the name of what the stage's ``fit`` finds on this listing; empty for a stage without one."""
+    """Return the name of what the stage's ``fit`` finds on this listing; empty for a stage without
+    one.
+    """
     if not stage.fit_items:
         return ""
     hasher = hashlib.blake2b(str(stage.fit_items).encode(), digest_size=8)
@@ -79,7 +81,9 @@ def _samples(stage: Stage, items: list[Item]) -> Iterator[Any]:
 
 @contextmanager
 def torch_threads(cpus: float) -> Iterator[None]:
-    """Use as many torch threads as a worker has CPUs, so that results do not depend on where it runs."""
+    """Use as many torch threads as a worker has CPUs, so that results do not depend on where it
+    runs.
+    """
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, int(cpus)))
     try:

@@ -1,8 +1,9 @@
-"""Which item a worker was at when it died: an item that has killed its worker three times becomes a reject.
+"""Which item a worker was at when it died: an item that has killed its worker three times becomes a
+reject.
 
-The journal lives as long as one driver does, in a process that no stage code runs in. The first attempt at a shard is
-noted once; only after a worker has died in it, its items go one by one and each is noted, so that
-undisturbed work pays for one message per shard.
+The journal lives as long as one driver does, in a process that no stage code runs in. The first
+attempt at a shard is noted once; only after a worker has died in it, its items go one by one and
+each is noted, so that undisturbed work pays for one message per shard.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ class Journal(Protocol):
     """What a worker tells while it works on a shard."""
 
     def starting(self) -> int:
-        """Note that a worker begins its setup; return how many died in theirs since one came through."""
+        """Note that a worker begins its setup; return how many died in theirs since one came
+        through.
+        """
         ...
 
     def started(self) -> None:
@@ -122,7 +125,9 @@ class MemoryJournal:
         self._shards.pop(shard_id, None)
 
     def _note_death(self, attempts: _Attempts) -> None:
-        """Count a death; the first attempt's, where items were not noted, goes to the first item found out."""
+        """Count a death; the first attempt's, where items were not noted, goes to the first item
+        found out.
+        """
         attempts.died += 1
         if attempts.at is None:
             attempts.unknown_kills += 1

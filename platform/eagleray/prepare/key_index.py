@@ -1,4 +1,6 @@
-"""Keys to positions for millions of keys: sorted 64-bit hashes, a permutation and the keys in Arrow memory."""
+"""Keys to positions for millions of keys: sorted 64-bit hashes, a permutation and the keys in Arrow
+memory.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +10,7 @@ from typing import overload
 import numpy as np
 import pyarrow as pa
 
-from eagleray.prepare.listing import key_hash
-from eagleray.task import EaglerayError
+from eagleray.prepare.duplicates import key_hash
 
 
 class KeySequence(Sequence[str]):
@@ -49,11 +50,8 @@ class KeyIndex:
     """Finds a key's position.
 
     Args:
-        keys: All keys in order.
+        keys: All keys in order, each once.
         what: Whose keys they are, for messages.
-
-    Raises:
-        EaglerayError: A key is there twice.
     """
 
     def __init__(self, keys: pa.ChunkedArray, what: str) -> None:
@@ -62,12 +60,6 @@ class KeyIndex:
         hashes = np.frombuffer(b"".join([key_hash(key) for key in self.keys]), "<u8")
         self._order = np.argsort(hashes, kind="stable")
         self._hashes = hashes[self._order]
-        for i in np.flatnonzero(self._hashes[1:] == self._hashes[:-1]):
-            key = self.keys[int(self._order[i])]
-            if key == self.keys[int(self._order[i + 1])]:
-                raise EaglerayError(
-                    f"{what}: the record key {key!r} exists twice, keys must be unique"
-                )
 
     def find(self, key: str) -> int | None:
         """Return the position of ``key``, or None."""

@@ -1,7 +1,8 @@
 """A stage's inputs, listed once and spooled to Parquet parts, so that nobody holds them in memory.
 
-A listing is named by a digest of its items; its parts are named by their content and shared between listings.
-Layout: ``listing/<digest>.json`` (created last) names ``listing/<content hash>.parquet`` ...
+A listing is named by a digest of its items; its parts are named by their content and shared between
+listings. Layout: ``listing/<digest>.json`` (created last) names ``listing/<content hash>.parquet``
+...
 """
 
 from __future__ import annotations
@@ -16,19 +17,16 @@ from itertools import islice
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eagleray.prepare.canonical import canonical_json, short_hash
+from eagleray.prepare.duplicates import find_duplicate, key_hash
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
 
 FOLDER = "listing"
 ITEMS_PER_PART = 1 << 16
 _ITEMS_PER_ROW_GROUP = 1 << 11
-_HASHES_PER_PASS = 1 << 23
-"""Key hashes that the search for duplicates holds at a time (64 MB)."""
-
 DIGEST_BYTES = 16
 _SCHEMA = pa.schema(
     [
@@ -72,7 +70,7 @@ class Listing:
         return found
 
     def columns(self, *names: str) -> Iterator[pa.Table]:
-        """Yield some columns, part by part: ``key``, ``identity``, ``key_hash`` (uint64), ``digest`` (16 bytes)."""
+        """Yield columns part by part: ``key``, ``identity``, ``key_hash`` (uint64), ``digest``."""
         for name, _ in self.parts:
             content = pa.BufferReader(self.folder.read(f"{FOLDER}/{name}"))
             yield pq.ParquetFile(content).read(columns=list(names), use_threads=False)
@@ -117,7 +115,9 @@ def spool(items: Iterable[Item], folder: Store, what: str, *, limit: int | None 
             folder.write(f"{FOLDER}/{name}", content)
         parts.append((name, len(chunk)))
     listing = Listing(folder, digest.hexdigest(), tuple(parts))
-    _refuse_duplicates(listing, what)
+    twice = find_duplicate(lambda: listing.columns("key", "key_hash"), listing.num_items)
+    if twice is not None:
+        raise EaglerayError(f"stage {what} lists the key {twice!r} twice, keys must be unique")
     index = {"items": listing.num_items, "parts": [list(part) for part in parts]}
     folder.create(f"{FOLDER}/{listing.digest}.json", canonical_json(index))
     return listing
@@ -129,11 +129,6 @@ def open_listing(folder: Store, digest: str) -> Listing:
     return Listing(folder, digest, tuple((name, count) for name, count in index["parts"]))
 
 
-def key_hash(key: str) -> bytes:
-    """Return the 8 bytes (a little-endian uint64) by which keys are looked up and shards are cut."""
-    return hashlib.blake2b(key.encode(), digest_size=8).digest()
-
-
 def item_digest(key: str, identity: str) -> bytes:
     """Return 16 bytes that change when the item's key or identity does."""
     return hashlib.blake2b(f"{key}\0{identity}".encode(), digest_size=DIGEST_BYTES).digest()
@@ -143,7 +138,8 @@ def _part(chunk: list[Item], what: str) -> tuple[pa.Table, bytes]:
     for item in chunk:
         if not (isinstance(item.key, str) and item.key and isinstance(item.identity, str)):
             raise EaglerayError(
-                f"stage {what} lists {item!r}: key must be a string that is not empty, identity a string"
+                f"stage {what} lists {item!r}: key must be a string that is not empty, "
+                "identity a string"
             )
     subject = f"stage {what}: the payload of an item"
     payloads = [canonical_json(item.payload, subject) for item in chunk]
@@ -176,28 +172,3 @@ def _parquet(table: pa.Table) -> bytes:
         write_statistics=False,
     )
     return sink.getvalue()
-
-
-def _refuse_duplicates(listing: Listing, what: str) -> None:
-    """Search in passes over ranges of the hash, so that memory stays bounded whatever the number of items."""
-    num_passes = 1 + listing.num_items // _HASHES_PER_PASS
-    for turn in range(num_passes):
-        hashes = np.concatenate(
-            [np.empty(0, np.uint64), *(h[h % num_passes == turn] for h in listing.key_hashes())]
-        )
-        hashes.sort()
-        repeated = hashes[1:][hashes[1:] == hashes[:-1]]
-        if len(repeated):
-            _name_duplicates(listing, pa.array(np.unique(repeated)), what)
-
-
-def _name_duplicates(listing: Listing, repeated: pa.Array, what: str) -> None:
-    """Raise if the keys behind equal hashes are equal (and not merely their hashes)."""
-    seen: set[str] = set()
-    for table in listing.columns("key", "key_hash"):
-        for key in table.filter(pc.is_in(table.column("key_hash"), repeated)).column("key"):
-            if key.as_py() in seen:
-                raise EaglerayError(
-                    f"stage {what} lists the key {key.as_py()!r} more than once: keys must be unique"
-                )
-            seen.add(key.as_py())

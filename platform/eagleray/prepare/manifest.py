@@ -12,11 +12,13 @@ from dataclasses import asdict, dataclass, field
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.columns import ITEM, KEY
+from eagleray.prepare.duplicates import find_duplicate, key_hash
 from eagleray.prepare.marker import Reject, ShardMarker, read_marker
 from eagleray.storage import Store
 from eagleray.task import EaglerayError
@@ -131,17 +133,39 @@ def has_manifest(folder: Store, listing: str) -> bool:
     return folder.exists(manifest_path(listing))
 
 
-def write_keys(folder: Store, listing: str, shards: Sequence[ShardEntry]) -> None:
-    """Write the index of all keys, shard by shard."""
+def write_keys(folder: Store, listing: str, shards: Sequence[ShardEntry], what: str) -> None:
+    """Write the index of all keys, shard by shard.
+
+    Raises:
+        EaglerayError: Two shards hold the same record key.
+    """
     schema = pa.schema([(KEY, pa.string()), (ITEM, pa.string())])
     sink = BytesIO()
     with pq.ParquetWriter(
-        sink, schema, compression="zstd", version="2.6", use_dictionary=False,
+        sink,
+        schema,
+        compression="zstd",
+        version="2.6",
+        use_dictionary=False,
         write_statistics=False,
-    ) as writer:  # fmt: skip
+    ) as writer:
         for batch in _key_batches(folder, shards):
             writer.write_table(batch.cast(schema))
-    folder.write(keys_path(listing), sink.getvalue())
+    content = sink.getvalue()
+    twice = find_duplicate(lambda: _hashed_keys(content), sum(shard.rows for shard in shards))
+    if twice is not None:
+        raise EaglerayError(
+            f"stage {what} gives the record key {twice!r} twice, record keys must be unique"
+        )
+    folder.write(keys_path(listing), content)
+
+
+def _hashed_keys(content: bytes) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(pa.BufferReader(content))
+    for group in range(file.num_row_groups):
+        keys = file.read_row_group(group, columns=[KEY], use_threads=False).column(KEY)
+        hashes = np.frombuffer(b"".join([key_hash(key) for key in keys.to_pylist()]), "<u8")
+        yield pa.table({"key": keys, "key_hash": hashes})
 
 
 def read_keys(folder: Store, listing: str) -> pa.Table:

@@ -1,4 +1,6 @@
-"""A shard's marker: created last and only once, it alone says that the shard is there and what belongs to it."""
+"""A shard's marker: created last and only once, it alone says that the shard is there and what
+belongs to it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class CommittedFile:
-    """A file that a record carries: ``name`` as the stage gave it, ``path`` below the stage's folder."""
+    """A file that a record carries: ``name`` as the stage gave it, ``path`` below the stage's
+    folder.
+    """
 
     key: str
     name: str

@@ -1,4 +1,6 @@
-"""What ``prepare`` would do: stages, items, shards done and to do, bytes, workers and expected time."""
+"""What ``prepare`` would do: stages, items, shards done and to do, bytes, workers and expected
+time.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +8,10 @@ from dataclasses import dataclass
 
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.prepare.computed import ComputedRows
-from eagleray.prepare.driver import stage_folders, workers_of
+from eagleray.prepare.driver import stage_folders
 from eagleray.prepare.marker import read_markers
 from eagleray.prepare.rows import StoredRows
+from eagleray.prepare.stage_run import workers_of
 from eagleray.prepare.survey import Survey, survey
 from eagleray.scheduling import local_machine
 from eagleray.storage import Store

@@ -1,4 +1,6 @@
-"""Prepared data that nothing refers to: whole fingerprints that no run uses, and leftovers inside used ones."""
+"""Prepared data that nothing refers to: whole fingerprints that no run uses, and leftovers inside
+used ones.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +38,8 @@ class Prunable:
 def prunable(storage: Store, used: set[tuple[str, str, str]]) -> list[Prunable]:
     """Return the prepared data that can be deleted.
 
-    Inside a fingerprint that is used, that is what no finished listing refers to. Where a listing is not finished,
-    nothing is: the same command would go on with it.
+    Inside a fingerprint that is used, that is what no finished listing refers to. Where a listing
+    is not finished, nothing is: the same command would go on with it.
 
     Args:
         storage: The storage.

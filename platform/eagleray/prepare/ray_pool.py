@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import pickle
+import traceback
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 import ray
-from ray.exceptions import RayError
 
 from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.fit import run_fit
@@ -22,12 +23,26 @@ _SETUP_DEATHS_ALLOWED = 2
 """Workers per place in the pool that may die in ``setup`` before the job gives up."""
 
 
-class _RemoteJournal:
-    """A journal kept by an actor; picklable, answers when the note is taken."""
+class WorkerError(RuntimeError):
+    """An error on a worker that is neither a bad item nor a user's mistake, with its traceback."""
 
-    def __init__(self) -> None:
-        actor = ray.remote(num_cpus=0, max_restarts=0)(MemoryJournal)
-        self._actor: Any = actor.remote()
+
+class _Coordinator(MemoryJournal):
+    """An actor that holds the job and its journal, so that workers can be restarted anywhere."""
+
+    def __init__(self, job: StageJob) -> None:
+        super().__init__()
+        self._job = job
+
+    def job(self) -> StageJob:
+        return self._job
+
+
+class _RemoteJournal:
+    """The coordinator as workers see it; each call returns when the note is taken."""
+
+    def __init__(self, coordinator: Any) -> None:
+        self._actor = coordinator
 
     def starting(self) -> int:
         return int(ray.get(self._actor.starting.remote()))
@@ -47,29 +62,46 @@ class _RemoteJournal:
 
 
 class _PoolWorker:
-    """What Ray Data runs: gets the position of a shard, returns its entry."""
+    """What Ray Data runs: gets the position of a shard, returns its entry or what went wrong.
 
-    def __init__(self, job: Any, journal: _RemoteJournal, num_workers: int) -> None:
-        stage_job: StageJob = ray.get(job[0])
-        died = journal.starting()
-        if died > _SETUP_DEATHS_ALLOWED * num_workers:
-            raise EaglerayError(
-                f"stage {stage_job.stage.label}: workers died {died} times in setup; "
-                "run it with --inline to see where"
-            )
-        self._worker = StageWorker(stage_job, journal)
-        journal.started()
+    Errors travel as data, because Ray would lose their type.
+    """
+
+    def __init__(self, coordinator: Any, num_workers: int) -> None:
+        self._failure = b""
+        try:
+            self._worker = _set_up(coordinator, num_workers)
+        except Exception as error:
+            self._failure = _pickled(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        results = [self._worker.run(int(position)) for position in batch["item"]]
-        return {
-            "entry": [canonical_json(asdict(entry_of(marker))).decode() for marker, _ in results],
-            "seconds": [seconds for _, seconds in results],
-        }
+        entry, seconds = b"", 0.0
+        if not self._failure:
+            try:
+                marker, seconds = self._worker.run(int(batch["item"][0]))
+                entry = canonical_json(asdict(entry_of(marker)))
+            except Exception as error:
+                return {"entry": [b""], "seconds": [0.0], "failure": [_pickled(error)]}
+        return {"entry": [entry], "seconds": [seconds], "failure": [self._failure]}
+
+
+def _set_up(coordinator: Any, num_workers: int) -> StageWorker:
+    journal = _RemoteJournal(coordinator)
+    job: StageJob = ray.get(coordinator.job.remote())
+    died = journal.starting()
+    if died > _SETUP_DEATHS_ALLOWED * num_workers:
+        raise EaglerayError(
+            f"stage {job.stage.label}: workers died {died} times in setup; "
+            "run it with --inline to see where"
+        )
+    worker = StageWorker(job, journal)
+    journal.started()
+    return worker
 
 
 def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEntry, float]]:
-    """Compute the job's shards on a pool of actors; yields each one's entry and seconds as it is committed.
+    """Compute the job's shards on a pool of actors; yields each one's entry and seconds as it is
+    committed.
 
     Args:
         job: What to do.
@@ -77,33 +109,40 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
 
     Raises:
         EaglerayError: A worker could not be set up, or the storage failed.
+        WorkerError: Something else went wrong on a worker.
     """
     num_workers = min(group.num_workers, len(job.shards))
+    coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(job)
     positions = ray.data.from_items(
         list(range(len(job.shards))), override_num_blocks=len(job.shards)
     )
     computed = positions.map_batches(
         _PoolWorker,
-        fn_constructor_args=([ray.put(job)], _RemoteJournal(), num_workers),
+        fn_constructor_args=(coordinator, num_workers),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_workers),
         **_request(group),
     )
-    try:
-        for row in computed.iter_rows():
-            yield ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
-    except RayError as error:
-        raise _own_error(error, job) from error
+    for row in computed.iter_rows():
+        if row["failure"]:
+            raise pickle.loads(row["failure"])
+        yield ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
 
 
 def fit_on_ray(job: StageJob, group: WorkerGroup) -> None:
     """Run ``Stage.fit`` on a worker of the cluster."""
-    remote = ray.remote(max_retries=0)(run_fit).options(**_request(group))
-    arguments = (job.stage, job.listing, dict(job.upstream), job.fit_digest, job.device)
+    remote = ray.remote(max_retries=0)(_fit).options(**_request(group))
+    failure: bytes = ray.get(remote.remote(job))
+    if failure:
+        raise pickle.loads(failure)
+
+
+def _fit(job: StageJob) -> bytes:
     try:
-        ray.get(remote.remote(*arguments))
-    except RayError as error:
-        raise _own_error(error, job) from error
+        run_fit(job.stage, job.listing, job.upstream, job.fit_digest, job.device)
+    except Exception as error:
+        return _pickled(error)
+    return b""
 
 
 def _request(group: WorkerGroup) -> dict[str, float]:
@@ -115,11 +154,11 @@ def _request(group: WorkerGroup) -> dict[str, float]:
     return request
 
 
-def _own_error(error: RayError, job: StageJob) -> EaglerayError:
-    """Return the error that a worker raised, with its own traceback's text where it is not ours."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EaglerayError):
-            return cause
-        cause = getattr(cause, "cause", None) or cause.__cause__
-    return EaglerayError(f"stage {job.stage.label} failed on a worker:\n{error}")
+def _pickled(error: Exception) -> bytes:
+    """Return our own errors as they are, others with their traceback as text."""
+    if isinstance(error, EaglerayError):
+        try:
+            return pickle.dumps(error)
+        except Exception:
+            return pickle.dumps(EaglerayError(str(error)))
+    return pickle.dumps(WorkerError(f"on a worker:\n{traceback.format_exc()}"))

@@ -28,7 +28,9 @@ _MARKERS_KEPT = 64
 
 
 class IdentifiedRows(ABC):
-    """Rows that also say what each of them came from, so that stages downstream recompute exactly what changed."""
+    """Rows that also say what each of them came from, so that stages downstream recompute exactly
+    what changed.
+    """
 
     @property
     @abstractmethod
@@ -37,7 +39,9 @@ class IdentifiedRows(ABC):
 
     @abstractmethod
     def find_identity(self, key: str) -> str | None:
-        """Return a text that changes when the row ``key`` may have changed, None if there is no such row."""
+        """Return a text that changes when the row ``key`` may have changed, None if there is no
+        such row.
+        """
 
     @abstractmethod
     def summary(self) -> Mapping[str, Any]:
@@ -45,7 +49,8 @@ class IdentifiedRows(ABC):
 
 
 class StoredRows(IdentifiedRows):
-    """Rows in the shards of a finished listing. Opens nothing before it is asked; safe to pickle and to thread.
+    """Rows in the shards of a finished listing. Opens nothing before it is asked; safe to pickle
+    and to thread.
 
     Args:
         folder: The stage's folder.
@@ -124,9 +129,8 @@ class StoredRows(IdentifiedRows):
     @property
     def digest(self) -> str:
         """See IdentifiedRows."""
-        return short_hash(
-            f"{self._folder.uri.rsplit('/', 1)[-1]}/{self.manifest.listing}/{self.manifest.fit}".encode()
-        )
+        names = (self._folder.uri.rsplit("/", 1)[-1], self.manifest.listing, self.manifest.fit)
+        return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
         """See IdentifiedRows."""

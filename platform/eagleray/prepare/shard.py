@@ -1,4 +1,6 @@
-"""The unit of work of prepare, evaluation and prediction: one shard, a plain function that Ray only schedules."""
+"""The unit of work of prepare, evaluation and prediction: one shard, a plain function that Ray only
+schedules.
+"""
 
 from __future__ import annotations
 
@@ -117,7 +119,9 @@ class ShardWorker:
             self._keep(shard_id, item, outcome, results[item_idx], taken, write)
 
     def _load_ahead(self, items: Sequence[Item], results: list[_Result]) -> Iterator[Sample]:
-        """Yield loaded samples in order while the threads load the next ones; rejects are written down."""
+        """Yield loaded samples in order while the threads load the next ones; rejects are written
+        down.
+        """
         resources = self._stage.resources
         ahead = resources.batch_size + 2 * resources.loader_threads
         waiting: list[Future[Any]] = []
@@ -144,7 +148,7 @@ class ShardWorker:
                 future.cancel()
 
     def _process(self, batch: Sequence[Sample]) -> list[Sequence[Record] | str]:
-        """Return each sample's records or error text; a batch that raises is repeated item by item."""
+        """Return each sample's records or error text; a batch that raises goes item by item."""
         samples = [sample for _, sample in batch]
         try:
             outcome = self._stage.process(samples)
@@ -191,7 +195,7 @@ class ShardWorker:
 
     @contextmanager
     def _pending_writes(self) -> Iterator[_Writer]:
-        """Give a function that writes in the background; leave when everything is on the storage."""
+        """Give a function that writes in the background; leave when everything is written."""
         waiting: list[Future[None]] = []
 
         def write(path: str, content: bytes) -> None:

@@ -1,4 +1,6 @@
-"""What there is to do for a stage: its inputs, its shards, and which of them are done. Computes nothing."""
+"""What there is to do for a stage: its inputs, its shards, and which of them are done. Computes
+nothing.
+"""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ from eagleray.task import Item, Rows, Stage
 def traced_items(stage: Stage, upstream: Mapping[str, Rows]) -> Iterator[Item]:
     """Yield the stage's items, their identity completed by what they may read upstream.
 
-    An item whose key is a row upstream depends on that row, any other item on all rows; and where ``finish`` gave a
-    summary upstream, on that summary.
+    An item whose key is a row upstream depends on that row, any other item on all rows; and where
+    ``finish`` gave a summary upstream, on that summary.
     """
     sources = [rows for rows in upstream.values() if isinstance(rows, IdentifiedRows)]
     if not sources:

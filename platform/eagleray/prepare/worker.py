@@ -1,4 +1,6 @@
-"""A worker of a stage: set up once, then one shard after the other; the same in this process and under Ray."""
+"""A worker of a stage: set up once, then one shard after the other; the same in this process and
+under Ray.
+"""
 
 from __future__ import annotations
 

@@ -9,9 +9,10 @@ from eagleray.scheduling.resources import (
     fit_workers,
     local_machine,
 )
-from eagleray.scheduling.session import ray_session
+from eagleray.scheduling.session import LazySession, ray_session
 
 __all__ = [
+    "LazySession",
     "Machine",
     "Node",
     "SchedulingError",

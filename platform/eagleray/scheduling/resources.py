@@ -1,4 +1,6 @@
-"""What the machine or cluster has, and how many workers of a kind fit on it; never waits for what is not there."""
+"""What the machine or cluster has, and how many workers of a kind fit on it; never waits for what
+is not there.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,8 @@ def fit_workers(
 ) -> WorkerGroup:
     """Return how many workers fit and what each one gets.
 
-    GPUs are left out on a machine without one, and a worker that asks for more CPUs than a machine has gets that machine's.
+    GPUs are left out on a machine without one, and a worker that asks for more CPUs than a machine
+    has gets that machine's.
 
     Args:
         machine: What is there.

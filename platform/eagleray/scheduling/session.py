@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -25,11 +25,13 @@ _QUIET_LOGGERS = ("ray.data", "ray.data._internal", "ray.train", "ray.tune")
 def ray_session(num_cpus: int | None = None) -> Iterator[None]:
     """Have Ray running inside the ``with`` statement.
 
-    An initialized Ray is used as it is and left running. Else the cluster in the environment variable RAY_ADDRESS
-    is joined, or a local one started without dashboard; either is left at the end.
+    An initialized Ray is used as it is and left running. Else the cluster in the environment
+    variable RAY_ADDRESS is joined, or a local one started without dashboard; either is left at the
+    end.
 
     Args:
-        num_cpus: Logical CPUs of a local Ray; by default the machine's. Ignored where a Ray is joined.
+        num_cpus: Logical CPUs of a local Ray; by default the machine's. Ignored where a Ray is
+        joined.
     """
     address = os.environ.get("RAY_ADDRESS")
     for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
@@ -57,8 +59,35 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         ray.shutdown()
 
 
+class LazySession:
+    """A Ray session that begins when first needed and lasts as long as the ``with`` statement.
+
+    Example:
+        >>> with LazySession() as session:
+        ...     session.start()  # doctest: +SKIP
+        ...     session.start()  # the same session  # doctest: +SKIP
+    """
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._is_running = False
+
+    def __enter__(self) -> LazySession:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_running = False
+        self._stack.close()
+
+    def start(self) -> None:
+        """Have Ray running from now on."""
+        if not self._is_running:
+            self._stack.enter_context(ray_session())
+            self._is_running = True
+
+
 def silence_ray() -> None:
-    """Keep Ray's libraries from writing between our own progress lines; errors still come through."""
+    """Keep Ray's libraries from writing between our progress lines; errors still come through."""
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False

@@ -7,10 +7,13 @@ rename. ``create`` succeeds for exactly one writer: it is what markers are made 
 
 from __future__ import annotations
 
-import io
 import os
 import re
+import socket
 import uuid
+import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -18,6 +21,10 @@ import fsspec
 
 from eagleray.task import EaglerayError, SettingsError
 
+_READERS = 16
+"""Files read at a time from an object store, where each is a round trip."""
+_HOST_TEMPORARY = f".tmp-{zlib.crc32(socket.gethostname().encode()):08x}-"
+"""Beginning of temporary files' names on this machine; the writer's process id follows."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 
@@ -94,6 +101,17 @@ class Store:
         """Return a file's content; raises FileNotFoundError."""
         content: bytes = self._fs.cat_file(self.path(path))
         return content
+
+    def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
+        """Return the contents of several files, at the same time on an object store; those that
+        cannot be read are left out.
+        """
+        if self.is_local:
+            found = {path: self._read_or_none(path) for path in paths}
+        else:
+            with ThreadPoolExecutor(_READERS) as pool:
+                found = dict(zip(paths, pool.map(self._read_or_none, paths), strict=True))
+        return {path: content for path, content in found.items() if content is not None}
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading with random access."""
@@ -179,12 +197,28 @@ class Store:
         except FileNotFoundError:
             return
 
+    def _read_or_none(self, path: str) -> bytes | None:
+        try:
+            return self.read(path)
+        except OSError:
+            return None
+
+    def remove_stale_temporaries(self) -> None:
+        """Delete what writers of this machine left behind when they were killed in mid-write."""
+        if not self.is_local:
+            return
+        for path in Path(self._root).rglob(f"{_HOST_TEMPORARY}*"):
+            pid = path.name[len(_HOST_TEMPORARY) :].split("-", 1)[0]
+            if pid.isdigit() and not _is_running(int(pid)):
+                path.unlink(missing_ok=True)
+
     def _temporary(self, target: Path, content: bytes) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.parent / f".tmp-{uuid.uuid4().hex}"
+        temporary = target.parent / f"{_HOST_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
         try:
-            with io.FileIO(temporary, "wb") as handle:
+            with temporary.open("wb") as handle:
                 handle.write(content)
+                handle.flush()
                 os.fsync(handle.fileno())
         except OSError as error:
             temporary.unlink(missing_ok=True)
@@ -193,6 +227,16 @@ class Store:
                 f"writable and not full"
             ) from error
         return temporary
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

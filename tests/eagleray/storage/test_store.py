@@ -85,16 +85,11 @@ class _failing_write:
     """Lets every file write end as on a full disk."""
 
     def __enter__(self):
-        import io
+        def full(handle):
+            raise OSError(28, "No space left on device")
 
-        self._original = io.FileIO.write
         self._patch = pytest.MonkeyPatch()
-
-        class Full(io.FileIO):
-            def write(self, content):
-                raise OSError(28, "No space left on device")
-
-        self._patch.setattr("eagleray.storage.store.io.FileIO", Full)
+        self._patch.setattr("eagleray.storage.store.os.fsync", full)
 
     def __exit__(self, *_):
         self._patch.undo()

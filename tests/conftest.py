@@ -1,0 +1,49 @@
+"""One Ray for the whole test run, on this machine alone; most tests need none."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+for name, value in {
+    "RAY_AUTH_MODE": "disabled",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "OMP_NUM_THREADS": "1",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_DEDUP_LOGS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}.items():
+    os.environ.setdefault(name, value)
+os.environ.pop("RAY_ADDRESS", None)
+
+SOURCE_ROOTS = [str(ROOT / top) for top in ("platform", "tasks", "cuda_ops")] + [str(ROOT)]
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    dict.fromkeys(
+        [*SOURCE_ROOTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    )
+)
+sys.path[:0] = [path for path in SOURCE_ROOTS if path not in sys.path]
+
+
+@pytest.fixture(scope="session")
+def ray_cluster():
+    """Start Ray once; workers import test modules as ``tests.<package>.<module>``."""
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        object_store_memory=300_000_000,
+        _temp_dir=tempfile.mkdtemp(prefix="ray-"),
+    )
+    yield ray
+    ray.shutdown()
