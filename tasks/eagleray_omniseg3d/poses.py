@@ -52,11 +52,12 @@ def check_world_from_cam(matrix: npt.ArrayLike, name: str) -> FloatArray:
     if not np.isfinite(pose).all():
         raise PoseError(f"{name}: the pose has values that are not finite")
     rotation = pose[:3, :3]
-    error = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
-    if error > _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
+    deviation = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
+    if deviation > _ROTATION_TOLERANCE or np.linalg.det(rotation) < 0:
         raise PoseError(
             f"{name}: the left 3 x 3 part of the pose is no rotation (R^T R differs from 1 by "
-            f"{error:.3g}, determinant {np.linalg.det(rotation):.3g}); remove scale and mirroring"
+            f"{deviation:.3g}, determinant {np.linalg.det(rotation):.3g}); "
+            "remove scale and mirroring"
         )
     return pose[:3].copy()
 
@@ -97,7 +98,7 @@ def rotation_from_axis_angle(axis_angle: Tensor) -> Tensor:
     x, y, z = axis_angle.unbind(-1)
     zero = torch.zeros_like(x)
     skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1)
-    return torch.linalg.matrix_exp(skew.unflatten(-1, (3, 3)))
+    return torch.linalg.matrix_exp(skew.reshape(*x.shape, 3, 3))
 
 
 def invert(pose: FloatArray) -> FloatArray:

@@ -18,11 +18,25 @@ from eagleray_omniseg3d.losses import (
     distortion_term,
     feature_losses,
 )
+from eagleray_omniseg3d.orbit_camera import OrbitCamera
 from eagleray_omniseg3d.poses import circle_poses, rotation_from_axis_angle
 from eagleray_omniseg3d.rays import camera_directions, world_rays
+from eagleray_omniseg3d.replica_protocol import (
+    OBJECT_IDS,
+    ReplicaProtocolSettings,
+    area_weights,
+    score_object,
+)
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.pixels import read_view_depth, read_view_hierarchy, read_view_rgb
 from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
+from eagleray_omniseg3d.selection import (
+    color_features,
+    color_scores,
+    feature_projection,
+    prompt_at,
+    select,
+)
 
 
 def ids(path):
@@ -237,3 +251,99 @@ def test_pose_helpers(path):
         float(case["spheric_radius"]), float(case["spheric_mean_h"]), len(expected)
     )
     np.testing.assert_allclose(poses, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "select"), ids=ids)
+def test_click_selection(path):
+    case = np.load(path)
+    height, width = int(case["H"]), int(case["W"])
+    directions = camera_directions(torch.from_numpy(case["K"]), (height, width))
+    origins, rays = world_rays(directions, torch.from_numpy(case["pose"][:3]).float())
+    positions = (origins + rays * torch.from_numpy(case["depth"]).reshape(-1, 1)).numpy()
+    features, points = case["features"], positions.reshape(height, width, 3)
+    clicks = case["clicks_xy"] if case["multi"] else case["clicks_xy"][-1:]
+    prompts = [prompt_at(int(x), int(y), features, points) for x, y in clicks]
+    found = select(
+        features.reshape(height * width, -1),
+        positions,
+        prompts,
+        float(case["threshold"]),
+        distance_weight=float(case["w_xyz"]),
+    )
+    score = found.score.reshape(height, width)
+    np.testing.assert_array_equal(found.mask.reshape(height, width), case["mask"])
+    np.testing.assert_allclose(score, case["score_normalised"], rtol=1e-5, atol=1e-5)
+    colors = color_features(features, case["pca_matrix"])
+    np.testing.assert_allclose(colors, case["pca_image"], rtol=1e-5, atol=1e-5)
+    mosaic = case["mosaic"]
+    np.testing.assert_allclose(mosaic[:height, :width], 1.0)
+    np.testing.assert_allclose(mosaic[:height, width:], colors, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        mosaic[height:, :width], np.repeat(score[:, :, None], 3, 2), rtol=1e-5, atol=1e-5
+    )
+    shown = color_scores(score) / np.float32(255)
+    differs = np.abs(shown - mosaic[height:, width:]).max(axis=2) > 1e-5
+    # A score within a rounding of a border between two of the 256 colors may fall on either side.
+    level = 255 * (1 - np.clip(score, 0, 1))
+    assert not (differs & (np.abs(level - np.round(level)) > 1e-3)).any()
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "orbit_camera"), ids=ids)
+def test_orbit_camera(path):
+    case = np.load(path)
+    camera = OrbitCamera(radius=float(case["radius0"]))
+    np.testing.assert_allclose(camera.world_from_cam, case["poses"][0], rtol=1e-6, atol=1e-6)
+    for (kind, a, b), expected in zip(case["ops"], case["poses"][1:], strict=True):
+        moves = (camera.orbit, lambda d, _: camera.zoom(d), camera.pan)  # noqa: B023
+        camera = moves[kind](float(a), float(b))
+        np.testing.assert_allclose(camera.world_from_cam, expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "pca"), ids=ids)
+def test_feature_projection(path):
+    case = np.load(path)
+    found, expected = feature_projection(case["features"]), case["projection"]
+    signs = np.sign((found * expected).sum(axis=0))
+    np.testing.assert_allclose(found * signs, expected, rtol=1e-4, atol=1e-5)
+
+
+class GoldenViews:
+    def __init__(self, case):
+        self.case = {key: case[key] for key in ("labels", "features", "xyz")}
+
+    def labels(self, view_idx):
+        return self.case["labels"][view_idx]
+
+    def features(self, view_idx):
+        return self.case["features"][view_idx]
+
+    def positions(self, view_idx):
+        return self.case["xyz"][view_idx]
+
+
+FLAGS = {
+    "--n_samples": ("num_samples", int),
+    "--w_neg_sam": ("negative_weight", float),
+    "--w_pos_xyz": ("positive_position_weight", float),
+    "--w_neg_xyz": ("negative_position_weight", float),
+    "--q_pos": ("positive_quantile", float),
+    "--q_neg": ("negative_quantile", float),
+}
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "replica_eval"), ids=ids)
+def test_replica_protocol(path):
+    case = np.load(path)
+    flags = case["flags"].tolist()
+    values = {}
+    for flag, value in zip(flags[::2], flags[1::2], strict=True):
+        name, kind = FLAGS[flag]
+        values[name] = kind(value)
+    settings = ReplicaProtocolSettings(**values)
+    assert OBJECT_IDS[str(case["scene"])] == tuple(case["object_ids"].tolist())
+    found = []
+    for object_id in case["object_ids"]:
+        weights = area_weights(case["labels"], case["depth_mm"], object_id)
+        found.append(score_object(GoldenViews(case), weights, object_id, settings).iou)
+    np.testing.assert_allclose(found, case["iou_per_object"], atol=1e-3)
+    assert 100 * np.mean(found) == pytest.approx(float(case["miou_percent"]), abs=0.1)
