@@ -10,12 +10,15 @@ from PIL import Image
 from scipy import ndimage
 
 from eagleray_vision.images.overlay import blend, color_labels, paint_through
-from eagleray_vision.images.resizing import resize_rgb
-from eagleray_vision.panoptic.label_space import VOID_CLASS
+from eagleray_vision.images.resizing import resize_rgb, scaled_size
+from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 BLEND_ALPHA = 0.5
 """Share of the class colors in the picture: spec 7."""
+
+PICTURE_LONGEST_PX = 1024
+"""Longer side of gallery pictures, in pixels."""
 
 _OPAQUE = 255
 _CROSS = ndimage.generate_binary_structure(2, 1)
@@ -105,3 +108,37 @@ def _beside_background_column(background: npt.NDArray[np.bool_]) -> npt.NDArray[
     right[:, :-1] = column[:, 1:]
     beside: npt.NDArray[np.bool_] = left | right
     return beside
+
+
+def sample_pictures(
+    photo: npt.NDArray[np.uint8] | None,
+    truth: IndexedPanoptic | None,
+    predicted: IndexedPanoptic,
+    space: LabelSpace,
+    *,
+    faithful: bool = False,
+) -> dict[str, npt.NDArray[np.uint8]]:
+    """Return photograph, truth and prediction as pictures of one size.
+
+    Args:
+        photo: ``(H, W, 3)`` uint8 RGB; None gives no pictures.
+        truth: Labels of any size, if there are any.
+        predicted: Fused map of any size.
+        space: Class list.
+        faithful: See `instance_outlines`.
+
+    Returns:
+        ``input``, ``truth`` where there is one, and ``prediction``; the longer side is at most
+        `PICTURE_LONGEST_PX`.
+    """
+    if photo is None:
+        return {}
+    size_hw = (photo.shape[0], photo.shape[1])
+    shown = resize_rgb(photo, scaled_size(size_hw, min(1.0, PICTURE_LONGEST_PX / max(size_hw))))
+    maps = {"truth": truth, "prediction": predicted}
+    drawn = {
+        name: panoptic_picture(shown, one, space.colors, space.num_stuff, faithful=faithful)
+        for name, one in maps.items()
+        if one is not None
+    }
+    return {"input": shown, **drawn}

@@ -21,7 +21,8 @@ class CityscapesSource(LabelSource):
         root: Folder that holds ``leftImg8bit`` and ``gtFine``.
         images: Glob pattern of the photographs relative to ``root``; ``{split}`` is replaced. The
             coarse set is ``leftImg8bit/train_extra``.
-        labels: Label file relative to ``root``; ``{split}``, ``{city}`` and ``{id}`` are replaced.
+        labels: Label file relative to ``root``; ``{split}``, ``{city}`` and ``{id}`` are
+            replaced, and the first file that matches a ``*`` is taken.
     """
 
     def __init__(
@@ -42,7 +43,13 @@ class CityscapesSource(LabelSource):
         for path in paths_matching(self._root, self._images.format(split=split)):
             key = path.stem.removesuffix(_PHOTO_SUFFIX)
             label = self._labels.format(split=split, city=key.split("_")[0], id=key)
-            yield LabeledImage(key, path, self._root / label)
+            yield LabeledImage(key, path, self._label_path(label))
+
+    def _label_path(self, name: str) -> Path:
+        """Resolve a wildcard in the label pattern; without a match the pattern names what is
+        missing."""
+        found = sorted(self._root.glob(name)) if "*" in name else []
+        return found[0] if found else self._root / name
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; groups of things become crowd segments."""

@@ -1,0 +1,250 @@
+"""Settings of the Seamless task: data, input sizes, network, fusion, evaluation, training.
+
+``preset`` chooses whose numbers are the defaults: those of the paper's Vistas configuration, of its
+Cityscapes configuration, or of the original package (spec 3). What an experiment states is laid
+over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, Field, model_validator
+
+from eagleray.task import Phase, Schedule, Settings
+from eagleray_seamseg.model.config import (
+    NetworkSettings,
+    cityscapes_r50,
+    vistas_r50,
+)
+
+Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
+DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless"]
+Color = tuple[float, float, float]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+PAPER_RGB_MEAN: Color = (0.41738699, 0.45732192, 0.46886091)
+"""Mean color of both paper configurations (spec 3)."""
+PAPER_RGB_STD: Color = (0.25685097, 0.26509955, 0.29067996)
+"""Standard deviation of both paper configurations (spec 3)."""
+
+
+class DataSettings(Settings):
+    """Where the labeled images are and how they are laid out."""
+
+    format: DataFormat = Field(
+        "vistas",
+        description="Layout: vistas (Mapillary Vistas 1.1), cityscapes, coco_panoptic (PNGs and a "
+        "JSON), seamless (converted for the original code).",
+    )
+    root: str = Field("data/vistas", description="Folder of the data set.")
+    train_split: str = Field("training", description="Split that is trained on.")
+    val_split: str = Field("validation", description="Split of the benchmark.")
+    images: str = Field(
+        "",
+        description="Photographs relative to root, {split} replaced: a glob pattern (vistas, "
+        "cityscapes) or a folder (coco_panoptic). Empty: the format's published layout.",
+    )
+    labels: str = Field(
+        "",
+        description="Label files relative to root: {split}, {id} and, for cityscapes, {city} "
+        "replaced; for coco_panoptic a folder. Empty: the format's published layout.",
+    )
+    annotations: str = Field(
+        "",
+        description="Panoptic JSON (coco_panoptic, {split} replaced) or class list (vistas) "
+        "relative to root. Empty: the format's published layout.",
+    )
+    reduced_labels: bool = Field(
+        False,
+        description="Accept labels that are smaller than their photograph by a whole factor, the "
+        "same for both sides. Photograph and label are each resized to the network input, and "
+        "results are scored at the size of the label.",
+    )
+    check_images: bool = Field(
+        True,
+        description="Decode every photograph while preparing, so that a damaged one is a reject "
+        "instead of a failure in training.",
+    )
+
+
+class InputSettings(Settings):
+    """From photographs to network input."""
+
+    shortest_px: int = Field(
+        1024, ge=1, description="Length of the shorter side after resizing, in pixels."
+    )
+    longest_max_px: int = Field(
+        2048, ge=1, description="Largest length of the longer side after resizing, in pixels."
+    )
+    random_scale: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
+        (0.8, 1.0),
+        description="Two numbers: in training the shorter side is drawn between these multiples "
+        "of shortest_px; more: one of them is chosen; null: no random scale.",
+    )
+    flip_probability: Unit = Field(
+        0.5, description="Probability that a training image is mirrored left to right."
+    )
+    rgb_mean: Color = Field(
+        (0.485, 0.456, 0.406), description="Mean color (RGB, 0..1), unless the backbone has one."
+    )
+    rgb_std: Color = Field(
+        (0.229, 0.224, 0.225), description="Standard deviation that goes with rgb_mean."
+    )
+
+    @model_validator(mode="after")
+    def _scale_is_a_range_or_a_choice(self) -> Self:
+        scales = self.random_scale
+        if scales is not None and (len(scales) < 2 or (len(scales) == 2 and scales[0] > scales[1])):
+            raise ValueError(
+                f"random_scale {scales}: give (lowest, highest), or three and more values to "
+                "choose from, or null"
+            )
+        return self
+
+
+class FusionSettings(Settings):
+    """Panoptic fusion (spec 1.15)."""
+
+    score_threshold: Unit = Field(0.5, description="Detections need a higher score than this.")
+    overlap_threshold: Unit = Field(
+        0.5, description="A detection is dropped if more than this share of it is taken already."
+    )
+    min_stuff_area_px: int = Field(
+        4096,
+        ge=0,
+        description="Semantic classes with fewer free pixels are dropped; pixels of the network "
+        "input, converted where maps are fused at another size.",
+    )
+
+
+class EvaluationSettings(Settings):
+    """What is scored (spec 6)."""
+
+    mode: Literal["panoptic", "separate"] = Field(
+        "panoptic",
+        description="Where semantic IoU and AP come from: the fused map, or the heads as they are.",
+    )
+    coco_ap: bool = Field(
+        False, description="Also report COCO AP of boxes and masks over the thing classes."
+    )
+
+
+class SeamlessSettings(Settings):
+    """Everything that a Seamless experiment may set."""
+
+    preset: Preset = Field(
+        "vistas_r50",
+        description="Whose numbers are the defaults of all the others: the paper's Vistas or "
+        "Cityscapes configuration, or the original package's.",
+    )
+    faithful: bool = Field(
+        True,
+        description="Score as the original does (at the network's resolution, crowds of any class "
+        "void, means over all classes) and keep its defects: AP without images that have no "
+        "detection, annotation ids from 0, Vistas divisor 255, inference without longest_max_px. "
+        "False: at the labels' resolution by the official rules.",
+    )
+    data: DataSettings = Field(DataSettings(), description="Data set.")
+    input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
+    network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
+    fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
+    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
+    norm_weight_decay: bool = Field(
+        True, description="Apply weight decay to scales and shifts of the normalization too."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        preset = given.get("preset", cls.model_fields["preset"].default)
+        return _merged(_PRESETS.get(preset, {}), given)
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested mappings over one another; a model that is given whole replaces the default."""
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value.model_dump() if isinstance(value, BaseModel) else value
+    return merged
+
+
+def _network_values(network: NetworkSettings) -> dict[str, Any]:
+    return network.model_dump(exclude_defaults=True)
+
+
+_PAPER_COLORS = {"rgb_mean": PAPER_RGB_MEAN, "rgb_std": PAPER_RGB_STD}
+
+_PRESETS: dict[str, dict[str, Any]] = {
+    "vistas_r50": {
+        "input": {
+            "shortest_px": 1920,
+            "longest_max_px": 2304,
+            "random_scale": (0.8, 1.25),
+            **_PAPER_COLORS,
+        },
+        "network": _network_values(vistas_r50()),
+        "norm_weight_decay": False,
+    },
+    "cityscapes_r50": {
+        "data": {
+            "format": "cityscapes",
+            "root": "data/cityscapes",
+            "train_split": "train",
+            "val_split": "val",
+        },
+        "input": {
+            "shortest_px": 1024,
+            "longest_max_px": 4096,
+            "random_scale": (0.5, 2.0),
+            **_PAPER_COLORS,
+        },
+        "network": _network_values(cityscapes_r50()),
+        "norm_weight_decay": False,
+    },
+    "package": {},
+}
+"""Values of the three columns of spec 3 where they differ from the types' defaults (the
+package's)."""
+
+PAPER_WORKERS = 8
+"""Workers of the paper's runs, one image each (spec 3)."""
+
+
+def paper_phase(preset: Preset) -> Phase:
+    """Return the training recipe of a preset (spec 3).
+
+    Args:
+        preset: Name of the preset.
+
+    Returns:
+        SGD with Nesterov momentum; the original counts steps from 1 and reads the schedule one step
+        late after its warm-up.
+    """
+    multistep = {"kind": "multistep", "gamma": 0.1, "warmup_steps": 200}
+    shapes: dict[str, tuple[float, dict[str, Any]]] = {
+        "vistas_r50": (85, {**multistep, "milestones": (144_000, 176_000)}),
+        "cityscapes_r50": (130, {**multistep, "milestones": (36_000, 44_000)}),
+        "package": (90, {"kind": "poly", "power": 0.9, "warmup_steps": 500}),
+    }
+    epochs, shape = shapes[preset]
+    schedule = Schedule(warmup_start=0.333, first_step=1, lag_steps=1, **shape)
+    return Phase(
+        name="main",
+        epochs=epochs,
+        batch_size=PAPER_WORKERS,
+        optimizer="sgd",
+        lr=0.01,
+        momentum=0.9,
+        nesterov=True,
+        weight_decay=1e-4,
+        schedule=schedule,
+        normalize="rank",
+    )

@@ -1,0 +1,226 @@
+"""Seamless Scene Segmentation as a task (Porzi et al., CVPR 2019)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    ImportedCheckpoint,
+    InputError,
+    Item,
+    LossTerm,
+    Metrics,
+    ParameterGroup,
+    Phase,
+    Record,
+    Requirement,
+    Rows,
+    Settings,
+    Stage,
+    StepContext,
+    Task,
+)
+from eagleray_seamseg.benchmarks import (
+    CEILING_SUFFIX,
+    compute_metrics,
+    score_ceiling,
+    score_sample,
+    seamless_benchmarks,
+)
+from eagleray_seamseg.checkpoint_import import import_snapshot
+from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
+from eagleray_seamseg.losses import panoptic_losses
+from eagleray_seamseg.model.network import SeamlessNetwork, build_network
+from eagleray_seamseg.picture import sample_pictures
+from eagleray_seamseg.predict import (
+    EXPORT_FORMATS,
+    PanopticPrediction,
+    export_index,
+    export_prediction,
+    list_inputs,
+    load_input,
+    predict_panoptic,
+)
+from eagleray_seamseg.settings import SeamlessSettings, paper_phase
+from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
+from eagleray_seamseg.transforms import ImageNormalization
+from eagleray_vision.panoptic.label_space import LabelSpace
+
+
+class SeamlessTask(Task):
+    """Panoptic segmentation with one network: RPN, Mask R-CNN and semantic heads on one pyramid."""
+
+    name: ClassVar[str] = "seamseg"
+    summary: ClassVar[str] = (
+        "Seamless Scene Segmentation: panoptic maps of street scenes and photographs."
+    )
+    settings_type: ClassVar[type[Settings]] = SeamlessSettings
+    formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
+    settings: SeamlessSettings
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the data set and the backbone's weights."""
+        data, body = self.settings.data, self.settings.network.body
+        found = [
+            Requirement(
+                f"data set {data.format}",
+                Path(data.root).is_dir(),
+                f"set data.root to the folder of the data set (now {data.root!r})",
+            )
+        ]
+        if body.weights is not None or body.num_frozen > 0:
+            there = body.weights is not None and Path(body.weights).is_file()
+            hint = (
+                f"set network.body.weights to a file of pretrained {body.backbone} weights "
+                f"(now {body.weights!r}); without one network.body.num_frozen must be 0"
+            )
+            found.append(Requirement("backbone weights", there, hint))
+        return found
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the label conversion of the training and the validation split."""
+        data, faithful = self.settings.data, self.settings.faithful
+        splits = {"train": data.train_split, "val": data.val_split}
+        return [
+            PanopticLabelStage(data, source, split, faithful=faithful)
+            for source, split in splits.items()
+        ]
+
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
+        """Return the images of ``train`` or ``val``."""
+        label = f"{STAGE_NAME}:{source}"
+        if label not in rows:
+            raise InputError(f"there are no rows of {label!r}, only {sorted(rows)}: prepare first")
+        return PanopticDataset(
+            rows[label],
+            Path(self.settings.data.root),
+            self.settings.input,
+            self._normalization(),
+            training=source == "train",
+        )
+
+    def build(self) -> SeamlessNetwork:
+        """Return the network with its pretrained backbone."""
+        space = self._label_space()
+        return build_network(
+            self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
+        )
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the recipe of the preset."""
+        return (paper_phase(self.settings.preset),)
+
+    def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
+        """Return normalization and other parameters; only the latter decay, and ``bn_frozen``
+        drops the former.
+        """
+        network = _as_network(model)
+        norm_names = network.norm_parameter_names()
+        trained = [name for name, value in network.named_parameters() if value.requires_grad]
+        norm = [name for name in trained if name in norm_names]
+        other = ParameterGroup([name for name in trained if name not in norm_names])
+        if self.settings.network.body.bn_frozen:
+            return (other,)
+        decay = 1.0 if self.settings.norm_weight_decay else 0.0
+        return (ParameterGroup(norm, weight_decay_factor=decay), other)
+
+    def losses(
+        self, model: nn.Module, batch: PanopticBatch, step: StepContext
+    ) -> Mapping[str, LossTerm]:
+        """Return the six losses; anchors and RoIs are drawn per sample."""
+        generators = [step.generator(index, "rois") for index in range(len(batch.targets))]
+        return panoptic_losses(
+            _as_network(model),
+            batch.images,
+            batch.valid_sizes,
+            batch.targets,
+            generators=generators,
+        )
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return the validation split and its fusion ceiling."""
+        return seamless_benchmarks(self.settings)
+
+    def predict(
+        self, model: nn.Module, samples: Sequence[PanopticSample]
+    ) -> Sequence[PanopticPrediction]:
+        """Return fused maps."""
+        return predict_panoptic(_as_network(model), samples, self.settings)
+
+    def score(
+        self, benchmark: str, sample: PanopticSample, prediction: PanopticPrediction
+    ) -> Mapping[str, Any]:
+        """Return the statistics of one image."""
+        space = self._label_space()
+        if benchmark.endswith(CEILING_SUFFIX):
+            return score_ceiling(sample, self.settings, space)
+        return score_sample(sample, prediction, self.settings, space)
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return panoptic quality, mean IoU and, where it is scored, AP."""
+        return compute_metrics(rows, self.settings, self._label_space())
+
+    def picture(
+        self, sample: PanopticSample, prediction: PanopticPrediction
+    ) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return photograph, truth and prediction."""
+        return sample_pictures(
+            sample.photo,
+            sample.truth,
+            prediction.fused,
+            self._label_space(),
+            faithful=self.settings.faithful,
+        )
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List image files."""
+        return list_inputs(paths)
+
+    def load_input(self, item: Item) -> PanopticSample:
+        """Read one image file."""
+        return load_input(
+            item, self.settings.input, self._normalization(), faithful=self.settings.faithful
+        )
+
+    def export(
+        self, item: Item, sample: PanopticSample, prediction: PanopticPrediction, format: str
+    ) -> Record:
+        """Write one prediction."""
+        return export_prediction(
+            item, sample, prediction, format, self._label_space(), self.settings
+        )
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        """Write the JSON of ``coco_panoptic``."""
+        return export_index(format, rows, self._label_space())
+
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read a snapshot of the original code."""
+        space = self._label_space()
+        return import_snapshot(
+            path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
+        )
+
+    def _label_space(self) -> LabelSpace:
+        if not hasattr(self, "_space"):
+            source = label_source(self.settings.data, faithful=self.settings.faithful)
+            self._space = source.label_space()
+        return self._space
+
+    def _normalization(self) -> ImageNormalization:
+        body, given = self.settings.network.body, self.settings.input
+        return ImageNormalization(body.rgb_mean or given.rgb_mean, body.rgb_std or given.rgb_std)
+
+
+def _as_network(model: nn.Module) -> SeamlessNetwork:
+    if not isinstance(model, SeamlessNetwork):
+        raise TypeError(f"expected a SeamlessNetwork, found {type(model).__name__}")
+    return model
