@@ -120,7 +120,9 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
         _PoolWorker,
         fn_constructor_args=(coordinator, num_workers),
         batch_size=1,
-        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=num_workers),
+        compute=ray.data.ActorPoolStrategy(
+            min_size=1 if group.is_elastic else num_workers, max_size=num_workers
+        ),
         **_request(group),
     )
     for row in computed.iter_rows():

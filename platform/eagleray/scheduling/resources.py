@@ -52,6 +52,8 @@ class WorkerGroup:
     gpus: float
     memory_gb: float
     device: str
+    is_elastic: bool = False
+    """Nodes for some of them may yet have to come, so that work begins with the first worker."""
 
 
 def local_machine() -> Machine:
@@ -115,6 +117,7 @@ def fit_workers(
         resources.gpus if uses_gpu else 0.0,
         resources.memory_gb,
         "cuda" if uses_gpu else "cpu",
+        is_elastic=machine.limit is not None,
     )
     places = machine.nodes if machine.limit is None else (machine.limit,)
     room = sum(_room(place, group) for place in places)
