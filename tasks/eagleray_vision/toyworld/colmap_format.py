@@ -8,7 +8,7 @@ listed in the views in which they are visible; key points are exact projections.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,8 @@ from eagleray_vision.toyworld.room import RoomPath, room_scene
 _PINHOLE_MODEL = 1
 """COLMAP's number of the camera model with parameters fx, fy, cx, cy."""
 _CAMERA_ID = 1
+POINTS_PER_VIEW = 300
+_SPARSE_NAMES = ("sparse/0/cameras.bin", "sparse/0/images.bin", "sparse/0/points3D.bin")
 _MIN_TRACK = 3
 """Views in which a point must be visible to be kept."""
 _DEPTH_AGREEMENT = 0.004
@@ -186,6 +188,60 @@ def _check_size(num_views: int, size_hw: tuple[int, int]) -> None:
         )
 
 
+def colmap_files(
+    *,
+    seed: int,
+    index: int,
+    num_views: int,
+    size_hw: tuple[int, int],
+    points_per_view: int = POINTS_PER_VIEW,
+) -> Iterator[Mapping[str, bytes]]:
+    """Yield all files of a room by relative path, view after view, ``sparse/0`` last.
+
+    Besides COLMAP's own files there are ``instance/<stem>.png`` (16-bit object numbers) and
+    ``masks/<stem>.json`` (object and part masks).
+
+    Args:
+        seed: Seed of the world.
+        index: Number of the room.
+        num_views: Number of views.
+        size_hw: Image height and width, pixels.
+        points_per_view: Pixels per view from which points are made.
+
+    Raises:
+        SettingsError: The views do not fit in a worker's memory.
+    """
+    _check_size(num_views, size_hw)
+    scene = room_scene(seed, index)
+    path = RoomPath(num_views=num_views, size_hw=size_hw)
+    views = []
+    for k in range(num_views):
+        camera, stem = path.camera(k), f"view{k:04d}"
+        frame = render(scene, camera)
+        yield {
+            f"images/{stem}.png": encode_png(frame.rgb),
+            f"instance/{stem}.png": deep_ids_png(frame.object_id),
+            f"masks/{stem}.json": hierarchy_json(frame, scene),
+        }
+        view = _View(
+            name=f"{stem}.png",
+            camera=camera,
+            rgb=frame.rgb,
+            depth_m=frame.depth_m,
+            part_id=frame.part_id,
+        )
+        views.append(view)
+    rng = np.random.Generator(np.random.PCG64([seed, index]))
+    sparse = sparse_points(views, points_per_view, rng)
+    cameras = [view.camera for view in views]
+    contents = (
+        cameras_bin(cameras[0]),
+        images_bin([view.name for view in views], cameras, sparse),
+        points_bin(sparse),
+    )
+    yield dict(zip(_SPARSE_NAMES, contents, strict=True))
+
+
 def write_colmap(
     root: Path,
     *,
@@ -193,12 +249,9 @@ def write_colmap(
     index: int,
     num_views: int = 60,
     size_hw: tuple[int, int] = (360, 480),
-    points_per_view: int = 300,
+    points_per_view: int = POINTS_PER_VIEW,
 ) -> None:
     """Write one room as a reconstructed scene; ``sparse/0`` comes last.
-
-    Besides COLMAP's own files there are ``instance/<stem>.png`` (16-bit object numbers) and
-    ``masks/<stem>.json`` (object and part masks).
 
     Args:
         root: Folder of the scene.
@@ -216,39 +269,13 @@ def write_colmap(
     recipe = {"format": "colmap", "seed": seed, "index": index, "num_views": num_views}
     recipe |= {"points_per_view": points_per_view}
     folder = DatasetFolder(root, recipe | {"size_hw": list(size_hw)})
-    sparse_names = [f"sparse/0/{name}.bin" for name in ("cameras", "images", "points3D")]
-    if folder.has(sparse_names):
+    if folder.has(_SPARSE_NAMES):
         return
-    scene = room_scene(seed, index)
-    path = RoomPath(num_views=num_views, size_hw=size_hw)
-    views = []
-    for k in range(num_views):
-        camera = path.camera(k)
-        frame = render(scene, camera)
-        stem = f"view{k:04d}"
-        folder.write(
-            {
-                f"images/{stem}.png": encode_png(frame.rgb),
-                f"instance/{stem}.png": deep_ids_png(frame.object_id),
-                f"masks/{stem}.json": hierarchy_json(frame, scene),
-            }
-        )
-        views.append(
-            _View(
-                name=f"{stem}.png",
-                camera=camera,
-                rgb=frame.rgb,
-                depth_m=frame.depth_m,
-                part_id=frame.part_id,
-            )
-        )
-    sparse = sparse_points(
-        views, points_per_view, np.random.Generator(np.random.PCG64([seed, index]))
-    )
-    cameras = [view.camera for view in views]
-    contents = (
-        cameras_bin(cameras[0]),
-        images_bin([view.name for view in views], cameras, sparse),
-        points_bin(sparse),
-    )
-    folder.write(dict(zip(sparse_names, contents, strict=True)))
+    for files in colmap_files(
+        seed=seed,
+        index=index,
+        num_views=num_views,
+        size_hw=size_hw,
+        points_per_view=points_per_view,
+    ):
+        folder.write(files)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -104,16 +104,3 @@ class DatasetFolder:
         """Write files by relative POSIX path, each one atomically."""
         for name, content in files.items():
             write_atomically(self.path(name), [content])
-
-    def fill(self, names: Iterable[str], make: Callable[[], Mapping[str, bytes]]) -> None:
-        """Make and write files, unless all of them are there already.
-
-        Args:
-            names: Files that ``make`` is going to return.
-            make: Computes them.
-
-        Raises:
-            FolderError: The disk refuses.
-        """
-        if not self.has(names):
-            self.write(make())

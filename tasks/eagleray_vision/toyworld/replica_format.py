@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from eagleray_vision.toyworld.scene import Scene
 
 INTEGER_DEPTH_SCALE = 1.0 / 6553.5
 """Meters per step of the depth files (Replica export of NeRF-SLAM)."""
+TRANSFORMS_FILE = "transforms_train.json"
 POSES_PER_FILE = 10
 """Only every tenth pose has pictures."""
 _JPEG_QUALITY = 95
@@ -105,12 +107,30 @@ def transforms(path: RoomPath) -> dict[str, Any]:
     }
 
 
+def replica_scene_files(
+    *, seed: int, index: int, num_views: int, size_hw: tuple[int, int]
+) -> Iterator[Mapping[str, bytes]]:
+    """Yield all files of a room by relative path, view after view, the poses last.
+
+    Args:
+        seed: Seed of the world.
+        index: Number of the room.
+        num_views: Rendered views; there are ten times as many poses.
+        size_hw: Image height and width, pixels.
+    """
+    scene = room_scene(seed, index)
+    path = RoomPath(num_views=num_views * POSES_PER_FILE, size_hw=size_hw)
+    for pose_idx in range(0, path.num_views, POSES_PER_FILE):
+        yield replica_files(render(scene, path.camera(pose_idx)), scene, pose_idx)
+    yield {TRANSFORMS_FILE: json.dumps(transforms(path)).encode()}
+
+
 def write_replica(
     root: Path,
     *,
     seed: int,
     index: int,
-    num_files: int = 200,
+    num_views: int = 200,
     size_hw: tuple[int, int] = (340, 600),
 ) -> None:
     """Write one room; an interrupted call continues where it ended.
@@ -119,20 +139,18 @@ def write_replica(
         root: Folder of the scene.
         seed: Seed of the world.
         index: Number of the room.
-        num_files: Rendered views; there are ten times as many poses.
+        num_views: Rendered views; there are ten times as many poses.
         size_hw: Image height and width, pixels.
 
     Raises:
         FolderError: The folder cannot be written, or holds another scene.
     """
     scene = room_scene(seed, index)
-    path = RoomPath(num_views=num_files * POSES_PER_FILE, size_hw=size_hw)
-    recipe = {"format": "replica", "seed": seed, "index": index, "num_files": num_files}
+    path = RoomPath(num_views=num_views * POSES_PER_FILE, size_hw=size_hw)
+    recipe = {"format": "replica", "seed": seed, "index": index, "num_views": num_views}
     folder = DatasetFolder(root, recipe | {"size_hw": list(size_hw)})
     for pose_idx in range(0, path.num_views, POSES_PER_FILE):
-
-        def make(pose_idx: int = pose_idx) -> dict[str, bytes]:
-            return replica_files(render(scene, path.camera(pose_idx)), scene, pose_idx)
-
-        folder.fill(replica_file_names(pose_idx), make)
-    folder.write({"transforms_train.json": json.dumps(transforms(path)).encode()})
+        if not folder.has(replica_file_names(pose_idx)):
+            frame = render(scene, path.camera(pose_idx))
+            folder.write(replica_files(frame, scene, pose_idx))
+    folder.write({TRANSFORMS_FILE: json.dumps(transforms(path)).encode()})

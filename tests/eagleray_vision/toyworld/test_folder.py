@@ -27,7 +27,7 @@ _WRITE_FOREVER = """
 import sys
 from pathlib import Path
 from eagleray_vision.toyworld.replica_format import write_replica
-write_replica(Path(sys.argv[1]), seed=6, index=0, num_files=int(sys.argv[2]), size_hw=(20, 30))
+write_replica(Path(sys.argv[1]), seed=6, index=0, num_views=int(sys.argv[2]), size_hw=(20, 30))
 """
 
 
@@ -96,8 +96,8 @@ def test_error_while_computing_leaves_nothing_behind(tmp_path):
 
 def test_killed_generation_continues_to_the_same_bytes(tmp_path):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    num_files = "60"
-    command, env = _python(_WRITE_FOREVER, str(broken), num_files)
+    num_views = "60"
+    command, env = _python(_WRITE_FOREVER, str(broken), num_views)
     worker = subprocess.Popen(command, env=env)
     deadline = time.monotonic() + 60
     while len(list(broken.glob("results/rgb/*.jpg"))) < 3 and time.monotonic() < deadline:
@@ -106,7 +106,7 @@ def test_killed_generation_continues_to_the_same_bytes(tmp_path):
     worker.wait()
     assert not (broken / "transforms_train.json").exists()
     for folder in (broken, whole):
-        command, env = _python(_WRITE_FOREVER, str(folder), num_files)
+        command, env = _python(_WRITE_FOREVER, str(folder), num_views)
         subprocess.run(command, env=env, check=True)
 
     def content(folder):

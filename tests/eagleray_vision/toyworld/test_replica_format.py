@@ -11,13 +11,13 @@ from eagleray_vision.toyworld.replica_format import depth_png, write_replica
 from eagleray_vision.toyworld.room import room_scene
 
 SIZE_HW = (60, 90)
-NUM_FILES = 3
+NUM_VIEWS = 3
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replica") / "room_0"
-    write_replica(folder, seed=2, index=0, num_files=NUM_FILES, size_hw=SIZE_HW)
+    write_replica(folder, seed=2, index=0, num_views=NUM_VIEWS, size_hw=SIZE_HW)
     return folder
 
 
@@ -42,9 +42,9 @@ def _world(root, content, k):
 
 
 def test_every_tenth_pose_has_files(root, content):
-    assert len(content["frames"]) == 10 * NUM_FILES
+    assert len(content["frames"]) == 10 * NUM_VIEWS
     for kind in ("rgb", "depth", "instance", "masks"):
-        assert len(_files(root, kind)) == NUM_FILES
+        assert len(_files(root, kind)) == NUM_VIEWS
     for k, frame in enumerate(content["frames"]):
         assert ("file_path" in frame) == (k % 10 == 0)
         assert all(
@@ -54,7 +54,7 @@ def test_every_tenth_pose_has_files(root, content):
 
 def test_surfaces_lie_in_the_box(root, content):
     low, high = np.array(content["aabb"])
-    for k in range(NUM_FILES):
+    for k in range(NUM_VIEWS):
         points = _world(root, content, k).reshape(-1, 3)
         assert (points > low - 0.01).all()
         assert (points < high + 0.01).all()
@@ -87,7 +87,7 @@ def test_picture_is_the_size_that_the_json_says(root, content):
 
 def test_second_call_changes_nothing(root):
     before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (root / "results").rglob("*.*")}
-    write_replica(root, seed=2, index=0, num_files=NUM_FILES, size_hw=SIZE_HW)
+    write_replica(root, seed=2, index=0, num_views=NUM_VIEWS, size_hw=SIZE_HW)
     after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (root / "results").rglob("*.*")}
     assert before == after
 

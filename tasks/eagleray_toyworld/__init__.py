@@ -1,0 +1,1 @@
+"""Task ``toyworld``: generated data with exact truth, made by ``eagleray prepare``."""

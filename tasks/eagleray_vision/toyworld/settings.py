@@ -1,0 +1,75 @@
+"""What can be asked of a generated dataset."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from eagleray.task import Settings
+
+StreetFormat = Literal["coco_panoptic", "cityscapes"]
+RoomFormat = Literal["replica", "colmap"]
+
+
+class WorldSettings(Settings):
+    """A generated dataset: how many scenes, how large, in which format."""
+
+    format: Literal["coco_panoptic", "cityscapes", "replica", "colmap"] = Field(
+        "coco_panoptic",
+        description="On-disk format: street frames as coco_panoptic or cityscapes, rooms as "
+        "replica or colmap.",
+    )
+    seed: int = Field(0, ge=0, description="Seed of the world; other seeds share no scene.")
+    scenes: int = Field(100, ge=1, description="Number of scenes over all splits.")
+    val_every: int = Field(
+        5, ge=0, description="Every n-th scene is a validation scene; 0 = no validation split."
+    )
+    height_px: int = Field(256, ge=8, description="Image height, pixels.")
+    width_px: int = Field(512, ge=8, description="Image width, pixels.")
+    frames_per_scene: int = Field(
+        1, ge=1, le=1000, description="Frames of a street scene, one after the other."
+    )
+    frame_step_s: float = Field(
+        0.5, gt=0, description="Time between two frames of a street scene, seconds."
+    )
+    horizontal_fov_deg: float = Field(
+        75.0, gt=0, lt=170, description="Horizontal field of view, degrees."
+    )
+    min_thing_px: int = Field(
+        0,
+        ge=0,
+        description="Things of fewer visible pixels become void (coco_panoptic only).",
+    )
+    views: int = Field(60, ge=3, description="Rendered views of a room.")
+    folder: str = Field(
+        "",
+        description="Folder that receives the dataset in its own layout; empty: the files stay in "
+        "the stage's records only.",
+    )
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Image height and width, pixels."""
+        return self.height_px, self.width_px
+
+    def split_of(self, scene_idx: int) -> str:
+        """Return ``train`` or ``val`` for a scene.
+
+        Example:
+            >>> [WorldSettings(val_every=3).split_of(k) for k in range(4)]
+            ['train', 'train', 'val', 'train']
+        """
+        return (
+            "val"
+            if self.val_every and scene_idx % self.val_every == self.val_every - 1
+            else "train"
+        )
+
+    def scenes_of(self, split: str) -> range | tuple[int, ...]:
+        """Return the scene numbers of a split, ascending, without listing them where possible."""
+        if not self.val_every:
+            return range(self.scenes) if split == "train" else ()
+        if split == "val":
+            return range(self.val_every - 1, self.scenes, self.val_every)
+        return tuple(k for k in range(self.scenes) if self.split_of(k) == "train")
