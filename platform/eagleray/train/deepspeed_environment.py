@@ -12,6 +12,8 @@ import sys
 import time
 from pathlib import Path
 
+from torch.utils import cpp_extension
+
 from eagleray.task import EaglerayError
 
 _log = logging.getLogger(__name__)
@@ -49,7 +51,8 @@ def prepare_deepspeed(*, on_gpu: bool) -> None:
             f"{' and '.join(missing)}: install a C++ compiler (g++) and ninja (pip install ninja), or use "
             "strategy 'ddp', which needs neither"
         )
-    wait_for_builds(extensions_folder(), STALE_AFTER_S)
+    if hasattr(cpp_extension, "FileBaton"):
+        wait_for_builds(extensions_folder(), STALE_AFTER_S)
 
 
 def missing_build_tools() -> list[str]:
@@ -60,17 +63,20 @@ def missing_build_tools() -> list[str]:
 
 
 def wait_for_builds(folder: Path, stale_after_s: float) -> list[Path]:
-    """Wait while others build, and remove the locks of builds that were killed (torch would wait for ever).
+    """Wait while others build DeepSpeed's extensions, and remove the locks of builds that were killed.
+
+    For versions of torch whose lock is the mere existence of a file (``FileBaton``), which wait for ever;
+    later ones lock through the operating system and leave the file behind on purpose.
 
     Args:
-        folder: The extensions folder; one folder per extension in it, perhaps one level deeper.
+        folder: The extensions folder.
         stale_after_s: Seconds without any file written after which a lock is stale.
 
     Returns:
         The locks that were removed.
     """
     removed = []
-    for lock in [*folder.glob("*/lock"), *folder.glob("*/*/lock")]:
+    for lock in folder.glob("deepspeed_*/lock"):
         while lock.exists():
             written = max((_modified(f) for f in lock.parent.iterdir()), default=0.0)
             idle_s = time.time() - written

@@ -104,7 +104,7 @@ def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> T
         progress.note(
             f"inline: one worker instead of {settings.num_workers}, with the whole batch in this process"
         )
-    with lone_process_group(needed=settings.strategy != "single"):
+    with lone_process_group(settings.strategy):
         return train_process(
             job, device, progress=progress, report=report or (lambda metrics: None)
         )

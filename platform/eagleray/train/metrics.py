@@ -49,7 +49,8 @@ class MetricsWriter:
         self._run, self._attempt = run, attempt
         self._lines: list[str] = []
         self._first_step = 0
-        self._opened = self._last_live = time.monotonic()
+        self._opened = time.monotonic()
+        self._last_live = -_LIVE_EVERY_S
         self._board: Any = None
         if run.is_local:
             from torch.utils.tensorboard import SummaryWriter
@@ -57,7 +58,14 @@ class MetricsWriter:
             self._board = SummaryWriter(str(run.local_path("tensorboard")), filename_suffix=f".{attempt}")
 
     def write(
-        self, kind: str, *, phase: str, step: int, total_step: int, values: Mapping[str, float]
+        self,
+        kind: str,
+        *,
+        phase: str,
+        step: int,
+        total_step: int,
+        end_step: int,
+        values: Mapping[str, float],
     ) -> None:
         """Add a line.
 
@@ -66,6 +74,7 @@ class MetricsWriter:
             phase: Name of the phase.
             step: Optimizer steps done in the phase.
             total_step: Optimizer steps done in all phases.
+            end_step: Optimizer step of the phase at which this call ends.
             values: The metrics.
         """
         finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
@@ -86,7 +95,7 @@ class MetricsWriter:
         now = time.monotonic()
         if now - self._last_live >= _LIVE_EVERY_S:
             self._last_live = now
-            self._run.write(LIVE, json.dumps(line).encode())
+            self._run.write(LIVE, json.dumps({**line, "end_step": end_step}).encode())
         if len(self._lines) >= _SEGMENT_LINES or now - self._opened >= _SEGMENT_S:
             self.flush()
 

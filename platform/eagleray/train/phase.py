@@ -225,7 +225,12 @@ class PhaseRun:
         if self._writer is not None:
             state = self.state
             self._writer.write(
-                kind, phase=state.phase, step=state.step, total_step=state.total_step, values=values
+                kind,
+                phase=state.phase,
+                step=state.step,
+                total_step=state.total_step,
+                end_step=self._plan.end_step,
+                values=values,
             )
 
 

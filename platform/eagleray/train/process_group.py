@@ -14,20 +14,27 @@ from eagleray.task import SettingsError
 
 
 @contextlib.contextmanager
-def lone_process_group(*, needed: bool) -> Iterator[None]:
-    """Open a gloo group of world size 1 unless there is a group already, and close it afterwards."""
-    if not needed or dist.is_initialized():
+def lone_process_group(strategy: str) -> Iterator[None]:
+    """Open a gloo group of world size 1 if the strategy needs one and there is none already.
+
+    It is closed afterwards, but for DeepSpeed, which keeps references to the first group it sees and cannot
+    work with a second one in the same process.
+
+    Args:
+        strategy: ``single``, ``ddp`` or ``deepspeed``.
+    """
+    if strategy == "single" or dist.is_initialized():
         yield
         return
-    had_local_rank = "LOCAL_RANK" in os.environ
-    os.environ.setdefault("LOCAL_RANK", "0")  # DeepSpeed asks for it
     dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    if strategy == "deepspeed":
+        os.environ.setdefault("LOCAL_RANK", "0")
+        yield
+        return
     try:
         yield
     finally:
         dist.destroy_process_group()
-        if not had_local_rank:
-            del os.environ["LOCAL_RANK"]
 
 
 def wants_gpu(experiment: Experiment) -> bool:

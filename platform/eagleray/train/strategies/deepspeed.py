@@ -13,7 +13,7 @@ from typing import Any
 import deepspeed
 import torch
 import torch.distributed as dist
-from deepspeed.utils import safe_get_full_optimizer_state, safe_set_local_optimizer_state
+from deepspeed.utils import safe_get_local_optimizer_state, safe_set_local_optimizer_state
 from torch import Tensor, nn
 
 from eagleray.task import Phase, StepContext
@@ -140,25 +140,35 @@ class DeepSpeedStrategy(Strategy):
         """See Strategy."""
         if self._stage == 0:
             return torch_moments(self._engine.optimizer, self._names)
-        zero = self._engine.optimizer
-        states = [zero.optimizer.state.get(flat, {}) for flat in self._flats()]
-        keys = [
-            k for k, v in (states[0] if states else {}).items() if isinstance(v, Tensor) and v.dim() > 0
-        ]
-        steps = {
-            p: state["step"]
-            for params, state in zip(self._groups(), states, strict=True)
-            for p in params
-            if "step" in state
-        }
+        base = self._engine.optimizer.optimizer
         result: Moments = {}
-        for parameter, name in self._names.items():
-            whole = {k: safe_get_full_optimizer_state(parameter, k) for k in keys}
-            if self.rank == 0 and whole:
-                result[name] = {k: v.detach().cpu().contiguous() for k, v in whole.items()}
-                if parameter in steps:
-                    result[name]["step"] = steps[parameter].detach().cpu().clone()
+        for flat, params in zip(self._flats(), self._groups(), strict=True):
+            state = base.state.get(flat, {})
+            keys = [k for k, v in state.items() if isinstance(v, Tensor) and v.shape == flat.shape]
+            for parameter in params:
+                whole = {k: self._whole_state(parameter, state[k], k) for k in keys}
+                if self.rank == 0 and whole:
+                    found = {k: v.detach().cpu().contiguous() for k, v in whole.items()}
+                    if "step" in state:
+                        found["step"] = state["step"].detach().cpu().clone()
+                    result[self._names[parameter]] = found
         return result
+
+    def _whole_state(self, parameter: nn.Parameter, flat_state: Tensor, key: str) -> Tensor:
+        """Return one of a parameter's moments, whole (collective)."""
+        if self.is_sharded:
+            local = safe_get_local_optimizer_state(parameter, key)
+            return self.assemble(parameter, local)
+        # DeepSpeed's own safe_get_full_optimizer_state links the moments after the first group's first step and
+        # so finds those of the first group only.
+        whole = torch.zeros(parameter.numel(), dtype=flat_state.dtype, device=flat_state.device)
+        mapping = getattr(parameter, "_hp_mapping", None)
+        if mapping is not None:
+            at, of = mapping.get_hp_fragment_address(), mapping.lp_fragment_address
+            whole.narrow(0, of.start, of.numel).copy_(flat_state.narrow(0, at.start, at.numel))
+        if self.world_size > 1:
+            dist.all_reduce(whole)
+        return whole.view(parameter.shape)
 
     def load_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
         """See Strategy."""

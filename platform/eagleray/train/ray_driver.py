@@ -1,0 +1,247 @@
+"""Training on a group of Ray Train workers.
+
+Workers write checkpoints and metrics into the run's folder themselves; Ray only starts them, notices when
+one dies, and starts the group again, which then goes on from the newest checkpoint. What does not come back:
+a group whose members raise the same exception twice, or whose settings are wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+import threading
+import uuid
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+from eagleray.results.progress import Progress, Silent
+from eagleray.scheduling import cluster_machine, fit_workers, ray_session
+from eagleray.storage import Store
+from eagleray.task import EaglerayError, Resources
+from eagleray.train.failure import (
+    clear_failures,
+    read_failures,
+    record_failure,
+    root_cause,
+    should_give_up,
+)
+from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
+from eagleray.train.loop import train_process
+from eagleray.train.metrics import LIVE
+from eagleray.train.process_group import wants_gpu
+from eagleray.train.stop import request_stop
+
+_log = logging.getLogger(__name__)
+
+_OUTCOME = "log/outcome.json"
+_GROUPS = "log/groups"
+_POLL_S = 0.5
+_START_TIMEOUT_S = "120"
+"""Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks first)."""
+_HEALTH_CHECK_S = "1"
+
+
+def train_with_ray(
+    job: TrainJob, progress: Progress, report: Report | None
+) -> tuple[TrainOutcome, int]:
+    """Train on Ray workers; return how it ended and how often the group was started again.
+
+    Args:
+        job: What to do.
+        progress: Told about steps.
+        report: Called in this process with the newest metrics whenever workers wrote some.
+
+    Raises:
+        TrainingError: A worker failed for good.
+        SchedulingError: The machine or cluster can never hold the workers.
+    """
+    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
+    os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_S)
+    if not job.run.is_local and job.run.uri.startswith("memory://"):
+        raise EaglerayError("training workers need storage that all of them see, not memory://")
+    clear_failures(job.run)
+    for path in (_OUTCOME, LIVE):
+        job.run.delete(path)
+    job.run.delete(_GROUPS, recursive=True)
+    with ray_session():
+        trainer = _trainer(job)
+        error = _fit(trainer, job.run, progress, report)
+    return _conclude(job.run, error)
+
+
+def _trainer(job: TrainJob) -> Any:
+    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchConfig, TorchTrainer
+
+    settings = job.experiment.train
+    on_gpu = wants_gpu(job.experiment) or (
+        job.experiment.device == "auto" and cluster_machine().gpus > 0
+    )
+    pair = settings.num_workers if isinstance(settings.num_workers, tuple) else None
+    least = min(pair) if pair else settings.num_workers
+    worker = Resources(cpus=settings.cpus_per_worker, gpus=1.0 if on_gpu else 0.0)
+    group = fit_workers(
+        cluster_machine(), worker, device=job.experiment.device, asked=int(least), what="training"  # type: ignore[call-overload]
+    )
+    per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
+    return TorchTrainer(
+        _work,
+        train_loop_config={"job": job, "on_gpu": group.device == "cuda"},
+        scaling_config=ScalingConfig(
+            num_workers=(min(pair), max(pair)) if pair else settings.num_workers,
+            use_gpu=group.device == "cuda",
+            resources_per_worker=per_worker,
+        ),
+        torch_config=TorchConfig(backend="nccl" if group.device == "cuda" else "gloo"),
+        run_config=RunConfig(
+            name=f"train-{uuid.uuid4().hex[:12]}",
+            storage_path=f"{job.run.uri.rstrip('/')}/log/ray",
+            failure_config=FailureConfig(max_failures=settings.max_failures),
+        ),
+    )
+
+
+def _work(config: Mapping[str, Any]) -> None:
+    """Train as one worker of the group; runs on the worker."""
+    import ray.train
+    from ray.train.torch import get_device
+
+    job: TrainJob = config["job"]
+    context = ray.train.get_context()
+    rank = context.get_world_rank()
+    group = _number_group(job.run, rank)
+    if should_give_up(read_failures(job.run)):
+        return
+    os.environ["LOCAL_RANK"] = str(context.get_local_rank())
+    import torch
+
+    device = get_device() if config["on_gpu"] else torch.device("cpu")
+    try:
+        outcome = train_process(
+            job,
+            device,
+            progress=Silent(),
+            report=lambda metrics: ray.train.report(dict(metrics)),
+        )
+    except Exception as error:
+        record_failure(job.run, group, rank, error)
+        raise
+    if rank == 0:
+        job.run.write(_OUTCOME, json.dumps(asdict(outcome)).encode())
+
+
+def _number_group(run: Store, rank: int) -> int:
+    """Return which start of the group this is, from 1, alike on all ranks."""
+    import torch.distributed as dist
+
+    number = [0]
+    if rank == 0:
+        number = [1 + len(run.files(_GROUPS))]
+        run.write(f"{_GROUPS}/{number[0]:04d}", b"")
+    dist.broadcast_object_list(number, src=0)
+    return number[0]
+
+
+def _fit(trainer: Any, run: Store, progress: Progress, report: Report | None) -> BaseException | None:
+    """Run the trainer in a thread, show progress, and turn Ctrl-C and SIGTERM into a stop request."""
+    errors: list[BaseException] = []
+
+    def fit() -> None:
+        try:
+            trainer.fit()
+        except BaseException as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=fit, name="eagleray-train", daemon=True)
+    shown = _Shown(run, progress, report)
+    thread.start()
+    with _sigterm_as_interrupt():
+        while thread.is_alive():
+            try:
+                thread.join(_POLL_S)
+                shown.update()
+            except KeyboardInterrupt:
+                if shown.stopping:
+                    raise
+                shown.stopping = True
+                progress.note("stopping at the next step border with a checkpoint; once more to leave at once")
+                request_stop(run)
+    shown.close()
+    return errors[0] if errors else None
+
+
+class _Shown:
+    """What the driver has shown of the workers' progress so far."""
+
+    def __init__(self, run: Store, progress: Progress, report: Report | None) -> None:
+        self._run, self._progress, self._report = run, progress, report
+        self._phase: str | None = None
+        self._step = 0
+        self._last: dict[str, Any] = {}
+        self.stopping = False
+
+    def update(self) -> None:
+        """Read the newest line of metrics, if there is a new one."""
+        try:
+            line = json.loads(self._run.read(LIVE))
+        except (FileNotFoundError, ValueError):
+            return
+        if line == self._last:
+            return
+        self._last = line
+        if line["phase"] != self._phase:
+            self.close()
+            self._phase, self._step = line["phase"], 0
+            self._progress.start(f"train {line['phase']}", int(line["end_step"]))
+        done = max(0, line["step"] - self._step)
+        self._step = max(self._step, line["step"])
+        shown = {k: line[k] for k in ("loss", "wait_fraction") if line.get(k) is not None}
+        self._progress.advance(done, **shown)
+        if self._report is not None:
+            self._report({k: v for k, v in line.items() if isinstance(v, (int, float))})
+
+    def close(self) -> None:
+        """End the bar of the phase."""
+        if self._phase is not None:
+            self._progress.finish()
+
+
+@contextmanager
+def _sigterm_as_interrupt() -> Any:
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    old = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
+
+
+def _conclude(run: Store, error: BaseException | None) -> tuple[TrainOutcome, int]:
+    failures = read_failures(run)
+    starts = len(run.files(_GROUPS))
+    try:
+        outcome = TrainOutcome(**json.loads(run.read(_OUTCOME)))
+    except FileNotFoundError:
+        cause = root_cause(failures)
+        if cause is not None:
+            raise TrainingError(
+                f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of workers was started "
+                f"{starts} time(s). Mend the cause and give the same command again: it goes on from the newest "
+                "checkpoint"
+            ) from error
+        raise TrainingError(
+            f"training workers died {starts} time(s) without an exception of their own (killed, or out of memory): "
+            f"{error}; raise train.max_failures, lower micro_batch_size, or look into {run.uri}/log"
+        ) from error
+    return outcome, max(0, starts - 1)
