@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from tests.parity.cases import cases
 
+from eagleray_kernels import HashGridLayout, MarchSettings, decode_morton, encode_morton
+from eagleray_omniseg3d.checkpoint_import import field_state
 from eagleray_omniseg3d.contrast import GAUSSIAN_CONTRAST, Contrast, contrastive_loss
 from eagleray_omniseg3d.hierarchy import build_hierarchy
 from eagleray_omniseg3d.losses import (
@@ -17,6 +19,17 @@ from eagleray_omniseg3d.losses import (
     depth_term,
     distortion_term,
     feature_losses,
+)
+from eagleray_omniseg3d.model.field import RadianceField
+from eagleray_omniseg3d.model.occupancy import DENSITY_THRESHOLD, OccupancyGrid
+from eagleray_omniseg3d.model.rendering import (
+    PREVIEW_SAMPLES,
+    PREVIEW_THRESHOLD,
+    LookSettings,
+    march_training,
+    render_color,
+    render_features,
+    render_rays,
 )
 from eagleray_omniseg3d.orbit_camera import OrbitCamera
 from eagleray_omniseg3d.poses import circle_poses, rotation_from_axis_angle
@@ -347,3 +360,141 @@ def test_replica_protocol(path):
         found.append(score_object(GoldenViews(case), weights, object_id, settings).iou)
     np.testing.assert_allclose(found, case["iou_per_object"], atol=1e-3)
     assert 100 * np.mean(found) == pytest.approx(float(case["miou_percent"]), abs=0.1)
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "field"), ids=ids)
+def test_field_from_flat_weights(path):
+    case = np.load(path)
+    layout = HashGridLayout(
+        num_levels=int(case["n_levels"]),
+        log2_table_size=int(case["log2_hashmap_size"]),
+        base_resolution=int(case["base_resolution"]),
+        growth=float(case["per_level_scale"]),
+    )
+    field = RadianceField(layout, scale=float(case["scale"]), feature_dim=int(case["semantic_dim"]))
+    flat = {
+        k.removesuffix("_params"): torch.from_numpy(v) for k, v in case.items() if "params" in k
+    }
+    field.load_state_dict(field_state(flat, field), strict=False)
+    points, directions = torch.from_numpy(case["x"]), torch.from_numpy(case["d"])
+    sigma, geometry = field.density(points)
+    assert_close(geometry, case["geo"], 1e-4)
+    assert_close(sigma, case["sigma"], 1e-4)
+    assert_close(field.color(geometry, directions), case["rgb"], 1e-4)
+    assert_close(field.features(points), case["features"], 1e-4)
+
+
+def ball_density(case, points):
+    centers, radii = torch.from_numpy(case["field_centers"]), torch.from_numpy(case["field_radii"])
+    return (radii - torch.cdist(points, centers)), radii
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "occupancy"), ids=ids)
+def test_occupancy_grid(path):
+    case = np.load(path)
+    scale, size = float(case["scale"]), int(case["grid_size"])
+    grid = OccupancyGrid(scale=scale, grid_size=size, erode=bool(case["erode"]))
+    assert grid.cascades == int(case["cascades"])
+    assert pytest.approx(float(case["threshold"]), rel=1e-6) == DENSITY_THRESHOLD
+    coords = torch.from_numpy(case["grid_coords"])
+    assert torch.equal(decode_morton(encode_morton(coords)), coords)
+    width, height = (int(v) for v in case["img_wh"])
+    grid.mark_invisible(
+        torch.from_numpy(case["K"]),
+        torch.from_numpy(case["poses"]),
+        (height, width),
+        torch.from_numpy(np.stack([case["aabb_min"], case["aabb_max"]])),
+        float(case["aabb_tol"]),
+    )
+    np.testing.assert_array_equal(grid.density_grid, case["grid_after_mark"])
+    np.testing.assert_allclose(grid.count_grid, case["count_grid"], atol=1e-6)
+    for k in range(3):
+
+        def density(points, k=k):
+            inside, _ = ball_density(case, points)
+            return 30 / (1 + k) * torch.sigmoid(inside * 30 / scale).sum(1)
+
+        grid.update(density, warmup=True, generator=None)
+        expected = torch.from_numpy(case[f"grid_after_{k}"])
+        torch.testing.assert_close(grid.density_grid, expected, rtol=1e-5, atol=1e-5)
+        bits, wanted = (
+            np.unpackbits(b, bitorder="little")
+            for b in (grid.density_bitfield.numpy(), case[f"bitfield_after_{k}"])
+        )
+        mean = float(expected[expected > 0].mean())
+        near = (expected.flatten() - min(mean, DENSITY_THRESHOLD)).abs() < 1e-5 * DENSITY_THRESHOLD
+        assert not ((bits != wanted) & ~near.numpy()).any()
+
+
+class GoldenField:
+    def __init__(self, case):
+        self.case = case
+        self.W, self.V = torch.from_numpy(case["field_W"]), torch.from_numpy(case["field_V"])
+
+    def density(self, points):
+        inside, _ = ball_density(self.case, points)
+        amp, sharp = float(self.case["field_amp"]), float(self.case["field_sharp"])
+        return amp * torch.sigmoid(inside * sharp).sum(1), points
+
+    def color(self, points, directions):
+        unit = directions / directions.norm(dim=1, keepdim=True)
+        return torch.sigmoid(points @ self.W[:3] + unit @ self.W[3:])
+
+    def features(self, points):
+        return torch.tanh(points @ self.V)
+
+
+def assert_mostly_close(found, expected, tolerance, allowed):
+    """A sample that lands within a rounding of a cell's border may fall on either side of it."""
+    expected = torch.as_tensor(expected)
+    off = (found - expected).abs() > tolerance * (1 + expected.abs())
+    assert off.reshape(len(expected), -1).any(1).sum() <= allowed, (found - expected).abs().max()
+
+
+@pytest.mark.parametrize("path", cases("omniseg3d", "render"), ids=ids)
+def test_renderer(path):
+    case = np.load(path)
+    field, bits = GoldenField(case), torch.from_numpy(case["bitfield"])
+    rays_o, rays_d = torch.from_numpy(case["rays_o"]), torch.from_numpy(case["rays_d"])
+    directions = camera_directions(
+        torch.from_numpy(case["K"]), (int(case["H"]), int(case["W_img"]))
+    )
+    origins, rays = world_rays(directions, torch.from_numpy(case["c2w"]).float())
+    torch.testing.assert_close(origins, rays_o, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(rays, rays_d, rtol=1e-6, atol=1e-6)
+    march = MarchSettings(
+        scale=float(case["scale"]),
+        cascades=int(case["cascades"]),
+        grid_size=int(case["grid_size"]),
+        step_factor=float(case["exp_step_factor"]),
+    )
+    look = LookSettings(march=march, feature_dim=case["field_V"].shape[1])
+    preview = dataclasses.replace(look, threshold=PREVIEW_THRESHOLD, max_samples=PREVIEW_SAMPLES)
+    allowed = max(1, len(rays_o) // 200)
+    for name, how in (("test", look), ("gui", preview)):
+        seen = render_rays(field, rays_o, rays_d, bits, how)
+        for key, values in (
+            ("rgb", seen.rgb),
+            ("depth", seen.depth),
+            ("opacity", seen.opacity),
+            ("feat", seen.features),
+        ):
+            assert_mostly_close(values, case[f"{name}_{key}"], 1e-4, allowed)
+        samples = int(case[f"{name}_total_samples"])
+        assert abs(seen.total_samples - samples) <= 1e-3 * samples
+    solid = case["test_opacity"] > 0.05
+    seen = render_rays(field, rays_o, rays_d, bits, look)
+    assert_mostly_close(seen.positions[solid], case["test_xyz"][solid], 1e-3, allowed)
+
+    noise = torch.from_numpy(case["noise"])
+    num_rays, samples = march_training(rays_o, rays_d, noise, bits, march, None)
+    assert num_rays == len(rays_o)
+    marched = int(case["train_rm_samples"])
+    assert abs(len(samples.ts) - marched) <= 1e-3 * marched
+    color = render_color(field, num_rays, samples)
+    white = color.rgb + 1.0 - color.opacity[:, None]
+    assert_mostly_close(white, case["train_rgb_white_bg"], 1e-4, allowed)
+    assert_mostly_close(color.depth, case["train_depth"], 1e-4, allowed)
+    assert_mostly_close(color.opacity, case["train_opacity"], 1e-4, allowed)
+    feat = render_features(field, num_rays, samples)
+    assert_mostly_close(feat.features, case["train_feat"], 1e-4, allowed)

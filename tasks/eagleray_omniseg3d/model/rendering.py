@@ -1,0 +1,264 @@
+"""Volume rendering of rays: packed samples for training, growing marches for looking (spec 5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eagleray_kernels import (
+    MarchSettings,
+    TrainingSamples,
+    composite_live_rays_,
+    composite_training_rays,
+    intersect_boxes,
+    march_live_rays_,
+    march_training_rays,
+)
+from eagleray_omniseg3d.model.field import Field
+from eagleray_omniseg3d.model.occupancy import NEAR
+
+TEST_THRESHOLD = 1e-4
+"""Transmittance at which a rendered ray stops."""
+PREVIEW_THRESHOLD = 1e-2
+"""The same in the interactive viewer."""
+PREVIEW_SAMPLES = 100
+"""Most samples per ray in the interactive viewer."""
+_MOST_SAMPLES_PER_TURN = 64
+_LEAST_SAMPLES_PER_TURN = 4
+_LEAST_OPACITY = 1e-3
+_RAYS_AT_ONCE = 1 << 16
+
+
+def hits_in_cube(rays_o: Tensor, rays_d: Tensor, half_sizes: Tensor) -> Tensor:
+    """Return (N, 2) near and far distances in the cube around 0, -1 where it is missed.
+
+    Args:
+        rays_o: (N, 3) origins.
+        rays_d: (N, 3) directions.
+        half_sizes: (3,) half sides, scene units.
+    """
+    center = torch.zeros(1, 3, device=rays_o.device)
+    hits = intersect_boxes(rays_o, rays_d, center, half_sizes[None].to(rays_o.device)).hits_t[:, 0]
+    near = hits[:, 0]
+    hits[:, 0] = torch.where((near >= 0) & (near < NEAR), NEAR, near)
+    return hits.contiguous()
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingRender:
+    """What training rays see; R of the N rays were marched.
+
+    Args:
+        num_rays: R: the first rays, as many as the bound on samples allows.
+        samples: Packed samples.
+        ws: (M,) weights of samples.
+        opacity: (R,) sums of weights.
+        depth: (R,) sums of weight times distance.
+        rgb: (R, 3) colors without background, or (R, 0).
+        features: (R, D), or (R, 0).
+    """
+
+    num_rays: int
+    samples: TrainingSamples
+    ws: Tensor
+    opacity: Tensor
+    depth: Tensor
+    rgb: Tensor
+    features: Tensor
+
+
+def march_training(
+    rays_o: Tensor,
+    rays_d: Tensor,
+    noise: Tensor,
+    bitfield: Tensor,
+    march: MarchSettings,
+    max_total_samples: int | None,
+) -> tuple[int, TrainingSamples]:
+    """Place samples on rays; returns how many rays have them and the samples of those.
+
+    Args:
+        rays_o: (N, 3) origins.
+        rays_d: (N, 3) directions, camera z 1.
+        noise: (N,) in [0, 1), moves the first sample.
+        bitfield: Occupancy bits.
+        march: Grid and steps.
+        max_total_samples: Most samples of all rays together.
+    """
+    half = torch.full((3,), march.scale, device=rays_o.device)
+    hits_t = hits_in_cube(rays_o, rays_d, half)
+    samples = march_training_rays(
+        rays_o, rays_d, hits_t, bitfield, noise, march, max_total_samples=max_total_samples
+    )
+    num_rays = int(samples.counter[1]) if max_total_samples is not None else len(rays_o)
+    return num_rays, samples._replace(rays_a=samples.rays_a[:num_rays])
+
+
+def render_color(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
+    """Composite density and color of samples, with gradients to both."""
+    sigmas, geometry = field.density(samples.xyzs)
+    rgbs = field.color(geometry, samples.dirs)
+    out = composite_training_rays(
+        sigmas, rgbs, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+    )
+    return TrainingRender(num_rays, samples, out.ws, out.opacity, out.depth, out.rgb, out.feat)
+
+
+def render_features(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
+    """Composite features of samples over a frozen geometry, with gradients to the features only.
+
+    Samples that add nothing (behind the end of their ray, or in empty space) are not looked up.
+    """
+    with torch.no_grad():
+        sigmas, _ = field.density(samples.xyzs)
+        seen = composite_training_rays(
+            sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+        )
+    useful = torch.nonzero(seen.ws > 0)[:, 0]
+    values = field.features(samples.xyzs[useful])
+    ray_of_sample = torch.repeat_interleave(
+        samples.rays_a[:, 0], samples.rays_a[:, 2], output_size=len(samples.ts)
+    )
+    weighted = values * seen.ws[useful, None]
+    features = values.new_zeros(num_rays, values.shape[1])
+    features = features.index_add(0, ray_of_sample[useful], weighted)
+    return TrainingRender(num_rays, samples, seen.ws, seen.opacity, seen.depth, seen.rgb, features)
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedRays:
+    """What rays see. Depths and features are sums over weights, not divided by the opacity.
+
+    Args:
+        rgb: (N, 3) over the background.
+        depth: (N,) along the camera's z axis for camera rays, scene units.
+        opacity: (N,).
+        features: (N, D), or (N, 0) where none were asked for.
+        positions: (N, 3) where the rays end, scene units.
+        total_samples: Valid samples that were marched.
+    """
+
+    rgb: Tensor
+    depth: Tensor
+    opacity: Tensor
+    features: Tensor
+    positions: Tensor
+    total_samples: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookSettings:
+    """How rays are rendered for looking.
+
+    Args:
+        march: Grid and steps.
+        threshold: Transmittance at which a ray stops.
+        max_samples: Most samples per ray.
+        background: Color behind everything; None: white for constant steps, else black, as the
+            original.
+        feature_dim: D, or 0 to leave features out.
+        faithful: Keep the original's upper bound of the step (matters for growing steps only).
+    """
+
+    march: MarchSettings
+    threshold: float = TEST_THRESHOLD
+    max_samples: int = 1024
+    background: float | None = None
+    feature_dim: int = 0
+    faithful: bool = True
+
+
+@torch.no_grad()
+def render_rays(
+    field: Field, rays_o: Tensor, rays_d: Tensor, bitfield: Tensor, look: LookSettings
+) -> RenderedRays:
+    """Render rays, in bounded memory whatever their number.
+
+    Args:
+        field: The field.
+        rays_o: (N, 3) origins, scene coordinates.
+        rays_d: (N, 3) directions.
+        bitfield: Occupancy bits.
+        look: How.
+    """
+    parts = [
+        _render_chunk(field, o, d, bitfield, look)
+        for o, d in zip(*(torch.split(r, _RAYS_AT_ONCE) for r in (rays_o, rays_d)), strict=True)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return RenderedRays(
+        rgb=torch.cat([p.rgb for p in parts]),
+        depth=torch.cat([p.depth for p in parts]),
+        opacity=torch.cat([p.opacity for p in parts]),
+        features=torch.cat([p.features for p in parts]),
+        positions=torch.cat([p.positions for p in parts]),
+        total_samples=sum(p.total_samples for p in parts),
+    )
+
+
+def _render_chunk(
+    field: Field, rays_o: Tensor, rays_d: Tensor, bitfield: Tensor, look: LookSettings
+) -> RenderedRays:
+    num_rays, device = len(rays_o), rays_o.device
+    rays_o, rays_d = rays_o.float().contiguous(), rays_d.float().contiguous()
+    hits_t = hits_in_cube(rays_o, rays_d, torch.full((3,), look.march.scale, device=device))
+    opacity, depth = torch.zeros(num_rays, device=device), torch.zeros(num_rays, device=device)
+    rgb = torch.zeros(num_rays, 3, device=device)
+    features = torch.zeros(num_rays, look.feature_dim, device=device)
+    alive = torch.arange(num_rays, device=device)
+    least = 1 if look.march.step_factor == 0 else _LEAST_SAMPLES_PER_TURN
+    marched = total = 0
+    while marched < look.max_samples and len(alive):
+        count = max(min(num_rays // len(alive), _MOST_SAMPLES_PER_TURN), least)
+        marched += count
+        found = march_live_rays_(
+            *(rays_o, rays_d, hits_t, alive, bitfield, look.march),
+            num_samples=count,
+            faithful=look.faithful,
+        )
+        valid = torch.arange(count, device=device) < found.counts[:, None]
+        num_valid = int(valid.sum())
+        if num_valid == 0:
+            break
+        total += num_valid
+        sigmas, rgbs, feats = _look_up(field, found.xyzs[valid], found.dirs[valid], look)
+        composite_live_rays_(
+            _spread(sigmas[:, None], valid)[:, :, 0],
+            _spread(rgbs, valid),
+            _spread(feats, valid),
+            found.deltas,
+            found.ts,
+            found.counts,
+            threshold=look.threshold,
+            alive=alive,
+            opacity=opacity,
+            depth=depth,
+            rgb=rgb,
+            feat=features,
+        )
+        alive = alive[alive >= 0]
+    background = look.background
+    if background is None:
+        background = 1.0 if look.march.step_factor == 0 else 0.0
+    positions = rays_o + rays_d * (depth / opacity.clamp_min(_LEAST_OPACITY))[:, None]
+    rgb = rgb + background * (1.0 - opacity[:, None])
+    return RenderedRays(rgb, depth, opacity, features, positions, total)
+
+
+def _look_up(
+    field: Field, points: Tensor, directions: Tensor, look: LookSettings
+) -> tuple[Tensor, Tensor, Tensor]:
+    sigmas, geometry = field.density(points)
+    rgbs = field.color(geometry, directions)
+    feats = field.features(points) if look.feature_dim else points.new_zeros(len(points), 0)
+    return sigmas.float(), rgbs.float(), feats.float()
+
+
+def _spread(values: Tensor, valid: Tensor) -> Tensor:
+    """Put the values of valid samples (m, C) into a zero array (A, n, C)."""
+    out = values.new_zeros(*valid.shape, values.shape[1])
+    out[valid] = values
+    return out
