@@ -1,0 +1,68 @@
+"""Training in this process or in two gloo processes, without Ray."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from eagleray.experiment.schema import Experiment
+from eagleray.results.progress import Silent
+from eagleray.storage import Store
+from eagleray.train import TrainResult, read_metrics, train_run
+from eagleray.train.job import TrainJob
+from eagleray.train.loop import train_process
+from tests.eagleray.tiny_task import TinySettings, TinyTask
+
+
+def experiment(task: dict[str, Any] | None = None, seed: int = 0, **train: Any) -> Experiment:
+    """Return an experiment of the tiny task that logs every step."""
+    settings = TinySettings(**(task or {}))
+    return Experiment(task="tiny", settings=settings, seed=seed, train={"log_every": 1, **train})
+
+
+def train_here(
+    folder: Path, task: dict[str, Any] | None = None, limit: int | None = None, **train: Any
+) -> TrainResult:
+    """Train in this process."""
+    asked = experiment(task, **train)
+    return train_run(
+        asked,
+        TinyTask(asked.settings),
+        Store(str(folder)),
+        {},
+        inline=True,
+        limit=limit,
+        progress=Silent(),
+    )
+
+
+def train_in_two_processes(jobs: list[tuple[Path, dict[str, Any], int | None]]) -> None:
+    """Train all jobs (folder, training settings, limit), one after the other, in one pair of processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    mp.spawn(_process, args=(port, jobs), nprocs=2)
+
+
+def _process(
+    rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | None]]
+) -> None:
+    torch.set_num_threads(1)
+    os.environ["LOCAL_RANK"] = str(rank)
+    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+    for folder, train, limit in jobs:
+        asked = experiment(num_workers=2, **train)
+        job = TrainJob(asked, TinyTask(asked.settings), Store(str(folder)), {}, limit)
+        train_process(job, torch.device("cpu"), progress=Silent(), report=lambda m: None)
+    dist.destroy_process_group()
+
+
+def losses(folder: Path) -> list[float]:
+    """Return the loss of every step of a run."""
+    return [line["loss"] for line in read_metrics(Store(str(folder))) if line["kind"] == "train"]
