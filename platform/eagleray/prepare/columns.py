@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -91,12 +92,37 @@ def to_table(records: Sequence[Record], item_identity: str, schema: pa.Schema) -
     arrays = []
     for field in schema:
         try:
+            if _holds_integers(field.type):
+                _refuse_fractions(columns[field.name])
             arrays.append(pa.array(columns[field.name], type=field.type))
         except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
             raise InputError(
                 f"column {field.name!r} is {field.type}, but cannot hold its value: {error}"
             ) from error
     return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _holds_integers(kind: pa.DataType) -> bool:
+    while pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return bool(pa.types.is_integer(kind))
+
+
+def _refuse_fractions(value: Any) -> None:
+    """Raise ValueError for a number with a fraction, which Arrow would cut off silently."""
+    if value is None or isinstance(value, int | str | bytes | np.integer):
+        return
+    try:
+        numbers = np.asarray(value)
+    except ValueError:  # lists of unequal length
+        numbers = np.empty(0, object)
+    if numbers.dtype == object or not isinstance(
+        value, np.ndarray | list | tuple | float | np.floating
+    ):
+        for part in value:
+            _refuse_fractions(part)
+    elif numbers.dtype.kind == "f" and not np.all(numbers == np.floor(numbers)):
+        raise ValueError(f"{value} is no integer")
 
 
 def to_parquet(tables: Sequence[pa.Table], schema: pa.Schema) -> bytes:

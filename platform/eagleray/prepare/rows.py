@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import ITEM, KEY, row_at
 from eagleray.prepare.key_index import KeyIndex
-from eagleray.prepare.manifest import Manifest, read_keys, read_manifest
-from eagleray.prepare.marker import CommittedFile, read_marker
+from eagleray.prepare.manifest import Manifest, manifest_path, read_keys, read_manifest
+from eagleray.prepare.marker import CommittedFile, marker_path, read_marker
 from eagleray.storage import Store
 from eagleray.task import EaglerayError
 
@@ -171,10 +171,17 @@ class StoredRows(IdentifiedRows):
 
     def _read_group(self, shard_idx: int, row_idx: int) -> tuple[pa.Table, int]:
         entry = self.manifest.shards[shard_idx]
-        with self._folder.open(entry.data) as handle:
-            file = pq.ParquetFile(handle)
-            size = self._rows_per_group[shard_idx] = file.metadata.row_group(0).num_rows
-            return file.read_row_group(row_idx // size, use_threads=False), size
+        try:
+            with self._folder.open(entry.data) as handle:
+                file = pq.ParquetFile(handle)
+                size = self._rows_per_group[shard_idx] = file.metadata.row_group(0).num_rows
+                return file.read_row_group(row_idx // size, use_threads=False), size
+        except (pa.ArrowException, FileNotFoundError) as error:
+            raise EaglerayError(
+                f"{self._folder.uri}/{entry.data} is missing or damaged ({error}): delete "
+                f"{marker_path(entry.shard)} and {manifest_path(self._listing)} beside it, and "
+                "prepare again"
+            ) from error
 
     def _remember(self, name: tuple[int, int], table: pa.Table) -> None:
         self._groups[name] = table
