@@ -1,0 +1,61 @@
+"""A stage on an object store that speaks S3: no rename, whole uploads, markers created once."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+from tests.eagleray.prepare.test_run_stage import Interrupted
+from tests.eagleray.stages import Squares
+
+from eagleray.prepare import open_rows, run_stage
+from eagleray.storage import Store
+
+pytest.importorskip("s3fs", reason="s3fs is not installed")
+moto_server = pytest.importorskip("moto.server", reason="moto is not installed")
+
+
+@pytest.fixture(scope="module")
+def bucket():
+    import s3fs
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    server = moto_server.ThreadedMotoServer("127.0.0.1", port, verbose=False)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        patch.setenv("AWS_ACCESS_KEY_ID", "test")
+        patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        s3fs.S3FileSystem.clear_instance_cache()
+        s3fs.S3FileSystem().mkdir("bucket")
+        yield "s3://bucket"
+        s3fs.S3FileSystem.clear_instance_cache()
+    server.stop()
+
+
+def contents(store):
+    return {p: store.read(p) for p in store.files(recursive=True) if not p.startswith("log/")}
+
+
+def test_a_stage_is_resumed_on_an_object_store(bucket):
+    broken, whole = Store(f"{bucket}/broken"), Store(f"{bucket}/whole")
+    options = {"inline": True, "items_per_shard": 4}
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(Interrupted(24, files=True, bad=[3]), broken, {}, **options)
+    assert 0 < len(broken.files("markers")) < 6
+    run_stage(Squares(24, files=True, bad=[3]), whole, {}, **options)
+    summary, rows = run_stage(Squares(24, files=True, bad=[3]), broken, {}, **options)
+    assert (summary.done, summary.rejected) == (23, 1)
+    assert contents(broken) == contents(whole)
+    assert rows["n00023"]["square"] == 529.0
+    assert open_rows(whole).read_file("n00020", "notes/square.txt") == b"400"
+
+
+def test_a_marker_is_created_once(bucket):
+    store = Store(f"{bucket}/once")
+    assert store.create("markers/a.json", b"1")
+    assert not store.create("markers/a.json", b"2")
+    assert store.read("markers/a.json") == b"1"
