@@ -212,7 +212,11 @@ def panoptic_losses(
 
     Returns:
         Terms by name, in the order of ``LOSS_NAMES``, with the settings' loss weights as factors.
+
+    Raises:
+        FrozenRandomBackboneError: If frozen backbone modules were never given weights.
     """
+    network.check_frozen_modules()
     settings = network.settings
     image_size = (images.shape[2], images.shape[3])
     levels = network.features(images)

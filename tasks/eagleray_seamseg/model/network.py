@@ -85,8 +85,8 @@ def _build_backbone(body: BodySettings) -> ResNet | MobileNetV2 | TimmBackbone:
 class SeamlessNetwork(nn.Module):
     """Backbone, pyramid and three heads, with random weights.
 
-    Parameters of the first ``body.num_frozen`` backbone modules do not require gradients. Use
-    ``build_network`` to start a training; use this to load a whole checkpoint into.
+    Parameters of the first ``body.num_frozen`` backbone modules do not require gradients.
+    ``build_network`` also loads pretrained backbone weights.
 
     Args:
         settings: Settings of the network.
@@ -125,6 +125,32 @@ class SeamlessNetwork(nn.Module):
         )
         for module in self.body.backbone.frozen_modules(settings.body.num_frozen):
             module.requires_grad_(False)
+        frozen = self._first_frozen_parameter()
+        self._random_values = None if frozen is None else frozen.detach().clone()
+
+    def _first_frozen_parameter(self) -> Tensor | None:
+        """Return the first parameter of the frozen backbone modules, the stem's convolution."""
+        modules = self.body.backbone.frozen_modules(self.settings.body.num_frozen)
+        return next((p for m in modules for p in m.parameters()), None)
+
+    def check_frozen_modules(self) -> None:
+        """Refuse to train while frozen modules hold the random values of their construction.
+
+        Raises:
+            FrozenRandomBackboneError: The original lets this pass when ``weights`` is left empty,
+                and then trains on random features.
+        """
+        frozen = self._first_frozen_parameter()
+        if frozen is None or self._random_values is None:
+            return
+        body = self.settings.body
+        if torch.equal(frozen.detach().to(self._random_values), self._random_values):
+            raise FrozenRandomBackboneError(
+                f"the first body.num_frozen = {body.num_frozen} backbone modules are not trained, "
+                f"but still hold random values: name a file of pretrained {body.backbone} weights "
+                "in body.weights, start from a checkpoint, or set body.num_frozen to 0"
+            )
+        self._random_values = None
 
     @property
     def input_mean(self) -> tuple[float, float, float] | None:
@@ -146,7 +172,12 @@ class SeamlessNetwork(nn.Module):
         }
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first."""
+        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.
+
+        Channels are stored last, which CPUs and half precision on GPUs compute faster.
+        """
+        if images.dtype != torch.float64:
+            images = images.contiguous(memory_format=torch.channels_last)
         levels: list[Tensor] = self.body(images)
         return levels
 
@@ -304,8 +335,7 @@ class SeamlessNetwork(nn.Module):
         """Return the mask logits of each image's detections, ``(k_i, 2 rows, 2 columns)``."""
         rois = self.roi_features(levels, [d.boxes for d in detections], image_size)
         classes = torch.cat([d.classes for d in detections])
-        index = torch.arange(classes.shape[0], device=classes.device)
-        chosen = self.roi_head.masks(rois)[index, classes]
+        chosen = self.roi_head.masks_of_classes(rois, classes)
         return list(torch.split(chosen, [len(d.classes) for d in detections]))
 
     def roi_outputs(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -315,20 +345,15 @@ class SeamlessNetwork(nn.Module):
 
 
 def build_network(settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> SeamlessNetwork:
-    """Build a network to train, with the pretrained backbone weights that the settings name.
+    """Build a network with the pretrained backbone weights that the settings name.
+
+    Without any the backbone is random; training it with frozen modules is refused then, unless a
+    checkpoint is loaded first (``SeamlessNetwork.check_frozen_modules``).
 
     Raises:
-        FrozenRandomBackboneError: If no weights are named although modules are frozen, which the
-            original lets pass and which then trains on random features.
         WeightFileError: If the weight file cannot be read or does not fit.
     """
     body = settings.body
-    if body.weights is None and body.num_frozen > 0:
-        raise FrozenRandomBackboneError(
-            f"body.weights is empty, but body.num_frozen = {body.num_frozen} backbone modules are "
-            "not trained and would stay at random values: name a file of pretrained "
-            f"{body.backbone} weights in body.weights, or set body.num_frozen to 0"
-        )
     network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
     if body.weights is not None:
         load_backbone_weights(network.body.backbone, Path(body.weights))

@@ -95,7 +95,8 @@ def roi_sample(
     y_row = (y_idx + batch_idx[:, None, None] * height)[:, :, None, :, None] * width
     index = (y_row + x_idx[:, None, :, None, :]).flatten(3).flatten(0, 2)
     weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
-    table = x.permute(0, 2, 3, 1).reshape(count * height * width, channels)
+    rows_of_pixels = x.permute(0, 2, 3, 1).contiguous()  # strided rows would be read slowly
+    table = rows_of_pixels.view(count * height * width, channels)
     if table.dtype not in (torch.float32, torch.float64):
         table = table.float()
     shape = (boxes.shape[0], rows // average, columns // average, channels)

@@ -4,6 +4,7 @@ The flavor is that of Seamless (spec 1.10): both branches read the same RoI feat
 after averaging 2 x 2 cells. Parameter names are those of its published weights.
 """
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -95,11 +96,21 @@ class MaskRcnnHead(nn.Module):
 
     def masks(self, rois: Tensor) -> Tensor:
         """Map RoIs ``(r, c, h, w)`` to mask logits of every class ``(r, classes, 2h, 2w)``."""
+        return self.roi_msk(self._mask_features(rois))  # type: ignore[no-any-return]
+
+    def masks_of_classes(self, rois: Tensor, classes: Tensor) -> Tensor:
+        """Return ``masks(rois)[r, classes[r]]``, ``(r, 2h, 2w)``, without the other classes."""
+        x = self._mask_features(rois)
+        weight = self.roi_msk.weight[classes].flatten(1)
+        bias = self.roi_msk.get_parameter("bias")[classes]
+        return torch.einsum("rchw,rc->rhw", x, weight) + bias[:, None, None]
+
+    def _mask_features(self, rois: Tensor) -> Tensor:
         x = rois
         for index in [*range(1, NUM_MASK_CONVS + 1), "_up"]:
             layer = self.conv[f"conv{index}"]
             x = norm_after(layer, self.conv[f"bn{index}"], x)  # type: ignore[arg-type]
-        return self.roi_msk(x)  # type: ignore[no-any-return]
+        return x
 
     def forward(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run both branches on the same RoIs: class logits, codes, mask logits."""

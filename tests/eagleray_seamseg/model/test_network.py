@@ -156,9 +156,19 @@ def test_frozen_modules_are_counted_from_the_stem(count: int) -> None:
 
 
 def test_frozen_random_backbone_is_refused() -> None:
+    network = build_network(small_settings(num_frozen=2), num_stuff=NUM_STUFF, num_thing=NUM_THING)
     with pytest.raises(FrozenRandomBackboneError, match=r"body\.num_frozen = 2"):
-        build_network(small_settings(num_frozen=2), num_stuff=3, num_thing=2)
-    assert build_network(small_settings(num_frozen=0), num_stuff=3, num_thing=2).training
+        total_loss(network, ("thing", "stuff"), torch.float32)
+    assert len(network.infer(images(), SIZES)) == 2  # prediction is not training
+
+
+def test_frozen_modules_may_come_from_a_checkpoint_or_not_be_frozen() -> None:
+    network = small_network(num_frozen=2).train()
+    with torch.no_grad():
+        for value in network.state_dict().values():
+            value.copy_(value + 0.01)
+    assert total_loss(network, ("thing", "stuff"), torch.float32).isfinite()
+    small_network(num_frozen=0).check_frozen_modules()
 
 
 def test_norm_parameters_are_the_scales_and_shifts() -> None:
