@@ -1,0 +1,63 @@
+"""A training worker is killed, or raises: what goes on, what stops, and what the user reads."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from eagleray.results.progress import Silent
+from eagleray.scheduling import SchedulingError
+from eagleray.storage import Store
+from eagleray.train import TrainingError, TrainResult, train_run
+from eagleray.train.failure import read_failures
+from tests.eagleray.tiny_task import TinyTask
+from tests.eagleray.train.workers import experiment, losses, train_here
+
+
+def train_on_ray(folder: Path, task: dict[str, Any] | None = None, **train: Any) -> TrainResult:
+    asked = experiment(task, **train)
+    return train_run(
+        asked, TinyTask(asked.settings), Store(str(folder)), {}, progress=Silent()
+    )
+
+
+def test_killed_worker_goes_on_from_the_last_checkpoint(ray_cluster: Any, tmp_path: Path) -> None:
+    flag = tmp_path / "killed"
+    train_here(tmp_path / "undisturbed", {"steps": 12})
+    result = train_on_ray(
+        tmp_path / "run",
+        {"steps": 12, "kill_at_step": 7, "kill_flag": str(flag)},
+        strategy="deepspeed",
+        zero_stage=2,
+        num_workers=2,
+        checkpoint_every=5,
+    )
+    assert flag.exists()
+    assert (result.finished, result.step, result.restarts) == (True, 12, 1)
+    assert result.checkpoints == ("main-00000010", "main-00000012")
+    torch.testing.assert_close(
+        losses(tmp_path / "run"), losses(tmp_path / "undisturbed"), rtol=0, atol=1e-3
+    )
+
+
+def test_exception_of_a_worker_is_read_first_and_not_retried_for_ever(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError) as caught:
+        train_on_ray(
+            tmp_path, {"raise_at_step": 3}, strategy="ddp", num_workers=2, max_failures=8
+        )
+    assert str(caught.value).startswith("Traceback")
+    assert "ZeroDivisionError: made to fail at step 3" in str(caught.value)
+    assert max(f.group for f in read_failures(Store(str(tmp_path)))) == 2
+
+
+def test_workers_that_can_never_fit_are_refused_at_once(ray_cluster: Any, tmp_path: Path) -> None:
+    begin = time.monotonic()
+    with pytest.raises(SchedulingError, match="64"):
+        train_on_ray(tmp_path, strategy="ddp", num_workers=64)
+    assert time.monotonic() - begin < 10
