@@ -50,9 +50,7 @@ def train_in_two_processes(jobs: list[tuple[Path, dict[str, Any], int | None]]) 
     mp.spawn(_process, args=(port, jobs), nprocs=2)
 
 
-def _process(
-    rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | None]]
-) -> None:
+def _process(rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | None]]) -> None:
     torch.set_num_threads(1)
     os.environ["LOCAL_RANK"] = str(rank)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
