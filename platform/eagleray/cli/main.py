@@ -37,6 +37,7 @@ VERBS = {
         Verb("predict", "Run the trained task on your own files.", "work:predict"),
         Verb("show", "Show results of runs.", "inspect:show"),
         Verb("report", "Write results as one HTML file.", "reporting:report"),
+        Verb("dashboard", "Show all runs in the browser.", "reporting:dashboard"),
         Verb("import", "Convert a published checkpoint to ours.", "files:import_checkpoint"),
         Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
     )

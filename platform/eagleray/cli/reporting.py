@@ -60,3 +60,26 @@ def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
             )
         found += fitting
     return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class DashboardFlags:
+    """Show all runs of a store in the browser; nothing in the store is changed."""
+
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any other than this machine's own needs a token."""
+    port: int = 8050
+    """Port; 0 takes a free one."""
+    token: str = ""
+    """Token that visitors need; by default one is made where it is needed, and printed."""
+
+
+def dashboard(arguments: list[str]) -> int:
+    """Show all runs of a store in the browser."""
+    flags = tyro.cli(DashboardFlags, args=arguments, prog="eagleray dashboard")
+    from eagleray.dashboard import serve
+
+    serve(flags.storage, host=flags.host, port=flags.port, token=flags.token)
+    return 0

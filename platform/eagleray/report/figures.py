@@ -54,7 +54,7 @@ def curves_figure(
     smoothing: float = 0.0,
     by_time: bool = False,
     log_y: bool = False,
-    height_px: int = 260,
+    height_px: int = 240,
 ) -> go.Figure:
     """Draw one metric of several runs over the optimizer step.
 
@@ -82,7 +82,10 @@ def curves_figure(
         figure.add_trace(_line(x, y, name, color, lines, opacity=1.0, is_main=True))
     unit = "minutes" if by_time else "step"
     figure.update_layout(**_layout(f"{html.escape(metric)} over {unit}", height_px))
-    figure.update_layout(showlegend=len(histories) > 1)
+    if len(histories) > 1:
+        figure.update_layout(showlegend=True, height=height_px + 20 * -(-len(histories) // 2))
+    else:
+        figure.update_layout(showlegend=False)
     if log_y:
         figure.update_yaxes(type="log")
     return figure
@@ -103,11 +106,40 @@ def classes_figure(
         names = [html.escape(name) for name in values]
         bar = go.Bar(
             x=names, y=list(values.values()), name=html.escape(run),
-            marker_color=COLORS[idx % len(COLORS)],
+            marker_color=COLORS[idx % len(COLORS)], marker_line_width=0,
         )  # fmt: skip
         figure.add_trace(bar)
     figure.update_layout(**_layout(html.escape(f"{metric} per class"), height_px))
     figure.update_layout(showlegend=len(results) > 1, barmode="group", hovermode="closest")
+    return figure
+
+
+def reached_figure(reached: Mapping[str, float]) -> go.Figure:
+    """Draw which share of published numbers ours reach, one bar per benchmark.
+
+    Args:
+        reached: Benchmark -> ours / published (or its inverse where less is better).
+    """
+    names = [html.escape(name) for name in reached]
+    shares = [100 * share for share in reached.values()]
+    colors = [COLORS[2] if share >= 100 else COLORS[0] for share in shares]
+    figure = go.Figure(
+        go.Bar(
+            x=shares,
+            y=names,
+            orientation="h",
+            marker={"color": colors, "line": {"width": 0}},
+            hoverinfo="x+y",
+            text=[f"{share:.1f} %" for share in shares],
+            textfont={"color": "#ffffff"},
+            textposition="auto",
+        )
+    )
+    title = "Share of the published number that the best run reaches, in %"
+    figure.update_layout(**_layout(title, 90 + 30 * len(names)))
+    figure.update_layout(hovermode="closest", showlegend=False)
+    figure.update_yaxes(autorange="reversed")
+    figure.add_vline(x=100, line_dash="dot", line_color="#8b929e")
     return figure
 
 

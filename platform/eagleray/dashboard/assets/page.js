@@ -1,0 +1,67 @@
+// Dark and light, and the slider that lays two pictures over each other.
+(function () {
+  const root = document.documentElement;
+
+  function setTheme(theme) {
+    if (theme) root.dataset.theme = theme;
+  }
+
+  try { setTheme(window.localStorage.getItem("eagleray-theme")); } catch (error) { /* no storage */ }
+
+  document.addEventListener("click", function (event) {
+    if (!event.target.closest("#theme")) return;
+    const dark = root.dataset.theme
+      ? root.dataset.theme === "dark"
+      : window.matchMedia("(prefers-color-scheme: dark)").matches;
+    const theme = dark ? "light" : "dark";
+    setTheme(theme);
+    try { window.localStorage.setItem("eagleray-theme", theme); } catch (error) { /* no storage */ }
+  });
+
+  function setShare(slider, share) {
+    const value = Math.min(100, Math.max(0, share));
+    slider.style.setProperty("--share", value + "%");
+    slider.setAttribute("aria-valuenow", Math.round(value));
+  }
+
+  function shareAt(slider, event) {
+    const box = slider.getBoundingClientRect();
+    return (100 * (event.clientX - box.left)) / box.width;
+  }
+
+  document.addEventListener("pointerdown", function (event) {
+    const slider = event.target.closest(".overlay");
+    if (!slider) return;
+    event.preventDefault();
+    slider.focus();
+    slider.setPointerCapture(event.pointerId);
+    setShare(slider, shareAt(slider, event));
+  });
+
+  document.addEventListener("pointermove", function (event) {
+    const slider = event.target.closest && event.target.closest(".overlay");
+    if (slider && slider.hasPointerCapture(event.pointerId)) setShare(slider, shareAt(slider, event));
+  });
+
+  document.addEventListener("keydown", function (event) {
+    const slider = event.target.closest && event.target.closest(".overlay");
+    if (slider) {
+      const now = Number(slider.getAttribute("aria-valuenow"));
+      const steps = { ArrowLeft: now - 2, ArrowRight: now + 2, Home: 0, End: 100 };
+      if (event.key in steps) {
+        event.preventDefault();
+        setShare(slider, steps[event.key]);
+      }
+      return;
+    }
+    if (event.target.closest && event.target.closest("input, textarea, [role=combobox], [role=listbox], [role=slider]")) return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    if (event.key === "/") {
+      const search = document.querySelector(".controls input[type=search]");
+      if (search) { event.preventDefault(); search.focus(); }
+    }
+    const step = { n: "#next", p: "#previous" }[event.key];
+    const link = step && document.querySelector(step);
+    if (link) link.click();
+  });
+})();

@@ -1,0 +1,195 @@
+"""All benchmarks of all tasks: the published numbers beside the best run of ours."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dash import dcc, html
+
+from eagleray.dashboard.address import Address, run_link
+from eagleray.dashboard.elements import (
+    Content,
+    Control,
+    choice_control,
+    figure_panel,
+    note,
+    number_text,
+    signed,
+    table,
+)
+from eagleray.dashboard.published import PublishedBenchmarks
+from eagleray.dashboard.source import Source
+from eagleray.report.figures import reached_figure
+from eagleray.results.index import RunEntry
+from eagleray.results.result import checked_result
+from eagleray.results.table import RECALLED, comparisons
+from eagleray.task import Benchmark
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The best run of ours on one benchmark with one checkpoint; no run where there is none yet."""
+
+    task: str
+    benchmark: str
+    checkpoint: str
+    run: str
+    result: Mapping[str, Any]
+    runs: int
+
+    def reached(self) -> float | None:
+        """Return which share of the published primary metric ours reaches, above 1 where better."""
+        metric = self.result["metric"]
+        for row in comparisons(self.result):
+            if row.metric == metric and row.paper and row.ours:
+                ratio = row.ours / row.paper
+                return ratio if self.result["higher_is_better"] else 1 / ratio
+        return None
+
+
+class BenchmarksPage:
+    """See elements.Page."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._published = PublishedBenchmarks()
+
+    def title(self, address: Address) -> str:
+        """See Page."""
+        return "Benchmarks"
+
+    def heading(self, address: Address) -> Content:
+        """See Page."""
+        return []
+
+    def controls(self, address: Address) -> Sequence[Control]:
+        """See Page."""
+        found = standings(self._source.runs(), self._published.found())
+        tasks = sorted({s.task for s in found})
+        checkpoints = sorted({s.checkpoint for s in found if s.checkpoint})
+        chosen = address.one("checkpoint")
+        return [
+            choice_control("task", "Task", _any(tasks), address.one("task")),
+            choice_control("checkpoint", "Checkpoint", _any(checkpoints), chosen),
+        ]
+
+    def content(self, address: Address) -> Content:
+        """See Page."""
+        task, checkpoint = address.one("task"), address.one("checkpoint")
+        chosen = [
+            one
+            for one in standings(self._source.runs(), self._published.found())
+            if task in ("", one.task) and checkpoint in ("", one.checkpoint)
+        ]
+        parts = _overview(chosen)
+        shown = ""
+        for one in chosen:
+            if one.task != shown:
+                shown = one.task
+                parts.append(html.H2(one.task))
+            parts += _part(one)
+        return parts or [note("Nothing has been evaluated yet.")]
+
+    def version(self, address: Address) -> str:
+        """See Page."""
+        runs = tuple((r.name, r.changed_s) for r in self._source.runs())
+        return f"{hash(runs)}{len(self._published.found())}"
+
+
+def standings(
+    runs: Sequence[RunEntry], published: Mapping[str, Sequence[Benchmark]]
+) -> list[Standing]:
+    """Return the best run per task, benchmark and checkpoint, and the benchmarks without a run.
+
+    Args:
+        runs: All runs.
+        published: Benchmarks of the installed tasks by task.
+    """
+    groups: dict[tuple[str, str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    for run in runs:
+        for result in run.results:
+            key = (run.task, result["benchmark"], result["checkpoint"])
+            groups.setdefault(key, []).append((run.name, result))
+    found = [
+        Standing(*key, *max(group, key=lambda one: _rank(one[1])), len(group))
+        for key, group in groups.items()
+    ]
+    known = {(one.task, one.benchmark) for one in found}
+    found += [
+        Standing(task, benchmark.name, "", "", _without_run(benchmark), 0)
+        for task, benchmarks in published.items()
+        for benchmark in benchmarks
+        if (task, benchmark.name) not in known
+    ]
+    return sorted(found, key=lambda one: (one.task, one.benchmark, one.checkpoint))
+
+
+def _without_run(benchmark: Benchmark) -> dict[str, Any]:
+    names = dict.fromkeys([benchmark.metric, *(p.metric for p in benchmark.published)])
+    return checked_result(
+        {
+            "benchmark": benchmark.name,
+            "protocol": benchmark.protocol,
+            "checkpoint": "",
+            "metric": benchmark.metric,
+            "higher_is_better": benchmark.higher_is_better,
+            "values": dict.fromkeys(names),
+            "published": [dataclasses.asdict(p) for p in benchmark.published],
+        }
+    )
+
+
+def _rank(result: Mapping[str, Any]) -> float:
+    value = result["values"].get(result["metric"])
+    if value is None:
+        return -float("inf")
+    return float(value) if result["higher_is_better"] else -float(value)
+
+
+def _overview(chosen: Sequence[Standing]) -> Content:
+    reached = {
+        f"{one.task} {one.benchmark} ({one.checkpoint}): {one.result['metric']}": share
+        for one in chosen
+        if (share := one.reached()) is not None
+    }
+    return [figure_panel(reached_figure(reached), "reached")] if reached else []
+
+
+def _part(one: Standing) -> Content:
+    rows = [
+        (
+            row.metric,
+            html.Span(row.source, className="dim"),
+            number_text(row.paper) + RECALLED * row.is_recalled,
+            number_text(row.ours),
+            signed(
+                row.difference,
+                higher_is_better=one.result["higher_is_better"]
+                or row.metric != one.result["metric"],
+            ),
+        )
+        for row in comparisons(one.result)
+    ]
+    is_recalled = any(row.is_recalled for row in comparisons(one.result))
+    checkpoint = f" ({one.checkpoint} checkpoint)" if one.checkpoint else ""
+    return [
+        html.H3(f"{one.benchmark}{checkpoint}"),
+        note(str(one.result["protocol"])),
+        _whose(one),
+        table(("metric", "published", "paper", "ours", "difference"), rows, numbers=(2, 3, 4)),
+        *([note(f"{RECALLED} quoted from memory, to be checked")] if is_recalled else []),
+    ]
+
+
+def _whose(one: Standing) -> Any:
+    if not one.run:
+        return note("Not evaluated yet.")
+    count = "the only run" if one.runs == 1 else f"the best of {one.runs} runs"
+    return html.P([dcc.Link(one.run, href=run_link(one.run, tab="results")), f", {count}"])
+
+
+def _any(values: Sequence[str]) -> list[tuple[str, str]]:
+    return [("", "any"), *((value, value) for value in values)]

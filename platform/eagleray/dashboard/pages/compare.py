@@ -1,0 +1,123 @@
+"""Some runs beside each other: curves overlaid, results, and only the settings that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dash import dcc, html
+
+from eagleray.dashboard.address import Address, run_link
+from eagleray.dashboard.elements import (
+    Content,
+    Control,
+    choices_control,
+    note,
+    number_text,
+    problem,
+    table,
+    value_text,
+)
+from eagleray.dashboard.pages.run import curve_controls, curve_panels
+from eagleray.dashboard.source import Source
+from eagleray.report.figures import COLORS
+from eagleray.results.index import RunEntry, is_run_name
+from eagleray.results.settings import differing, read_settings
+from eagleray.task import InputError
+
+MOST_RUNS = 40
+
+
+class ComparePage:
+    """See elements.Page."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def title(self, address: Address) -> str:
+        """See Page."""
+        return "Compare"
+
+    def heading(self, address: Address) -> Content:
+        """See Page."""
+        return []
+
+    def controls(self, address: Address) -> Sequence[Control]:
+        """See Page."""
+        known = [run.name for run in self._source.runs() if is_run_name(run.name)]
+        picked = [name for name in address.many("run") if name in set(known)]
+        return [choices_control("run", "Runs", known, picked), *curve_controls(address)]
+
+    def content(self, address: Address) -> Content:
+        """See Page."""
+        asked = list(dict.fromkeys(address.many("run")))
+        if not asked:
+            return [note("Choose two runs or more above, or pick them in the list of runs.")]
+        known = {run.name: run for run in self._source.runs()}
+        runs = [known[name] for name in asked if name in known and is_run_name(name)]
+        gone = [
+            problem(f"There is no run {name!r} in this store (any more).")
+            for name in asked
+            if name not in {run.name for run in runs}
+        ]
+        if len(runs) > MOST_RUNS:
+            gone.append(problem(f"Only the first {MOST_RUNS} of {len(runs)} runs are compared."))
+            runs = runs[:MOST_RUNS]
+        histories = self._source.named_histories([run.name for run in runs])
+        return [
+            *gone,
+            html.H2("Results"),
+            *_results(runs),
+            html.H2("Settings that differ"),
+            *self._differences(runs),
+            html.H2("Curves"),
+            *curve_panels(histories, address),
+        ]
+
+    def version(self, address: Address) -> str:
+        """See Page."""
+        names = [name for name in address.many("run")[:MOST_RUNS] if is_run_name(name)]
+        there = [name for name in names if self._source.run(name)]
+        return "".join(name + self._source.history_version(name) for name in there)
+
+    def _differences(self, runs: Sequence[RunEntry]) -> Content:
+        settings, problems = [], []
+        for run in runs:
+            try:
+                settings.append(read_settings(self._source.folder(run.name)))
+            except InputError as error:
+                settings.append({})
+                problems.append(problem(str(error)))
+        rows = [
+            (html.Code(name), *(html.Code(value_text(value)) for value in values))
+            for name, values in differing(settings).items()
+        ]
+        if not rows:
+            return [*problems, note("None.")]
+        return [*problems, table(("setting", *_names(runs)), rows)]
+
+
+def _names(runs: Sequence[RunEntry]) -> list[object]:
+    """Return the runs' names with their curves' colors, as links."""
+    return [
+        html.Span(
+            [
+                html.Span(className="key", style={"background": COLORS[idx % len(COLORS)]}),
+                dcc.Link(run.name, href=run_link(run.name)),
+            ]
+        )
+        for idx, run in enumerate(runs)
+    ]
+
+
+def _results(runs: Sequence[RunEntry]) -> Content:
+    found: dict[tuple[str, str], list[float | None]] = {}
+    for idx, run in enumerate(runs):
+        for result in run.results:
+            for metric, value in result["values"].items():
+                key = (f"{result['benchmark']} ({result['checkpoint']})", metric)
+                found.setdefault(key, [None] * len(runs))[idx] = value
+    if not found:
+        return [note("None of them has been evaluated.")]
+    rows = [(where, metric, *map(number_text, values)) for (where, metric), values in found.items()]
+    columns = ("benchmark", "metric", *_names(runs))
+    return [table(columns, rows, numbers=range(2, len(columns)))]

@@ -1,0 +1,276 @@
+"""Pictures of an evaluation: the worst first, filtered by metric; one unit with a slider that lays
+the prediction over the truth or the input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from eagleray.dashboard.address import Address, run_link
+from eagleray.dashboard.elements import (
+    Content,
+    Control,
+    choice_control,
+    note,
+    number_text,
+    problem,
+    text_control,
+)
+from eagleray.dashboard.pages.runs import RunRow, make_filter
+from eagleray.dashboard.pictures import picture_link
+from eagleray.dashboard.source import Source
+from eagleray.results.gallery import (
+    Evaluation,
+    Unit,
+    Units,
+    read_evaluations,
+    read_units,
+    worst_first,
+)
+from eagleray.results.index import RunEntry
+
+UNITS_PER_PAGE = 60
+_ORDER = ("input", "truth", "prediction")
+
+
+class GalleryPage:
+    """See elements.Page."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def title(self, address: Address) -> str:
+        """See Page."""
+        return "Gallery"
+
+    def heading(self, address: Address) -> Content:
+        """See Page."""
+        return []
+
+    def controls(self, address: Address) -> Sequence[Control]:
+        """See Page."""
+        runs = [run.name for run in self._source.runs() if run.results]
+        name = address.one("run") or (runs[0] if runs else "")
+        first = [
+            choice_control("run", "Run", [(r, r) for r in runs], name, runs[0] if runs else "")
+        ]
+        entry = self._source.run(name)
+        evaluations = self._evaluations(entry)
+        if not evaluations:
+            return first
+        chosen = _chosen(evaluations, address)
+        metrics = self._units(name, chosen).metrics()
+        pictures = self._picture_names(name, chosen)
+        labels = [(_label(e), f"{e.benchmark} ({e.checkpoint})") for e in evaluations]
+        primary = _primary(chosen, metrics)
+        both = [(n, n) for n in pictures]
+        orders = [("", "worst first"), ("best", "best first"), ("given", "as in the data")]
+        return [
+            *first,
+            choice_control("of", "Evaluation", labels, address.one("of"), labels[0][0]),
+            choice_control(
+                "metric", "By", [(m, m) for m in metrics], address.one("metric"), primary
+            ),
+            choice_control("order", "Order", orders, address.one("order")),
+            text_control("q", "Filter", address.one("q"), f"{primary or 'miou'}<0.5"),
+            choice_control("left", "Left", both, address.one("left"), _left(pictures)),
+            choice_control("right", "Right", both, address.one("right"), _right(pictures)),
+        ]
+
+    def content(self, address: Address) -> Content:
+        """See Page."""
+        runs = [run.name for run in self._source.runs() if run.results]
+        name = address.one("run") or (runs[0] if runs else "")
+        if not name:
+            return [note("Nothing has been evaluated yet.")]
+        entry = self._source.run(name)
+        if entry is None:
+            return [problem(f"There is no run {name!r} in this store (any more).")]
+        evaluations = self._evaluations(entry)
+        if not evaluations:
+            return [note("Nothing has been evaluated in this run.")]
+        chosen = _chosen(evaluations, address)
+        if chosen.problem:
+            return [problem(chosen.problem)]
+        units = read_units(self._source.folder(name), chosen.folder)
+        shown = _ordered(units, chosen, address)
+        problems: Content = [problem(text) for text in units.problems]
+        wanted = address.one("unit")
+        if wanted:
+            return [*problems, *_one_unit(name, wanted, shown, units, address)]
+        return [*problems, *_grid(name, shown, units, address)]
+
+    def version(self, address: Address) -> str:
+        """See Page."""
+        entry = self._source.run(address.one("run")) if address.one("run") else None
+        return f"{entry.changed_s}{entry.state}" if entry else "none"
+
+    def _evaluations(self, entry: RunEntry | None) -> list[Evaluation]:
+        return read_evaluations(self._source.folder(entry.name)) if entry else []
+
+    def _units(self, name: str, evaluation: Evaluation) -> Units:
+        if not evaluation.folder:
+            return Units([])
+        return read_units(self._source.folder(name), evaluation.folder)
+
+    def _picture_names(self, name: str, evaluation: Evaluation) -> list[str]:
+        units = self._units(name, evaluation).units
+        found = {picture for unit in units for picture in unit.pictures}
+        return [n for n in _ORDER if n in found] + sorted(found - set(_ORDER))
+
+
+def _label(evaluation: Evaluation) -> str:
+    return f"{evaluation.benchmark}/{evaluation.checkpoint}"
+
+
+def _chosen(evaluations: Sequence[Evaluation], address: Address) -> Evaluation:
+    wanted = address.one("of")
+    return next((e for e in evaluations if _label(e) == wanted), evaluations[0])
+
+
+def _primary(evaluation: Evaluation, metrics: Sequence[str]) -> str:
+    primary = str(evaluation.result.get("metric", ""))
+    return primary if primary in metrics else next(iter(metrics), "")
+
+
+def _left(pictures: Sequence[str]) -> str:
+    return "truth" if "truth" in pictures else next(iter(pictures), "")
+
+
+def _right(pictures: Sequence[str]) -> str:
+    return "prediction" if "prediction" in pictures else next(iter(pictures[::-1]), "")
+
+
+def _ordered(units: Units, evaluation: Evaluation, address: Address) -> list[Unit]:
+    matches = make_filter(address.one("q"))
+    found = [u for u in units.units if u.pictures and matches(_as_row(u))]
+    order = address.one("order")
+    if order == "given":
+        return found
+    metric = address.one("metric") or _primary(evaluation, units.metrics())
+    is_higher = bool(evaluation.result.get("higher_is_better", True))
+    return worst_first(found, metric, higher_is_better=is_higher == (order != "best"))
+
+
+def _as_row(unit: Unit) -> RunRow:
+    """Return a unit in the form that filters understand: its name and its numbers."""
+    return RunRow(RunEntry(unit.key, {"train": dict(unit.values)}))
+
+
+def _grid(run: str, shown: Sequence[Unit], units: Units, address: Address) -> Content:
+    pages = max(1, -(-len(shown) // UNITS_PER_PAGE))
+    page = int(address.number("page", 1, 1, pages))
+    part = shown[(page - 1) * UNITS_PER_PAGE : page * UNITS_PER_PAGE]
+    with_pictures = sum(bool(unit.pictures) for unit in units.units)
+    count = f"{len(shown)} of {with_pictures} units with pictures ({len(units.units)} evaluated)"
+    links: Content = [
+        html.Span(count, className="dim", id="count"),
+        dcc.Link(run, href=run_link(run)),
+    ]
+    if page > 1:
+        links.append(
+            dcc.Link("← previous", id="previous", href=address.with_query(page=str(page - 1)))
+        )
+    if page < pages:
+        links.append(dcc.Link("next →", id="next", href=address.with_query(page=str(page + 1))))
+    cards = [_card(run, unit, address) for unit in part]
+    return [html.Div(links, className="bar"), html.Div(cards, className="cards")]
+
+
+def _card(run: str, unit: Unit, address: Address) -> Component:
+    images = [
+        html.Img(
+            src=picture_link(run, picture, is_thumbnail=True),
+            alt=f"{name} of {unit.key}",
+            title=name,
+        )
+        for name, picture in _in_order(unit.pictures).items()
+    ]
+    texts = [html.Span(unit.key, className="name"), html.Span(_numbers(unit), className="dim")]
+    return dcc.Link(
+        [html.Div(images, className="row"), *texts],
+        href=address.with_query(unit=unit.key),
+        className="card",
+    )
+
+
+def _one_unit(
+    run: str, wanted: str, shown: Sequence[Unit], units: Units, address: Address
+) -> Content:
+    keys = [unit.key for unit in shown]
+    unit = next((u for u in units.units if u.key == wanted), None)
+    back = dcc.Link("← all pictures", href=address.with_query(unit=None))
+    if unit is None or not unit.pictures:
+        return [back, problem(f"There are no pictures of {wanted!r} in this evaluation.")]
+    links: Content = [back]
+    if wanted in keys:
+        position = keys.index(wanted)
+        if position > 0:
+            href = address.with_query(unit=keys[position - 1])
+            links.append(dcc.Link("previous (p)", id="previous", href=href))
+        if position + 1 < len(keys):
+            links.append(
+                dcc.Link("next (n)", id="next", href=address.with_query(unit=keys[position + 1]))
+            )
+    names = list(unit.pictures)
+    left = _known(address.one("left"), names, _left(names))
+    right = _known(address.one("right"), names, _right(names))
+    strip = [
+        html.Figure(
+            [
+                html.Img(src=picture_link(run, picture), alt=f"{name} of {unit.key}"),
+                html.Figcaption(name),
+            ]
+        )
+        for name, picture in _in_order(unit.pictures).items()
+    ]
+    return [
+        html.Div(links, className="bar"),
+        html.H2(unit.key),
+        note(_numbers(unit)),
+        _overlay(run, unit, left, right),
+        html.Div(strip, className="strip"),
+    ]
+
+
+def _overlay(run: str, unit: Unit, left: str, right: str) -> Component:
+    return html.Div(
+        [
+            html.Img(src=picture_link(run, unit.pictures[right]), alt=f"{right} of {unit.key}"),
+            html.Img(
+                src=picture_link(run, unit.pictures[left]),
+                alt=f"{left} of {unit.key}",
+                className="over",
+            ),
+            html.Span(left, className="tag left"),
+            html.Span(right, className="tag right"),
+            html.Span(className="bar-handle"),
+        ],
+        id="overlay",
+        className="overlay",
+        role="slider",
+        tabIndex=0,
+        **{
+            "aria-label": f"How much of {left} lies over {right}",
+            "aria-valuemin": "0",
+            "aria-valuemax": "100",
+            "aria-valuenow": "50",
+        },
+    )
+
+
+def _in_order(pictures: Mapping[str, Any]) -> dict[str, Any]:
+    names = [n for n in _ORDER if n in pictures] + [n for n in pictures if n not in _ORDER]
+    return {name: pictures[name] for name in names}
+
+
+def _known(wanted: str, names: Sequence[str], default: str) -> str:
+    return wanted if wanted in names else default
+
+
+def _numbers(unit: Unit) -> str:
+    return ", ".join(f"{name} {number_text(value)}" for name, value in unit.values.items())

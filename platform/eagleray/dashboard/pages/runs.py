@@ -1,0 +1,312 @@
+"""All runs: filter, sort, best and last values beside the paper's, pick some for comparing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dash import dcc, html
+from dash.development.base_component import Component
+
+from eagleray.dashboard.address import Address, link, run_link
+from eagleray.dashboard.elements import (
+    Content,
+    Control,
+    ago,
+    choice_control,
+    hidden_control,
+    note,
+    number_text,
+    signed,
+    state_mark,
+    table,
+    text_control,
+)
+from eagleray.dashboard.source import Source
+from eagleray.results.index import RunEntry, is_run_name
+from eagleray.results.table import comparisons
+
+ROWS_PER_PAGE = 50
+_CONDITION = re.compile(r"(?P<name>[\w/.@-]+)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>[-+\w.]+)")
+_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
+    "<": lambda a, b: a < b,
+    ">": lambda a, b: a > b,
+    "<=": lambda a, b: a <= b,
+    ">=": lambda a, b: a >= b,
+    "=": lambda a, b: a == b,
+}
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """One run in the list.
+
+    Args:
+        entry: The run.
+        metric: The number that is shown of it, ``benchmark: metric``.
+        best: Its value with the best checkpoint.
+        last: Its value with the last checkpoint.
+        paper: The published value.
+        higher_is_better: Which way the metric goes.
+    """
+
+    entry: RunEntry
+    metric: str = ""
+    best: float | None = None
+    last: float | None = None
+    paper: float | None = None
+    higher_is_better: bool = True
+
+    @property
+    def difference(self) -> float | None:
+        """Ours (best, else last) minus the paper's."""
+        ours = self.best if self.best is not None else self.last
+        return None if ours is None or self.paper is None else ours - self.paper
+
+    def number(self, name: str) -> float | None:
+        """Return a number by the name that a filter gives: step, best, last, difference, a metric
+        of any benchmark, or a training value such as ``loss``.
+        """
+        own = {
+            "step": self.entry.step,
+            "best": self.best,
+            "last": self.last,
+            "paper": self.paper,
+            "difference": self.difference,
+        }
+        if name in own:
+            return own[name]
+        for result in self.entry.results:
+            if isinstance(result["values"].get(name), int | float):
+                return float(result["values"][name])
+        train = self.entry.summary.get("train")
+        value = train.get(name) if isinstance(train, dict) else None
+        return float(value) if isinstance(value, int | float) else None
+
+
+class RunsPage:
+    """See elements.Page."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def title(self, address: Address) -> str:
+        """See Page."""
+        return "Runs"
+
+    def heading(self, address: Address) -> Content:
+        """See Page."""
+        return []
+
+    def controls(self, address: Address) -> Sequence[Control]:
+        """See Page."""
+        runs = self._source.runs()
+        tasks = sorted({r.task for r in runs if r.task})
+        states = sorted({r.state for r in runs})
+        metrics = sorted({name for run in runs for name in metric_names(run)})
+        own = [("", "each run's own")]
+        return [
+            text_control("q", "Filter", address.one("q"), "words, miou>0.7, step>=1000"),
+            choice_control("task", "Task", _any(tasks), address.one("task")),
+            choice_control("state", "State", _any(states), address.one("state")),
+            choice_control(
+                "metric", "Metric", own + [(m, m) for m in metrics], address.one("metric")
+            ),
+            hidden_control("pick", address.one("pick")),
+        ]
+
+    def content(self, address: Address) -> Content:
+        """See Page."""
+        runs = self._source.runs()
+        if not runs:
+            return [
+                note(f"There are no runs in {self._source.uri}/runs."),
+                note("Make one: eagleray run EXPERIMENT.yaml, or name another --storage."),
+            ]
+        rows = chosen_rows(runs, address)
+        pages = max(1, -(-len(rows) // ROWS_PER_PAGE))
+        page = int(address.number("page", 1, 1, pages))
+        shown = rows[(page - 1) * ROWS_PER_PAGE : page * ROWS_PER_PAGE]
+        picked = picked_runs(address)
+        count = f"{len(rows)} of {len(runs)} runs" if len(rows) < len(runs) else f"{len(runs)} runs"
+        bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked)]
+        return [
+            html.Div(bar, className="bar"),
+            _table(shown, address, picked),
+            _pager(page, pages, address),
+        ]
+
+    def version(self, address: Address) -> str:
+        """See Page."""
+        return str(hash(tuple((r.name, r.changed_s, r.state) for r in self._source.runs())))
+
+
+def picked_runs(address: Address) -> list[str]:
+    """Return the runs that are picked for comparing."""
+    return [name for name in address.one("pick").split(",") if is_run_name(name)]
+
+
+def metric_names(run: RunEntry) -> list[str]:
+    """Return the numbers that a run can be ranked by, as ``benchmark: metric``."""
+    return [f"{r['benchmark']}: {m}" for r in run.results for m in r["values"]]
+
+
+def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
+    """Return the rows that the address asks for, in its order."""
+    task, state = address.one("task"), address.one("state")
+    rows = [
+        make_row(run, address.one("metric"))
+        for run in runs
+        if task in ("", run.task) and state in ("", run.state)
+    ]
+    matches = make_filter(address.one("q"))
+    return _sorted([row for row in rows if matches(row)], address.one("sort") or "-changed")
+
+
+def make_row(run: RunEntry, metric: str) -> RunRow:
+    """Return a run's row for a metric (``benchmark: metric``; empty: the run's own first one)."""
+    results = run.results
+    if not results:
+        return RunRow(run)
+    if not metric:
+        metric = f"{results[0]['benchmark']}: {results[0]['metric']}"
+    benchmark, _, name = metric.partition(": ")
+    fitting = [r for r in results if r["benchmark"] == benchmark and name in r["values"]]
+    if not fitting:
+        return RunRow(run)
+    values = {r["checkpoint"]: r["values"][name] for r in fitting}
+    others = [v for checkpoint, v in values.items() if checkpoint not in ("last", "initial")]
+    first = fitting[0]
+    published = [c.paper for c in comparisons(first) if c.metric == name and c.paper is not None]
+    is_higher = bool(first["higher_is_better"]) or name != first["metric"]
+    best = values.get("best", others[0] if others else None)
+    return RunRow(
+        run, metric, best, values.get("last"), published[0] if published else None, is_higher
+    )
+
+
+def make_filter(text: str) -> Callable[[RunRow], bool]:
+    """Return a test for rows: all words occur in the name, task or state, all conditions hold.
+
+    Example:
+        >>> row = RunRow(RunEntry("toy/main-1", {"task": "ops", "step": 50}))
+        >>> make_filter("toy step>=50")(row), make_filter("step<50")(row)
+        (True, False)
+    """
+    conditions = [m.groupdict() for m in _CONDITION.finditer(text)]
+    words = _CONDITION.sub(" ", text).lower().split()
+
+    def matches(row: RunRow) -> bool:
+        entry = row.entry
+        told = f"{entry.name} {entry.task} {entry.state} {row.metric}".lower()
+        return all(word in told for word in words) and all(_holds(c, row) for c in conditions)
+
+    return matches
+
+
+def _holds(condition: Mapping[str, str], row: RunRow) -> bool:
+    found = row.number(condition["name"])
+    try:
+        wanted = float(condition["value"])
+    except ValueError:
+        text = {"task": row.entry.task, "state": row.entry.state}.get(condition["name"])
+        return condition["sign"] == "=" and text == condition["value"]
+    return found is not None and _SIGNS[condition["sign"]](found, wanted)
+
+
+_ORDER: Mapping[str, Callable[[RunRow], Any]] = {
+    "run": lambda row: row.entry.name,
+    "task": lambda row: row.entry.task,
+    "state": lambda row: row.entry.state,
+    "step": lambda row: row.entry.step,
+    "metric": lambda row: row.metric,
+    "best": lambda row: row.best,
+    "last": lambda row: row.last,
+    "paper": lambda row: row.paper,
+    "difference": lambda row: row.difference,
+    "changed": lambda row: row.entry.changed_s,
+}
+
+
+def _sorted(rows: list[RunRow], order: str) -> list[RunRow]:
+    """Sort by a column, downwards with a leading ``-``; what has no value comes last."""
+    of = _ORDER.get(order.removeprefix("-"), _ORDER["changed"])
+    known = [row for row in rows if of(row) is not None]
+    known.sort(key=of, reverse=order.startswith("-"))
+    return known + [row for row in rows if of(row) is None]
+
+
+def _table(rows: Sequence[RunRow], address: Address, picked: Sequence[str]) -> Component:
+    order = address.one("sort") or "-changed"
+    heads = [html.Span("compare", className="dim"), *(_heading(n, order, address) for n in _ORDER)]
+    body = [_cells(row, row.entry.name in picked) for row in rows]
+    return table(heads, body, numbers=(4, 6, 7, 8, 9))
+
+
+def _heading(name: str, order: str, address: Address) -> Component:
+    is_down, is_this = order.startswith("-"), order.removeprefix("-") == name
+    numeric = name in ("step", "best", "last", "difference", "changed")
+    target = f"{'' if is_down else '-'}{name}" if is_this else f"{'-' if numeric else ''}{name}"
+    sign = (" ↓" if is_down else " ↑") if is_this else ""
+    return dcc.Link(name + sign, href=address.with_query(sort=target, page=None))
+
+
+def _cells(row: RunRow, is_picked: bool) -> list[Any]:
+    entry = row.entry
+    if not is_run_name(entry.name):
+        return [
+            "",
+            html.Span(entry.name, className="name"),
+            "",
+            html.Span(entry.problem),
+            *[""] * 7,
+        ]
+    box = dcc.Checklist(
+        id={"pick": entry.name},
+        options=[{"value": entry.name, "label": ""}],
+        value=[entry.name] if is_picked else [],
+        className="pick",
+    )
+    mark = state_mark(entry.state, is_live=entry.is_live)
+    why = entry.problem or str(entry.summary.get("error") or "")
+    state = html.Span([mark, html.Span(why, className="why", title=why)]) if why else mark
+    return [
+        box,
+        dcc.Link(entry.name, href=run_link(entry.name), className="name"),
+        entry.task,
+        state,
+        number_text(entry.step),
+        row.metric,
+        number_text(row.best),
+        number_text(row.last),
+        number_text(row.paper),
+        signed(row.difference, higher_is_better=row.higher_is_better),
+        ago(entry.changed_s),
+    ]
+
+
+def _picked_bar(picked: Sequence[str]) -> Content:
+    if not picked:
+        return []
+    text = f"Compare {len(picked)} runs" if len(picked) > 1 else "Look at the curves of 1 run"
+    return [dcc.Link(text, href=link(["compare"], run=picked), className="button", id="compare")]
+
+
+def _pager(page: int, pages: int, address: Address) -> Component:
+    if pages == 1:
+        return html.Div()
+    links: Content = []
+    if page > 1:
+        links.append(
+            dcc.Link("← previous", id="previous", href=address.with_query(page=str(page - 1)))
+        )
+    links.append(html.Span(f"page {page} of {pages}", className="dim"))
+    if page < pages:
+        links.append(dcc.Link("next →", id="next", href=address.with_query(page=str(page + 1))))
+    return html.Nav(links, className="bar", **{"aria-label": "Pages of the list"})
+
+
+def _any(values: Sequence[str]) -> list[tuple[str, str]]:
+    return [("", "any"), *((value, value) for value in values)]

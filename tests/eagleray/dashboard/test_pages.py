@@ -1,0 +1,304 @@
+"""What pages show, and that nothing in a store breaks them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from tests.eagleray.dashboard.visitor import Visitor, components, text, values
+
+from eagleray.dashboard.pages.runs import RunRow, make_filter
+from eagleray.results.index import RunEntry
+
+RUN = "/run/exp/main-0"
+EVERY_PAGE = [
+    ("/", ""),
+    *(
+        (RUN, f"?tab={tab}")
+        for tab in ("curves", "results", "settings", "environment", "rejects", "log")
+    ),
+    ("/compare", "?run=exp/main-0&run=other/main-7"),
+    ("/benchmarks", ""),
+    ("/gallery", "?run=exp/main-0"),
+    ("/gallery", "?run=exp/main-0&unit=scene-0000"),
+]
+EVIL = "<script>alert(1)</script>'; DROP TABLE runs; --"
+
+
+def result_of(storage, run="exp/main-0"):
+    return json.loads((storage / "runs" / run / "evaluation/val/best.json").read_text())
+
+
+def run_order(answer):
+    picks = [
+        c
+        for c in components(answer)
+        if isinstance(c["props"].get("id"), dict) and "pick" in c["props"]["id"]
+    ]
+    return [c["props"]["id"]["pick"] for c in picks]
+
+
+def test_runs_are_listed_with_ours_and_the_papers_numbers(visitor, storage):
+    shown = text(visitor.open("/"))
+    ours = result_of(storage)["values"]["miou"]
+    assert "4 runs" in shown
+    assert f"exp/main-0 seamseg trained 40 val: miou {ours:.4g} 0.775 {ours - 0.775:+.4g}" in shown
+    assert "failed CUDA out of memory" in shown
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("?q=other", {"other/main-7"}),
+        ("?q=SEAMSEG+main-1", {"exp/main-1"}),
+        ("?task=ops", {"other/main-7"}),
+        ("?state=failed", {"other/main-7"}),
+        ("?q=step<40", {"other/main-7"}),
+        ("?q=step>=40+main-2", {"exp/main-2"}),
+        ("?q=miou>2", set()),
+        ("?q=no_such_number>0", set()),
+    ],
+)
+def test_runs_can_be_filtered(visitor, search, expected):
+    assert set(run_order(visitor.open("/", search))) == expected
+
+
+def test_runs_can_be_sorted_by_every_column(visitor, storage):
+    names = ["exp/main-0", "exp/main-1", "exp/main-2", "other/main-7"]
+    best = {name: result_of(storage, name)["values"]["miou"] for name in names}
+    assert run_order(visitor.open("/", "?sort=-best")) == sorted(names, key=best.get, reverse=True)
+    assert run_order(visitor.open("/", "?sort=best")) == sorted(names, key=best.get)
+    assert run_order(visitor.open("/", "?sort=run")) == names
+    assert run_order(visitor.open("/", "?sort=step"))[0] == "other/main-7"
+    assert len(run_order(visitor.open("/", "?sort=-last"))) == 4, "a column without values"
+    assert len(run_order(visitor.open("/", "?sort=';DROP"))) == 4
+
+
+def test_long_lists_have_pages(visitor, monkeypatch):
+    monkeypatch.setattr("eagleray.dashboard.pages.runs.ROWS_PER_PAGE", 3)
+    assert len(run_order(visitor.open("/", "?sort=run"))) == 3
+    assert run_order(visitor.open("/", "?sort=run&page=2")) == ["other/main-7"]
+    assert run_order(visitor.open("/", "?sort=run&page=99")) == ["other/main-7"]
+
+
+@pytest.mark.parametrize(
+    ("condition", "expected"),
+    [
+        ("loss<1", True),
+        ("loss>1", False),
+        ("loss=0.5", True),
+        ("state=trained", True),
+        ("state=failed", False),
+        ("a-b>0", True),
+        ("loss<x", False),
+    ],
+)
+def test_filters_compare_numbers_and_text(condition, expected):
+    summary = {"state": "trained", "train": {"loss": 0.5, "a-b": 1}}
+    assert make_filter(condition)(RunRow(RunEntry("e/r", summary))) is expected
+
+
+def test_picked_runs_lead_to_their_comparison(visitor):
+    answer = visitor.open("/", "?pick=exp/main-0,other/main-7")
+    assert "/compare?run=exp%2Fmain-0&run=other%2Fmain-7" in values(answer, "href")
+
+
+def test_a_run_shows_its_curves_and_their_metrics_can_be_chosen(visitor):
+    def titles(answer):
+        return [f["layout"]["title"]["text"] for f in values(answer, "figure")]
+
+    every = titles(visitor.open(RUN))
+    assert every[:2] == ["validate/miou over step", "train/loss over step"]
+    assert titles(visitor.open(RUN, "?find=lr")) == ["train/lr over step"]
+    assert titles(visitor.open(RUN, "?find=lr&x=time")) == ["train/lr over minutes"]
+    figure = values(visitor.open(RUN, "?find=train/loss&log=1&smooth=0"), "figure")[0]
+    assert figure["layout"]["yaxis"]["type"] == "log"
+    assert len(figure["data"]) == 1, "no second curve without smoothing"
+
+
+def test_a_run_shows_results_settings_environment_rejects_and_log(visitor):
+    results = text(visitor.open(RUN, "?tab=results"))
+    assert "val (best checkpoint)" in results
+    assert "made up" in results
+    assert "building" in results
+    assert "train.phases.0.lr" in text(visitor.open(RUN, "?tab=settings"))
+    assert "packages.torch 2.15.0" in text(visitor.open(RUN, "?tab=environment"))
+    assert "scene-broken InputError: the file is empty" in text(visitor.open(RUN, "?tab=rejects"))
+    assert "step 10: <b>goes on</b>" in text(visitor.open(RUN, "?tab=log"))
+
+
+def test_settings_show_their_difference_to_another_run(visitor):
+    shown = text(visitor.open(RUN, "?tab=settings&against=exp/main-1"))
+    assert "seed 0 1" in shown
+    assert "momentum" not in shown
+
+
+def test_only_the_end_of_a_long_log_is_shown(visitor, storage):
+    log = storage / "runs/exp/main-0/log/0.log"
+    log.write_text("first\n" + "x" * 70_000 + "\nlast\n")
+    shown = text(visitor.open(RUN, "?tab=log"))
+    assert "last" in shown
+    assert "first" not in shown
+    assert "of 70012 bytes" in shown
+
+
+@pytest.mark.parametrize(
+    "file", ["../summary.json", "log/../../main-1/log/0.log", "/etc/passwd", "summary.json"]
+)
+def test_logs_elsewhere_are_not_shown(visitor, file):
+    shown = text(visitor.open(RUN, f"?tab=log&file={file}"))
+    assert "There is no log" in shown
+
+
+def test_a_log_that_links_out_of_the_store_is_not_shown(visitor, storage):
+    secret = storage.parent / "secret"
+    secret.write_text("the secret")
+    (storage / "runs/exp/main-0/log/1.log").symlink_to(secret)
+    shown = text(visitor.open(RUN, "?tab=log&file=log/1.log"))
+    assert "the secret" not in shown
+    assert "leaves the store" in shown
+
+
+def test_a_comparison_shows_overlaid_curves_and_only_what_differs(visitor):
+    answer = visitor.open("/compare", "?run=exp/main-0&run=exp/main-1&smooth=0&find=train/loss")
+    shown = text(answer)
+    assert "train.phases.0.lr" in shown
+    assert "momentum" not in shown
+    assert [t["name"] for t in values(answer, "figure")[0]["data"]] == ["main-0", "main-1"]
+
+
+def test_a_comparison_names_runs_that_are_gone(visitor, storage):
+    shutil.rmtree(storage / "runs/exp/main-1")
+    shown = text(visitor.open("/compare", "?run=exp/main-0&run=exp/main-1&run=../x"))
+    assert "no run 'exp/main-1'" in shown
+    assert "no run '../x'" in shown
+
+
+def test_benchmarks_show_the_best_run(visitor, storage):
+    best = max(result_of(storage, f"exp/main-{i}")["values"]["miou"] for i in range(3))
+    shown = text(visitor.open("/benchmarks", "?task=seamseg&checkpoint=best"))
+    assert "the best of 3 runs" in shown
+    assert f"miou made up 0.775 {best:.4g}" in shown
+    assert "ops" not in text(visitor.open("/benchmarks", "?task=seamseg")).split()
+
+
+def test_the_gallery_shows_the_worst_first_and_filters_by_numbers(visitor):
+    def shown(search):
+        answer = visitor.open("/gallery", f"?run=exp/main-0{search}")
+        cards = [c for c in components(answer) if c["props"].get("className") == "card"]
+        return [float(text(c).split("miou ")[1].split(",")[0]) for c in cards]
+
+    every = shown("")
+    assert len(every) == 3
+    assert every == sorted(every)
+    assert shown("&order=best") == every[::-1]
+    assert shown(f"&q=miou>{every[0] + 1e-3:.6f}") == [v for v in every if v > every[0] + 1e-3]
+    assert shown("&q=scene-0001")[0] in every
+
+
+def test_a_unit_has_a_slider_between_two_pictures_and_its_neighbors(visitor):
+    answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0001&left=input")
+    overlay = next(c for c in components(answer) if c["props"].get("id") == "overlay")
+    assert text(overlay) == "input prediction"
+    assert [
+        a.split("?")[0].rpartition(".")[0].rpartition(".")[2] for a in values(overlay, "src")
+    ] == ["prediction", "input"]
+    assert len(values(answer, "src")) == 2 + 3
+    assert "no pictures of 'nope'" in text(visitor.open("/gallery", "?run=exp/main-0&unit=nope"))
+
+
+@pytest.mark.parametrize(("path", "search"), EVERY_PAGE)
+def test_time_passing_draws_nothing_anew_without_a_change(visitor, path, search):
+    version = visitor.open(path, search)["version"]["data"]
+    assert visitor.follow(path, search, is_tick=True, version=version) is None
+    assert visitor.follow(path, search, is_tick=False, version=version) is not None
+
+
+def test_a_new_metric_is_seen_when_time_passes(visitor, storage):
+    version = visitor.open(RUN)["version"]["data"]
+    line = {"kind": "train", "phase": "main", "step": 41, "total_step": 41, "fresh": 1.5}
+    (storage / "runs/exp/main-0/log/live.json").write_text(json.dumps(line))
+    answer = visitor.follow(RUN, is_tick=True, version=version)
+    assert "train/fresh over step" in [
+        f["layout"]["title"]["text"] for f in values(answer, "figure")
+    ]
+
+
+def test_a_run_that_is_deleted_while_shown_says_so(visitor, storage):
+    version = visitor.open(RUN)["version"]["data"]
+    shutil.rmtree(storage / "runs/exp/main-0")
+    assert "no run 'exp/main-0' in this store (any more)" in text(
+        visitor.follow(RUN, is_tick=True, version=version)
+    )
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda run: (run / "summary.json").write_text('{"task": "seam'),
+        lambda run: (run / "summary.json").write_text(
+            '{"task": [1], "state": {}, "step": "x", "results": {"a": 1}, "train": 3}'
+        ),
+        lambda run: (run / "experiment.yaml").write_text("a: ["),
+        lambda run: (run / "experiment.yaml").unlink(),
+        lambda run: (run / "environment.json").write_bytes(b"\xff"),
+        lambda run: (run / "stages.json").write_text('{"x:train": "0"}'),
+        lambda run: (run / "evaluation/val/best.json").write_text("{"),
+        lambda run: shutil.rmtree(run / "evaluation"),
+        lambda run: shutil.rmtree(run / "metrics"),
+        lambda run: [p.write_bytes(p.read_bytes()[:-20]) for p in run.rglob("*.jsonl")],
+        lambda run: [p.write_bytes(p.read_bytes()[:50]) for p in run.rglob("*.parquet")],
+        lambda run: [p.unlink() for p in run.rglob("*.png")],
+        lambda run: [p.write_text("{}") for p in run.rglob("markers/*.json")],
+        lambda run: [p.write_text("[]") for p in run.rglob("manifest/*.json")],
+        lambda run: [p.write_text("3") for p in run.rglob("current.json")],
+    ],
+)
+def test_damage_in_a_run_breaks_no_page(visitor, storage, damage):
+    damage(storage / "runs/exp/main-0")
+    for path, search in EVERY_PAGE:
+        shown = text(visitor.open(path, search))
+        assert "could not be made" not in shown, (path, search)
+        assert shown
+
+
+def test_markup_and_sql_in_names_stay_text(visitor, storage):
+    run = storage / "runs/exp/main-0"
+    (storage / "runs/exp" / EVIL.replace("/", "")).mkdir()
+    summary = json.loads((run / "summary.json").read_text())
+    result = {**result_of(storage), "protocol": EVIL, "per_class": {EVIL: {EVIL: 1.0}}}
+    summary.update(task=EVIL, state=EVIL, error=EVIL, results={EVIL: result})
+    (run / "summary.json").write_text(json.dumps(summary))
+    (run / "evaluation/val/best.json").write_text(json.dumps(result))
+    line = {"kind": "train", "total_step": 99, EVIL: 1.0}
+    (run / "metrics/0009-00000099.jsonl").write_text(json.dumps(line))
+    for path, search in EVERY_PAGE:
+        answer = visitor.open(path, search)
+        assert "could not be made" not in text(answer)
+        for figure in values(answer, "figure"):
+            assert "<script" not in json.dumps(figure), "plotly reads tags in text"
+    assert len(visitor.open("/")) == 2
+    assert EVIL in text(visitor.open("/"))
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("/run/../../etc/passwd", "no run"),
+        ("/run/exp", "no run"),
+        ("/run/exp/%2e%2e", "no run"),
+        ("/nope", "No such page"),
+        ("/gallery", "worst first"),
+    ],
+)
+def test_odd_addresses_are_answered(visitor, path, expected):
+    answer = visitor.open(path)
+    assert expected in text(answer) + json.dumps(answer)
+
+
+def test_a_folder_without_runs_says_so(tmp_path):
+    visitor = Visitor(tmp_path, tmp_path / "cache")
+    for path in ("/", "/compare", "/benchmarks", "/gallery", "/run/a/b"):
+        assert "could not be made" not in text(visitor.open(path))
+    assert "There are no runs in" in text(visitor.open("/"))
