@@ -19,8 +19,9 @@ class ProposalRule:
         num_pre_nms: Highest scores that enter NMS; 0 = all.
         num_post_nms: Proposals kept; 0 = all.
         min_size: Smallest side in pixels; 0 = no limit.
-        per_level: Choose and suppress within each level and join the levels by score (EfficientPS),
-            instead of over all levels together (Seamless).
+        per_level: Choose and suppress within each level, which all of the above then limit, and
+            join the levels by score (EfficientPS), instead of over all levels together (Seamless).
+        max_total: With ``per_level``, proposals kept over all levels; 0 = all.
         suppress_equal: NMS drops at an IoU of exactly the threshold.
         inclusive: Corners are inclusive pixels.
     """
@@ -30,6 +31,7 @@ class ProposalRule:
     num_post_nms: int
     min_size: float = 0.0
     per_level: bool = False
+    max_total: int = 0
     suppress_equal: bool = True
     inclusive: bool = False
 
@@ -79,8 +81,8 @@ def select_proposals(
     ]
     boxes, scores = torch.cat([p[0] for p in parts]), torch.cat([p[1] for p in parts])
     order = scores.argsort(descending=True, stable=True)
-    if rule.num_post_nms > 0:
-        order = order[: rule.num_post_nms]
+    if rule.max_total > 0:
+        order = order[: rule.max_total]
     return boxes[order], scores[order]
 
 

@@ -2,8 +2,9 @@
 
 Unlike RoIAlign, nothing is averaged: output cell ``(i, j)`` of a box is one interpolated value at
 ``y = y0 + (i + 0.5) / rows * (y1 - y0)``. The feature cell ``k`` has its center at ``k + 0.5``.
-Neighbors outside of the map are the border's ("border") or contribute zero ("zeros"). Averaging
-the samples 2 x 2 gives RoIAlign with two samples per axis; ``roi_align`` offers its flavors.
+Neighbors outside of the map are the border's ("border") or contribute zero ("zeros"); with "band",
+samples farther out than one cell are zero and the others the border's (RoIAlign's rule). Averaging
+the samples 2 x 2 gives RoIAlign with two samples per axis, which ``roi_align`` offers.
 
 Source: Porzi et al., "Seamless Scene Segmentation", CVPR 2019; level rule: Lin et al., "Feature
 Pyramid Networks", CVPR 2017, equation 1.
@@ -19,9 +20,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import roi_align as _torchvision_roi_align
 
-Padding = Literal["border", "zeros"]
+Padding = Literal["border", "zeros", "band"]
 
 
 def sample_positions(low: Tensor, high: Tensor, num_cells: int) -> Tensor:
@@ -45,6 +45,9 @@ def _neighbors(
     clamped = index.clamp(0, size - 1)
     if padding == "zeros":
         weight = torch.where(clamped == index, weight, 0)
+    elif padding == "band":
+        near = (position >= -0.5) & (position <= size + 0.5)
+        weight = torch.where(near.unsqueeze(-1), weight, 0)
     return clamped.long(), weight
 
 
@@ -229,31 +232,45 @@ def roi_sample_fpn(
 
 def roi_align(
     x: Tensor,
-    boxes_xyxy: Tensor,
+    boxes_yxyx: Tensor,
     batch_idx: Tensor,
     out_size: tuple[int, int],
     *,
     stride: float,
     samples: int = 2,
     half_pixel: bool = False,
+    min_side: float = 0.0,
 ) -> Tensor:
     """Average bilinear samples per cell (RoIAlign; He et al., "Mask R-CNN", ICCV 2017).
 
+    Samples within a cell of the map count as the border's, those farther out as zero.
+
     Args:
         x: ``(n, c, h, w)`` features.
-        boxes_xyxy: ``(r, 4)`` boxes in pixels; for inclusive corners pass ``(x1, y1, x2 + 1,
-            y2 + 1)`` (EfficientPS spec 5.2).
-        batch_idx: Image of each box, ``(r,)``.
+        boxes_yxyx: ``(r, 4)`` boxes in pixels; for inclusive corners add 1 to the last two
+            (EfficientPS spec 5.2).
+        batch_idx: Image of each box, ``(r,)`` int64.
         out_size: Rows and columns.
         stride: Pixels per feature cell.
         samples: Samples per cell and axis.
-        half_pixel: Cell k has its center at k + 0.5 instead of k, and boxes may be smaller than a
-            cell; otherwise (the older flavor) a side measures at least one cell.
+        half_pixel: Cell k has its center at k + 0.5 (torchvision's ``aligned=True``) instead of k
+            (the older flavor).
+        min_side: Shortest side of a box in feature cells; torchvision's older flavor has 1, the
+            original CUDA kernel 0.
 
     Returns:
         ``(r, c, rows, columns)``.
     """
-    table = x if x.dtype in (torch.float32, torch.float64) else x.float()
-    rois = torch.cat([batch_idx[:, None].to(table.dtype), boxes_xyxy.to(table.dtype)], dim=1)
-    aligned: Tensor = _torchvision_roi_align(table, rois, out_size, 1 / stride, samples, half_pixel)
-    return aligned.to(x.dtype)
+    boxes = boxes_yxyx if boxes_yxyx.dtype == torch.float64 else boxes_yxyx.float()
+    low = boxes[:, :2] / stride
+    extent = (boxes[:, 2:] / stride - low).clamp(min=min_side)
+    if not half_pixel:
+        low = low + 0.5
+    return roi_sample(
+        x,
+        torch.cat([low, low + extent], dim=1),
+        batch_idx,
+        (out_size[0] * samples, out_size[1] * samples),
+        padding="band",
+        average=samples,
+    )

@@ -38,7 +38,7 @@ def test_an_image_may_have_no_proposal() -> None:
 def test_levels_are_limited_one_by_one_and_joined_by_score() -> None:
     boxes, _ = scattered(6)
     scores = torch.tensor([0.1, 0.2, 0.3, 0.9, 0.8, 0.7])
-    rule = ProposalRule(0.7, 2, 3, per_level=True)
+    rule = ProposalRule(0.7, 2, 2, per_level=True, max_total=3)
     _, found = select_proposals(boxes, scores, (500, 500), rule, level_sizes=(3, 3))
     assert found.tolist() == pytest.approx([0.9, 0.8, 0.3])
     with pytest.raises(ValueError, match="add up to 5"):

@@ -66,7 +66,7 @@ def test_averaged_samples_are_half_pixel_roi_align() -> None:
     x = torch.randn(1, 4, 16, 20, dtype=torch.float64)
     boxes = torch.tensor([[2.0, 3.0, 9.0, 15.0], [1.0, 1.0, 2.0, 1.5]], dtype=torch.float64)
     idx = torch.zeros(2, dtype=torch.int64)
-    aligned = roi_align(x, boxes[:, [1, 0, 3, 2]], idx, (7, 7), stride=1, half_pixel=True)
+    aligned = torchvision.ops.roi_align(x, [boxes[:, [1, 0, 3, 2]]], 7, 1.0, 2, aligned=True)
     torch.testing.assert_close(roi_sample(x, boxes, idx, (14, 14), average=2), aligned)
 
 
@@ -135,9 +135,23 @@ def test_pyramid_sampling_puts_every_box_back_in_its_place() -> None:
         torch.testing.assert_close(found[[k]], roi_sample(levels[level], scaled, idx[[k]], (4, 4)))
 
 
-def test_older_roi_align_equals_torchvision_on_widened_boxes() -> None:
-    x = torch.randn(1, 2, 10, 10)
-    boxes = torch.tensor([[4.0, 4.0, 20.0, 30.0]])
-    found = roi_align(x, boxes, torch.zeros(1), (7, 7), stride=4)
-    expected = torchvision.ops.roi_align(x, [boxes], 7, 0.25, 2, aligned=False)
+@pytest.mark.parametrize("half_pixel", [False, True])
+@pytest.mark.parametrize("samples", [1, 2, 3])
+def test_roi_align_equals_torchvision(scene: tuple, half_pixel: bool, samples: int) -> None:
+    x, boxes, idx = scene
+    boxes = 4 * torch.cat(
+        [boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1
+    )
+    found = roi_align(
+        x,
+        boxes,
+        idx,
+        (7, 5),
+        stride=4,
+        samples=samples,
+        half_pixel=half_pixel,
+        min_side=0.0 if half_pixel else 1.0,
+    )
+    rois = torch.cat([idx[:, None].double(), boxes[:, [1, 0, 3, 2]]], 1)
+    expected = torchvision.ops.roi_align(x, rois, (7, 5), 0.25, samples, half_pixel)
     torch.testing.assert_close(found, expected)
