@@ -8,21 +8,19 @@ from typing import Any
 
 import pytest
 import torch
+from tests.eagleray.tiny_task import TinyTask
+from tests.eagleray.train.workers import experiment, losses, train_here
 
 from eagleray.results.progress import Silent
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
 from eagleray.train import TrainingError, TrainResult, train_run
 from eagleray.train.failure import read_failures
-from tests.eagleray.tiny_task import TinyTask
-from tests.eagleray.train.workers import experiment, losses, train_here
 
 
 def train_on_ray(folder: Path, task: dict[str, Any] | None = None, **train: Any) -> TrainResult:
     asked = experiment(task, **train)
-    return train_run(
-        asked, TinyTask(asked.settings), Store(str(folder)), {}, progress=Silent()
-    )
+    return train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, progress=Silent())
 
 
 def test_killed_worker_goes_on_from_the_last_checkpoint(ray_cluster: Any, tmp_path: Path) -> None:
@@ -48,9 +46,7 @@ def test_exception_of_a_worker_is_read_first_and_not_retried_for_ever(
     ray_cluster: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError) as caught:
-        train_on_ray(
-            tmp_path, {"raise_at_step": 3}, strategy="ddp", num_workers=2, max_failures=8
-        )
+        train_on_ray(tmp_path, {"raise_at_step": 3}, strategy="ddp", num_workers=2, max_failures=8)
     assert str(caught.value).startswith("Traceback")
     assert "ZeroDivisionError: made to fail at step 3" in str(caught.value)
     assert max(f.group for f in read_failures(Store(str(tmp_path)))) == 2

@@ -1,4 +1,6 @@
-"""A regression task that trains in milliseconds; no batch statistics, so world sizes can be compared."""
+"""A regression task that trains in milliseconds; no batch statistics, so world sizes can be
+compared.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Learning rates of the original Seamless against the engine's stateless schedules (spec section 3)."""
+"""Learning rates of the original Seamless against the engine's stateless schedules (spec section
+3).
+"""
 
 from __future__ import annotations
 
@@ -7,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.parity.cases import cases
 
 from eagleray.task import Schedule
 from eagleray.train.schedule import learning_rate, multiplier
-from tests.parity.cases import cases
 
 SHAPES = {
     "vistas": (Schedule(kind="multistep", gamma=0.1, milestones=(144000, 176000)), 191250),
@@ -19,14 +21,16 @@ SHAPES = {
     "linear": (Schedule(kind="linear", start_factor=1.0, end_factor=0.1), 500),
     "step": (Schedule(kind="step", gamma=0.1, step_size=30), 1),
 }
-"""Base schedules and lengths: the paper's configurations, and those that the case's README names."""
+"""Base schedules and lengths: the paper's configurations, and those that the case's README
+names.
+"""
 
 TOLERANCE = 1e-9
 
 
 def expected_and_found(data: np.lib.npyio.NpzFile, name: str) -> tuple[list[float], list[float]]:
-    """Return the recorded rates and ours; the original was called at the recorded steps only, so that its lag
-    of one call is the distance to the entry before.
+    """Return the recorded rates and ours; the original was called at the recorded steps only, so
+    that its lag of one call is the distance to the entry before.
     """
     shape, total = SHAPES[name]
     config = json.loads(str(data[f"{name}/cfg"]))

@@ -11,7 +11,8 @@ from eagleray.train.strategies import Strategy
 
 
 class MovingAverage:
-    """``average = decay * average + (1 - decay) * weights`` after each applied step, over all trained parameters.
+    """``average = decay * average + (1 - decay) * weights`` after each applied step, over all
+    trained parameters.
 
     Args:
         strategy: Holds the weights; the average begins as a copy of them.
@@ -20,9 +21,7 @@ class MovingAverage:
 
     def __init__(self, strategy: Strategy, decay: float) -> None:
         self._strategy, self._decay = strategy, decay
-        self._parameters = {
-            n: p for n, p in strategy.model.named_parameters() if p.requires_grad
-        }
+        self._parameters = {n: p for n, p in strategy.model.named_parameters() if p.requires_grad}
         self._average = {n: strategy.local(p).clone() for n, p in self._parameters.items()}
 
     def update(self) -> None:

@@ -1,14 +1,16 @@
 """Checkpoints that know neither world size nor ZeRO stage.
 
-    checkpoints/<phase>-<step>/model.safetensors      what is evaluated: float32 weights (their moving average
-                                                      where a phase has one) and buffers, by name
-    checkpoints/<phase>-<step>/optimizer.safetensors  moments by parameter name; with an average also the
-                                                      weights that training goes on with
-    checkpoints/<phase>-<step>/state.json             position and counters
-    checkpoints/<phase>-<step>.json                   marker, created last: checksums of the three
-    checkpoints/best.json                             name of the best checkpoint and its score
+In ``checkpoints/`` of a run, for the checkpoint ``<phase>-<step>``:
 
-A folder without a valid marker does not exist for a reader. Only safetensors and JSON are ever read.
+    <name>/model.safetensors      what is evaluated: float32 weights and buffers by name; the moving
+                                  average of the weights where the phase has one
+    <name>/optimizer.safetensors  moments by parameter name; with an average also the weights that
+                                  training goes on with
+    <name>/state.json             position and counters
+    <name>.json                   marker, created last: checksums of the three
+    best.json                     name of the best checkpoint and its score
+
+A folder without a valid marker does not exist for a reader. Only safetensors and JSON are read.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ _RAW = "weight"
 
 @dataclass
 class TrainState:
-    """Where training stands. ``step`` counts optimizer steps of the phase, ``total_step`` of all phases."""
+    """Where training stands. ``step`` counts optimizer steps of the phase, ``total_step`` of all
+    phases.
+    """
 
     phase_idx: int
     phase: str
@@ -68,7 +72,8 @@ class Checkpoint:
         state: Position and counters.
         model: Weights to evaluate and buffers, by name.
         moments: Optimizer state by parameter name.
-        raw: Weights that training goes on with, where ``model`` holds their moving average; else empty.
+        raw: Weights that training goes on with, where ``model`` holds their moving average; else
+            empty.
     """
 
     state: TrainState
@@ -89,7 +94,9 @@ class Marker:
 
 
 def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint and then its marker; return its name. One that is there and valid is left alone."""
+    """Write a checkpoint and then its marker; return its name. One that is there and valid is left
+    alone.
+    """
     name = checkpoint.state.name
     if name in [m.name for m in list_checkpoints(run)]:
         return name
@@ -130,7 +137,9 @@ def list_checkpoints(run: Store) -> list[Marker]:
 
 
 def read_latest(run: Store) -> Checkpoint | None:
-    """Return the newest checkpoint whose checksums are right, or None; torn ones are passed over."""
+    """Return the newest checkpoint whose checksums are right, or None; torn ones are passed
+    over.
+    """
     for marker in reversed(list_checkpoints(run)):
         try:
             return read_checkpoint(run, marker.name)
@@ -142,8 +151,8 @@ def read_latest(run: Store) -> Checkpoint | None:
 def forget_after_gap(run: Store) -> None:
     """Delete checkpoints of phases that began before the phase ahead of them was done.
 
-    A run with a limit goes through all phases in a few steps each; without the limit it must finish the first
-    of them before the next one counts.
+    A run with a limit goes through all phases in a few steps each; without the limit it must finish
+    the first of them before the next one counts.
     """
     last = {m.phase_idx: m for m in list_checkpoints(run)}
     unfinished = [i for i, m in last.items() if not m.phase_done]
@@ -200,15 +209,17 @@ def checkpoint_weights(run: Store, which: str) -> Path:
 
     Args:
         run: The run's folder.
-        which: ``best`` (``last`` if nothing was validated), ``last``, the name of a checkpoint, or the path of
-            a safetensors file or of a folder that holds a ``model.safetensors``.
+        which: ``best`` (``last`` if nothing was validated), ``last``, the name of a checkpoint, or
+            the path of a safetensors file or of a folder that holds a ``model.safetensors``.
 
     Raises:
         SettingsError: There is no such checkpoint.
     """
     names = [m.name for m in list_checkpoints(run)]
     best = read_best(run) if which == "best" else None
-    name = best["checkpoint"] if best else names[-1] if which in ("best", "last") and names else which
+    name = (
+        best["checkpoint"] if best else names[-1] if which in ("best", "last") and names else which
+    )
     if name in names:
         _read_checked(run, name, MODEL)
         return _local(run, f"{FOLDER}/{name}/{MODEL}")
@@ -217,7 +228,8 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     if path.is_file() and path.suffix == ".safetensors":
         return path
     raise SettingsError(
-        f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, or the path of a "
+        f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, "
+        "or the path of a "
         "safetensors file; train first, or import published weights"
     )
 
@@ -240,7 +252,8 @@ def _read_checked(run: Store, name: str, file: str) -> bytes:
     expected = marker["files"][file]["sha256"]
     if _sha256(content) != expected:
         raise EaglerayError(
-            f"{run.uri}/{FOLDER}/{name}/{file} is damaged: its marker says SHA-256 {expected}, found "
+            f"{run.uri}/{FOLDER}/{name}/{file} is damaged: its marker says SHA-256 {expected}, "
+            "found "
             f"{_sha256(content)}; delete that checkpoint, the one before it will be used"
         )
     return content

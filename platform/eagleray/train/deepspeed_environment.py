@@ -1,4 +1,5 @@
-"""What DeepSpeed needs around it: an accelerator's name, a compiler, ninja, and a cache without stale locks.
+"""What DeepSpeed needs around it: an accelerator's name, a compiler, ninja, and a cache without
+stale locks.
 
 DeepSpeed compiles an extension when an engine starts for the first time, also on the CPU.
 """
@@ -19,11 +20,15 @@ from eagleray.task import EaglerayError
 _log = logging.getLogger(__name__)
 
 STALE_AFTER_S = 120.0
-"""A build folder in which nothing was written for so long, but is locked, belongs to a killed build."""
+"""A build folder in which nothing was written for so long, but is locked, belongs to a killed
+build.
+"""
 
 
 def extensions_folder() -> Path:
-    """Return where just-in-time extensions are built: ``TORCH_EXTENSIONS_DIR``, or the user's cache."""
+    """Return where just-in-time extensions are built: ``TORCH_EXTENSIONS_DIR``, or the user's
+    cache.
+    """
     given = os.environ.get("TORCH_EXTENSIONS_DIR")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(given) if given else cache / "eagleray" / "torch_extensions"
@@ -48,7 +53,8 @@ def prepare_deepspeed(*, on_gpu: bool) -> None:
     if missing:
         raise EaglerayError(
             "strategy 'deepspeed' compiles a small extension at its first start and does not find "
-            f"{' and '.join(missing)}: install a C++ compiler (g++) and ninja (pip install ninja), or use "
+            f"{' and '.join(missing)}: install a C++ compiler (g++) and ninja (pip install ninja), "
+            "or use "
             "strategy 'ddp', which needs neither"
         )
     if hasattr(cpp_extension, "FileBaton"):
@@ -63,10 +69,11 @@ def missing_build_tools() -> list[str]:
 
 
 def wait_for_builds(folder: Path, stale_after_s: float) -> list[Path]:
-    """Wait while others build DeepSpeed's extensions, and remove the locks of builds that were killed.
+    """Wait while others build DeepSpeed's extensions, and remove the locks of builds that were
+    killed.
 
-    For versions of torch whose lock is the mere existence of a file (``FileBaton``), which wait for ever;
-    later ones lock through the operating system and leave the file behind on purpose.
+    For versions of torch whose lock is the mere existence of a file (``FileBaton``), which wait for
+    ever; later ones lock through the operating system and leave the file behind on purpose.
 
     Args:
         folder: The extensions folder.

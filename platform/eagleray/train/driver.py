@@ -1,4 +1,6 @@
-"""Training an experiment: in this very process, or as a group of Ray Train workers that survives their death."""
+"""Training an experiment: in this very process, or as a group of Ray Train workers that survives
+their death.
+"""
 
 from __future__ import annotations
 
@@ -102,7 +104,8 @@ def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> T
     device = torch.device("cuda", 0) if wants_gpu(job.experiment) else torch.device("cpu")
     if settings.num_workers not in (1, (1, 1)):
         progress.note(
-            f"inline: one worker instead of {settings.num_workers}, with the whole batch in this process"
+            f"inline: one worker instead of {settings.num_workers}, with the whole batch in this "
+            "process"
         )
     with lone_process_group(settings.strategy):
         return train_process(

@@ -1,6 +1,6 @@
-"""Why training failed: each failing rank writes it down, so that the first trace is the one that is shown.
+"""Why training failed: each failing rank writes it down, so that the first trace is shown first.
 
-    log/failures/<group>-<rank>.json    one per rank that raised, by the number of the group's start
+log/failures/<group>-<rank>.json  one per rank that raised, by the number of the group's start
 """
 
 from __future__ import annotations
@@ -14,7 +14,14 @@ from eagleray.storage import Store
 from eagleray.task import EaglerayError
 
 _FOLDER = "log/failures"
-_FOLLOWING = ("DistBackendError", "DistNetworkError", "DistStoreError", "gloo", "Connection closed", "NCCL")
+_FOLLOWING = (
+    "DistBackendError",
+    "DistNetworkError",
+    "DistStoreError",
+    "gloo",
+    "Connection closed",
+    "NCCL",
+)
 """What ranks raise only because another rank went away."""
 
 
@@ -72,7 +79,9 @@ def clear_failures(run: Store) -> None:
 
 
 def root_cause(failures: list[Failure]) -> Failure | None:
-    """Return the first failure of the newest group, of those that are not mere consequences if possible."""
+    """Return the first failure of the newest group, of those that are not mere consequences if
+    possible.
+    """
     newest = max((f.group for f in failures), default=0)
     last = [f for f in failures if f.group == newest]
     own = [f for f in last if not f.is_following]
@@ -82,7 +91,8 @@ def root_cause(failures: list[Failure]) -> Failure | None:
 def should_give_up(failures: list[Failure]) -> bool:
     """Return whether starting again is pointless: bad input, or the same exception twice in a row.
 
-    The death of a process, or of the network, leaves no exception of its own and is worth another try.
+    The death of a process, or of the network, leaves no exception of its own and is worth another
+    try.
     """
     by_group: dict[int, list[Failure]] = {}
     for failure in failures:

@@ -48,7 +48,8 @@ class TrainJob:
         names = [p.name for p in phases]
         if not names or len(set(names)) < len(names):
             raise SettingsError(
-                f"task {self.task.name!r} has training phases {names}: at least one is needed, with names of their own"
+                f"task {self.task.name!r} has training phases {names}: at least one is needed, "
+                "with names of their own"
             )
         return phases
 

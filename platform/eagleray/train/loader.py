@@ -53,7 +53,8 @@ class RankShare:
 
 
 class MicroBatches(TorchDataset[MicroBatch]):
-    """All micro-batches of a phase of one rank by running number (step * micro-batches per step + place).
+    """All micro-batches of a phase of one rank by running number (step * micro-batches per step +
+    place).
 
     Args:
         dataset: The task's training data.
@@ -215,8 +216,8 @@ def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> 
     """Return a batch with all its tensors on the device.
 
     Args:
-        batch: Tensors, or nested dataclasses, named tuples, tuples, lists and mappings of them; other values
-            are kept.
+        batch: Tensors, or nested dataclasses, named tuples, tuples, lists and mappings of them;
+            other values are kept.
         device: Where to.
         channels_last: Give 4-D floating tensors that memory format.
     """

@@ -1,4 +1,6 @@
-"""Dynamic loss scale for float16, the same for every strategy (torch's GradScaler cannot see ZeRO's partitions)."""
+"""Dynamic loss scale for float16, the same for every strategy (torch's GradScaler cannot see ZeRO's
+partitions).
+"""
 
 from __future__ import annotations
 

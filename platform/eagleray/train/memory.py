@@ -17,10 +17,12 @@ from eagleray.task import SettingsError
 
 
 def checkpoint_activations(model: nn.Module) -> int:
-    """Recompute the activations of the model's blocks in the backward pass; return the number of blocks.
+    """Recompute the activations of the model's blocks in the backward pass; return the number of
+    blocks.
 
-    Blocks are what ``model.checkpoint_blocks()`` returns, or else the outermost ``nn.Sequential`` modules.
-    Buffers that a block changes (running statistics) are put back after recomputing, so they change once.
+    Blocks are what ``model.checkpoint_blocks()`` returns, or else the outermost ``nn.Sequential``
+    modules. Buffers that a block changes (running statistics) are put back after recomputing, so
+    they change once.
 
     Args:
         model: The ``forward`` of its blocks is wrapped in place; names and state stay.
@@ -32,16 +34,19 @@ def checkpoint_activations(model: nn.Module) -> int:
     blocks = list(declared()) if declared is not None else list(_outermost_sequentials(model))
     if not blocks:
         raise SettingsError(
-            f"train.activation_checkpointing is on, but {type(model).__name__} has no blocks to checkpoint: it needs "
+            f"train.activation_checkpointing is on, but {type(model).__name__} has no blocks to "
+            "checkpoint: it needs "
             "a method checkpoint_blocks() or nn.Sequential parts; switch the setting off"
         )
     for block in blocks:
-        block.forward = functools.partial(_recomputed, block, block.forward)  # type: ignore[method-assign]
+        block.forward = functools.partial(_recomputed, block, block.forward)
     return len(blocks)
 
 
 def peak_memory_mb(device: torch.device) -> float:
-    """Return the most memory used so far in MB: allocated on a GPU, else resident in this process."""
+    """Return the most memory used so far in MB: allocated on a GPU, else resident in this
+    process.
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

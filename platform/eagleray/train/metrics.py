@@ -1,8 +1,9 @@
-"""Training metrics: whole JSON-lines segments in the run's folder, TensorBoard events beside them.
+"""Training metrics: whole JSON-lines segments, TensorBoard events beside them.
 
-    metrics/<attempt>-<first step>.jsonl    every start of the workers is an attempt; per step the highest counts
-    tensorboard/                            events for TensorBoard (local storage only)
-    log/live.json                           the newest line, for whoever shows progress
+metrics/<attempt>-<first step>.jsonl  every start of the workers is an attempt; per step the
+                                      highest attempt counts
+tensorboard/                          events for TensorBoard (local storage only)
+log/live.json                         the newest line, for whoever shows progress
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class MetricsWriter:
         if run.is_local:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(run.local_path("tensorboard")), filename_suffix=f".{attempt}")
+            self._board = SummaryWriter(
+                str(run.local_path("tensorboard")), filename_suffix=f".{attempt}"
+            )
 
     def write(
         self,

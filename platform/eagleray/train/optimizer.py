@@ -1,4 +1,6 @@
-"""The optimizer of a phase: ours from ``torch.optim`` for every strategy, DeepSpeed's ZeRO included."""
+"""The optimizer of a phase: ours from ``torch.optim`` for every strategy, DeepSpeed's ZeRO
+included.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +12,7 @@ from torch import nn
 
 from eagleray.task import ParameterGroup, Phase, SettingsError
 from eagleray.train.schedule import learning_rate
+
 
 @dataclass(frozen=True)
 class PhaseOptimizer:
@@ -56,7 +59,8 @@ def build_optimizer(
             else "trains nothing: it names no parameters"
         )
         raise SettingsError(
-            f"phase {phase.name!r} {what}; correct parameter_groups() of the task, which may use any of the "
+            f"phase {phase.name!r} {what}; correct parameter_groups() of the task, which may use "
+            "any of the "
             f"{len(parameters)} names of model.named_parameters(), each once"
         )
     trained = set(names)

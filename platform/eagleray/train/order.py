@@ -2,12 +2,10 @@
 else.
 
 Every epoch the shards of a group are shuffled and their samples shuffled inside them; the row of
-samples is
-cut into as many canonical streams (contiguous blocks) as a global batch has samples, and each
-stream is
-shuffled once more in windows. A global batch takes one sample of each stream; a worker owns whole
-streams.
-So the order is the same for any number of workers, and no worker reads every shard.
+samples is cut into as many canonical streams (contiguous blocks) as a global batch has samples, and
+each stream is shuffled once more in windows. A global batch takes one sample of each stream; a
+worker owns whole streams. So the order is the same for any number of workers, and no worker reads
+every shard.
 """
 
 from __future__ import annotations
@@ -29,7 +27,8 @@ in order."""
 
 def keyed_rng(*key: object) -> np.random.Generator:
     """Return a generator that depends on the key only (alike in every process and on every
-    machine)."""
+    machine).
+    """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
 
@@ -48,7 +47,8 @@ class DataOrder:
         InputError: There are no samples.
 
     Example:
-        >>> order = DataOrder(np.zeros(6, int), np.zeros(6, int), batch_size=2, seed=0, phase="main")
+        >>> zeros = np.zeros(6, int)
+        >>> order = DataOrder(zeros, zeros, batch_size=2, seed=0, phase="main")
         >>> order.steps_in(1), sorted(int(i) for step in range(3) for i in order.batch(step)[1])
         (3, [0, 1, 2, 3, 4, 5])
     """
@@ -58,7 +58,8 @@ class DataOrder:
     ) -> None:
         if len(groups) == 0:
             raise InputError(
-                "the training set has no samples: prepare it first, or look at the rejects of its stages"
+                "the training set has no samples: prepare it first, or look at the rejects of its "
+                "stages"
             )
         self.batch_size, self.seed, self.phase = batch_size, seed, phase
         self._shard_idx = shard_idx
@@ -70,8 +71,7 @@ class DataOrder:
         """Return how many steps the epochs before ``epoch`` have.
 
         Each group gives floor(epoch * n / batch_size) batches: what is left over in one epoch is
-        carried
-        to the next, so small groups have their turn too.
+        carried to the next, so small groups have their turn too.
         """
         return sum(epoch * len(m) // self.batch_size for m in self._members)
 
@@ -92,7 +92,8 @@ class DataOrder:
 
     def batch(self, step: int) -> tuple[int, Indices]:
         """Return the epoch of a step and the samples of its global batch, (batch_size,), by
-        stream."""
+        stream.
+        """
         epoch, number = self.locate(step)
         if self._cached_epoch != epoch:
             self._cached_epoch, self._cached = epoch, self._epoch(epoch)
@@ -101,8 +102,7 @@ class DataOrder:
     def _epoch(self, epoch: int) -> Indices:
         """Return all global batches of an epoch in the order of the steps, (steps, batch_size)."""
         batches = [
-            self._streams(epoch, number, members).T
-            for number, members in enumerate(self._members)
+            self._streams(epoch, number, members).T for number, members in enumerate(self._members)
         ]
         joined = np.concatenate(batches)
         return keyed_rng(self.seed, self.phase, epoch, "steps").permutation(joined, axis=0)

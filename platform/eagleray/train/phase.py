@@ -1,4 +1,6 @@
-"""The steps of one phase on one rank, and what happens at their borders: metrics, validation, checkpoints."""
+"""The steps of one phase on one rank, and what happens at their borders: metrics, validation,
+checkpoints.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ class PhaseRun:
         index: Which of its phases.
         place: This rank.
         data: The training data.
-        latest: The newest checkpoint: of this phase, or of the end of the one before; None at the beginning.
+        latest: The newest checkpoint: of this phase, or of the end of the one before; None at the
+            beginning.
         writer: Takes the metrics, on rank 0.
         stop: Asked at every step border.
         progress: Told about steps, on rank 0.
@@ -65,7 +68,9 @@ class PhaseRun:
         self._metric = ""
 
     def run(self) -> bool:
-        """Train to the phase's end (or limit) or until a stop; return whether the end was reached."""
+        """Train to the phase's end (or limit) or until a stop; return whether the end was
+        reached.
+        """
         state, plan = self.state, self._plan
         if state.step >= plan.end_step:
             return True
@@ -150,7 +155,9 @@ class PhaseRun:
         )
 
     def _count_skip(self, result: StepResult) -> None:
-        """Count a step whose loss or gradient was not finite; too many in a row end the training."""
+        """Count a step whose loss or gradient was not finite; too many in a row end the
+        training.
+        """
         state = self.state
         state.skipped_steps += 1
         if math.isfinite(float(result.total)) and self._strategy.loss_scale.calibrating:
@@ -159,9 +166,11 @@ class PhaseRun:
         if state.skipped_in_a_row > self._settings.max_nan_steps:
             losses = {k: float(v) for k, v in result.terms.items()}
             raise TrainingError(
-                f"{state.skipped_in_a_row} steps in a row up to step {state.step} of phase {state.phase!r} had a loss or "
+                f"{state.skipped_in_a_row} steps in a row up to step {state.step} of phase "
+                f"{state.phase!r} had a loss or "
                 f"gradient that is not finite and were skipped (allowed: train.max_nan_steps = "
-                f"{self._settings.max_nan_steps}); losses of the last one: {losses}. Lower the learning rate, set "
+                f"{self._settings.max_nan_steps}); losses of the last one: {losses}. Lower the "
+                "learning rate, set "
                 "clip_norm, or use precision fp32"
             )
 

@@ -72,7 +72,8 @@ def plan_phase(job: TrainJob, index: int, place: Place, data: Dataset | Batches)
         total = order.steps_in(phase.epochs)
     else:
         raise SettingsError(
-            f"phase {phase.name!r} is {phase.epochs} epochs long, but its data live on the device and have no "
+            f"phase {phase.name!r} is {phase.epochs} epochs long, but its data live on the device "
+            "and have no "
             "epochs: give its length in steps"
         )
     return PhasePlan(index, phase, order, share, total, min(total, job.limit or total))
@@ -84,7 +85,8 @@ def begin_state(job: TrainJob, plan: PhasePlan, latest: Checkpoint | None) -> Tr
         state = latest.state
         if state.phase != plan.phase.name or state.seed != job.experiment.seed:
             raise SettingsError(
-                f"{job.run.uri} holds a checkpoint of phase {state.phase!r} with seed {state.seed}, but asked is phase "
+                f"{job.run.uri} holds a checkpoint of phase {state.phase!r} with seed "
+                f"{state.seed}, but asked is phase "
                 f"{plan.phase.name!r} with seed {job.experiment.seed}: use another run (--new)"
             )
         return state
@@ -106,11 +108,12 @@ def build_model(
     latest: Checkpoint | None,
     note: Callable[[str], None],
 ) -> nn.Module:
-    """Return the task's model on its device with the weights that the phase, or its rest, begins with.
+    """Return the task's model on its device with the weights that the phase, or its rest, begins
+    with.
 
-    A phase begins with what the one before ended with (its average, if it had one), the first one with
-    ``train.init_from``. ``Task.on_phase_start`` sees these weights; in a resumed phase the checkpoint's
-    buffers win over what it changes.
+    A phase begins with what the one before ended with (its average, if it had one), the first one
+    with ``train.init_from``. ``Task.on_phase_start`` sees these weights; in a resumed phase the
+    checkpoint's buffers win over what it changes.
     """
     settings = job.experiment.train
     torch.manual_seed(job.experiment.seed)
@@ -123,7 +126,7 @@ def build_model(
         note(str(put_weights(model, read_weights(path), str(path))))
     model = model.to(place.device)
     if settings.channels_last:
-        model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        model = model.to(memory_format=torch.channels_last)
     model.train()
     job.task.on_phase_start(model, plan.phase, data)
     if latest is not None and _resumes(latest, plan):
@@ -138,7 +141,9 @@ def build_model(
 def build_training(
     job: TrainJob, plan: PhasePlan, model: nn.Module, latest: Checkpoint | None
 ) -> tuple[PhaseOptimizer, Strategy, MovingAverage | None]:
-    """Return optimizer, strategy and moving average, going on from the checkpoint if it is of this phase."""
+    """Return optimizer, strategy and moving average, going on from the checkpoint if it is of this
+    phase.
+    """
     groups = job.task.parameter_groups(model, plan.phase)
     optimizer = build_optimizer(model, groups, plan.phase)
     strategy = build_strategy(

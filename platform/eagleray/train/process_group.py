@@ -17,8 +17,8 @@ from eagleray.task import SettingsError
 def lone_process_group(strategy: str) -> Iterator[None]:
     """Open a gloo group of world size 1 if the strategy needs one and there is none already.
 
-    It is closed afterwards, but for DeepSpeed, which keeps references to the first group it sees and cannot
-    work with a second one in the same process.
+    It is closed afterwards, but for DeepSpeed, which keeps references to the first group it sees
+    and cannot work with a second one in the same process.
 
     Args:
         strategy: ``single``, ``ddp`` or ``deepspeed``.
@@ -26,7 +26,8 @@ def lone_process_group(strategy: str) -> Iterator[None]:
     if strategy == "single" or dist.is_initialized():
         yield
         return
-    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
     if strategy == "deepspeed":
         os.environ.setdefault("LOCAL_RANK", "0")
         yield
@@ -46,6 +47,7 @@ def wants_gpu(experiment: Experiment) -> bool:
     available = torch.cuda.is_available()
     if experiment.device == "cuda" and not available:
         raise SettingsError(
-            "device is 'cuda', but this machine has no CUDA device that torch can use: set device to auto or cpu"
+            "device is 'cuda', but this machine has no CUDA device that torch can use: set device "
+            "to auto or cpu"
         )
     return available and experiment.device != "cpu"

@@ -1,4 +1,6 @@
-"""A profiler window over some optimizer steps; the trace goes into the run's log folder (chrome://tracing)."""
+"""A profiler window over some optimizer steps; the trace goes into the run's log folder
+(chrome://tracing).
+"""
 
 from __future__ import annotations
 

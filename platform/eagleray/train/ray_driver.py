@@ -1,8 +1,9 @@
 """Training on a group of Ray Train workers.
 
-Workers write checkpoints and metrics into the run's folder themselves; Ray only starts them, notices when
-one dies, and starts the group again, which then goes on from the newest checkpoint. What does not come back:
-a group whose members raise the same exception twice, or whose settings are wrong.
+Workers write checkpoints and metrics into the run's folder themselves; Ray only starts them,
+notices when one dies, and starts the group again, which then goes on from the newest checkpoint.
+What does not come back: a group whose members raise the same exception twice, or whose settings are
+wrong.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ from eagleray.train.failure import (
 from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.metrics import LIVE
-from eagleray.train.process_group import wants_gpu
 from eagleray.train.stop import request_stop
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,9 @@ _OUTCOME = "log/outcome.json"
 _GROUPS = "log/groups"
 _POLL_S = 0.5
 _START_TIMEOUT_S = "120"
-"""Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks first)."""
+"""Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks
+first).
+"""
 _HEALTH_CHECK_S = "1"
 
 
@@ -79,21 +81,23 @@ def _trainer(job: TrainJob) -> Any:
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.experiment.train
-    on_gpu = wants_gpu(job.experiment) or (
-        job.experiment.device == "auto" and cluster_machine().gpus > 0
-    )
-    pair = settings.num_workers if isinstance(settings.num_workers, tuple) else None
-    least = min(pair) if pair else settings.num_workers
-    worker = Resources(cpus=settings.cpus_per_worker, gpus=1.0 if on_gpu else 0.0)
+    asked = settings.num_workers
+    least, most = (asked, asked) if isinstance(asked, int) else (min(asked), max(asked))
+    gpus = 0.0 if job.experiment.device == "cpu" else 1.0
+    worker = Resources(cpus=settings.cpus_per_worker, gpus=gpus)
     group = fit_workers(
-        cluster_machine(), worker, device=job.experiment.device, asked=int(least), what="training"  # type: ignore[call-overload]
+        cluster_machine(),
+        worker,
+        device=job.experiment.device,
+        asked=least,
+        what="training",
     )
     per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
     return TorchTrainer(
         _work,
         train_loop_config={"job": job, "on_gpu": group.device == "cuda"},
         scaling_config=ScalingConfig(
-            num_workers=(min(pair), max(pair)) if pair else settings.num_workers,
+            num_workers=least if least == most else (least, most),
             use_gpu=group.device == "cuda",
             resources_per_worker=per_worker,
         ),
@@ -147,8 +151,12 @@ def _number_group(run: Store, rank: int) -> int:
     return number[0]
 
 
-def _fit(trainer: Any, run: Store, progress: Progress, report: Report | None) -> BaseException | None:
-    """Run the trainer in a thread, show progress, and turn Ctrl-C and SIGTERM into a stop request."""
+def _fit(
+    trainer: Any, run: Store, progress: Progress, report: Report | None
+) -> BaseException | None:
+    """Run the trainer in a thread, show progress, and turn Ctrl-C and SIGTERM into a stop
+    request.
+    """
     errors: list[BaseException] = []
 
     def fit() -> None:
@@ -169,7 +177,9 @@ def _fit(trainer: Any, run: Store, progress: Progress, report: Report | None) ->
                 if shown.stopping:
                     raise
                 shown.stopping = True
-                progress.note("stopping at the next step border with a checkpoint; once more to leave at once")
+                progress.note(
+                    "stopping at the next step border with a checkpoint; once more to leave at once"
+                )
                 request_stop(run)
     shown.close()
     return errors[0] if errors else None
@@ -236,12 +246,15 @@ def _conclude(run: Store, error: BaseException | None) -> tuple[TrainOutcome, in
         cause = root_cause(failures)
         if cause is not None:
             raise TrainingError(
-                f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of workers was started "
-                f"{starts} time(s). Mend the cause and give the same command again: it goes on from the newest "
+                f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of "
+                "workers was started "
+                f"{starts} time(s). Mend the cause and give the same command again: it goes on "
+                "from the newest "
                 "checkpoint"
             ) from error
         raise TrainingError(
-            f"training workers died {starts} time(s) without an exception of their own (killed, or out of memory): "
+            f"training workers died {starts} time(s) without an exception of their own (killed, or "
+            "out of memory): "
             f"{error}; raise train.max_failures, lower micro_batch_size, or look into {run.uri}/log"
         ) from error
     return outcome, max(0, starts - 1)

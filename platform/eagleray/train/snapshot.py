@@ -1,4 +1,6 @@
-"""The whole state of a phase's training by name, whatever the sharding: for checkpoints and for evaluation."""
+"""The whole state of a phase's training by name, whatever the sharding: for checkpoints and for
+evaluation.
+"""
 
 from __future__ import annotations
 

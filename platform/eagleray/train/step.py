@@ -1,6 +1,6 @@
 """One training step as the forward of one module.
 
-Model and losses are wrapped in a single ``nn.Module`` and that is what DistributedDataParallel and DeepSpeed
+Model and losses are wrapped in a single ``nn.Module``, which DistributedDataParallel and DeepSpeed
 get: calling a submodule past their wrapper would silently skip the synchronisation of gradients.
 """
 
@@ -25,14 +25,15 @@ AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class StepModule(nn.Module):
     """Losses of a micro-batch, normalized over ranks.
 
-    Arithmetic runs in the phase's precision through autocast, for every strategy alike; parameters stay
-    float32 and are the master weights. A loss that is not finite on one rank makes the gradients of all ranks
-    NaN, so that all of them skip the step.
+    Arithmetic runs in the phase's precision through autocast, for every strategy alike; parameters
+    stay float32 and are the master weights. A loss that is not finite on one rank makes the
+    gradients of all ranks NaN, so that all of them skip the step.
 
     Args:
         model: The task's model.
         losses: ``Task.losses``.
-        cache_casts: Keep low-precision copies of the weights during a forward pass (not where ZeRO 3 frees them).
+        cache_casts: Keep low-precision copies of the weights during a forward pass (not where ZeRO
+            3 frees them).
     """
 
     def __init__(self, model: nn.Module, losses: Losses, *, cache_casts: bool = True) -> None:
@@ -50,7 +51,9 @@ class StepModule(nn.Module):
             raise SettingsError("the task returned no losses; it must always return the same terms")
         return _normalize(terms, context.phase.normalize, device)
 
-    def _autocast(self, precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    def _autocast(
+        self, precision: str, device: torch.device
+    ) -> contextlib.AbstractContextManager[Any]:
         if precision == "fp32":
             return contextlib.nullcontext()
         dtype = AUTOCAST_DTYPE[precision]

@@ -1,4 +1,6 @@
-"""Stopping at a step border: Ctrl-C, SIGTERM or a file ``stop`` in the run's folder, agreed by all ranks."""
+"""Stopping at a step border: Ctrl-C, SIGTERM or a file ``stop`` in the run's folder, agreed by all
+ranks.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ _LOOK_EVERY_S = 0.5
 
 
 class StopFlag:
-    """Collects wishes to stop; as a context manager it also takes SIGINT and SIGTERM (in a main thread).
+    """Collects wishes to stop; as a context manager it also takes SIGINT and SIGTERM (in a main
+    thread).
 
     Args:
         run: The run's folder; rank 0 looks for the stop file in it.

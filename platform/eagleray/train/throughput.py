@@ -1,4 +1,6 @@
-"""Speed between two lines of metrics: items per second and the fraction of time spent waiting for data."""
+"""Speed between two lines of metrics: items per second and the fraction of time spent waiting for
+data.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import time
 
 
 class Throughput:
-    """Measures from its creation or the last ``read``; pauses (validation, checkpoints) are left out."""
+    """Measures from its creation or the last ``read``; pauses (validation, checkpoints) are left
+    out.
+    """
 
     def __init__(self, waited_s: float = 0.0) -> None:
         self._begin = time.perf_counter()

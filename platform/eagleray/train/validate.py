@@ -1,4 +1,6 @@
-"""Validation inside training: every rank scores its units, rank 0 computes over all of them in unit order."""
+"""Validation inside training: every rank scores its units, rank 0 computes over all of them in unit
+order.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ def find_benchmark(task: Task, name: str) -> Benchmark:
     known = {b.name: b for b in task.benchmarks()}
     if name not in known:
         raise SettingsError(
-            f"train.validate_on.benchmark is {name!r}, but task {task.name!r} has {sorted(known) or 'none'}"
+            f"train.validate_on.benchmark is {name!r}, but task {task.name!r} has "
+            f"{sorted(known) or 'none'}"
         )
     return known[name]
 

@@ -18,8 +18,8 @@ from eagleray.train.validate import find_benchmark, validate
 class Validator:
     """Validates the weights that would be published.
 
-    A moving average, or weights sharded by ZeRO 3, are evaluated in a second instance of the model; plain
-    weights where they are.
+    A moving average, or weights sharded by ZeRO 3, are evaluated in a second instance of the model;
+    plain weights where they are.
 
     Args:
         job: Names the benchmark.
@@ -40,7 +40,8 @@ class Validator:
             data = job.task.dataset(self._benchmark.source, job.rows)
             if not isinstance(data, Dataset):
                 raise SettingsError(
-                    f"train.validate_on.benchmark {self._benchmark.name!r} has no map-style data; choose another"
+                    f"train.validate_on.benchmark {self._benchmark.name!r} has no map-style data; "
+                    "choose another"
                 )
             self._data = data
 
@@ -67,7 +68,9 @@ class Validator:
             batch_size=self._job.experiment.evaluate.batch_size,
         )
 
-    def score(self, values: Mapping[str, Any], best: float | None) -> tuple[str, float | None, bool]:
+    def score(
+        self, values: Mapping[str, Any], best: float | None
+    ) -> tuple[str, float | None, bool]:
         """Return the ranking metric's name, its value and whether it beats the best so far.
 
         Raises:
@@ -76,7 +79,8 @@ class Validator:
         benchmark, _ = self._required()
         if benchmark.metric not in values:
             raise SettingsError(
-                f"benchmark {benchmark.name!r} is ranked by {benchmark.metric!r}, but computed {sorted(values)}"
+                f"benchmark {benchmark.name!r} is ranked by {benchmark.metric!r}, but computed "
+                f"{sorted(values)}"
             )
         value = float(values[benchmark.metric])
         if value != value:

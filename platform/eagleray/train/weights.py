@@ -72,7 +72,8 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
     )
     if not fitting:
         raise SettingsError(
-            f"no tensor of {source} fits the model: it has {_some(tuple(weights))}, the model has {_some(tuple(own))}; "
+            f"no tensor of {source} fits the model: it has {_some(tuple(weights))}, the model has "
+            f"{_some(tuple(own))}; "
             "published weights must be imported first (eagleray import)"
         )
     for key in fitting:
@@ -110,7 +111,8 @@ def read_weights(path: Path) -> dict[str, Tensor]:
         raise SettingsError(f"there are no weights at {file}: check train.init_from") from error
     except SafetensorError as error:
         raise SettingsError(
-            f"{file} is not a safetensors file ({error}): give a checkpoint folder of a run, a model.safetensors, "
+            f"{file} is not a safetensors file ({error}): give a checkpoint folder of a run, a "
+            "model.safetensors, "
             "or import published weights first (eagleray import)"
         ) from error
 

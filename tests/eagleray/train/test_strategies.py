@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-
 from tests.eagleray.train.workers import losses, train_here, train_in_two_processes
 
 STRATEGIES = {
@@ -31,7 +30,9 @@ CLIPPED = {
 
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One pair of processes runs every strategy, halfway runs, low precision, and resumes a lone worker's run."""
+    """One pair of processes runs every strategy, halfway runs, low precision, and resumes a lone
+    worker's run.
+    """
     root = tmp_path_factory.mktemp("two")
     jobs = [(root / name, train, None) for name, train in STRATEGIES.items()]
     for name, train in STRATEGIES.items():

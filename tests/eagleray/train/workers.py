@@ -10,6 +10,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.experiment.schema import Experiment
 from eagleray.results.progress import Silent
@@ -17,7 +18,6 @@ from eagleray.storage import Store
 from eagleray.train import TrainResult, read_metrics, train_run
 from eagleray.train.job import TrainJob
 from eagleray.train.loop import train_process
-from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 
 def experiment(task: dict[str, Any] | None = None, seed: int = 0, **train: Any) -> Experiment:
@@ -43,7 +43,9 @@ def train_here(
 
 
 def train_in_two_processes(jobs: list[tuple[Path, dict[str, Any], int | None]]) -> None:
-    """Train all jobs (folder, training settings, limit), one after the other, in one pair of processes."""
+    """Train all jobs (folder, training settings, limit), one after the other, in one pair of
+    processes.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

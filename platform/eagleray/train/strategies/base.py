@@ -1,4 +1,6 @@
-"""What the loop needs from a strategy: a step, and state by parameter name whatever the sharding."""
+"""What the loop needs from a strategy: a step, and state by parameter name whatever the
+sharding.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ from eagleray.train.optimizer import PhaseOptimizer
 from eagleray.train.step import seed_step
 
 Moments = dict[str, dict[str, Tensor]]
-"""Optimizer state by parameter name and torch's state key; full tensors on the CPU, ``step`` is 0-d."""
+"""Optimizer state by parameter name and torch's state key; full tensors on the CPU, ``step`` is
+0-d.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +31,8 @@ class StepResult:
     Args:
         terms: Global value of each loss, averaged over micro-batches, 0-d on the device.
         total: Global loss, averaged over micro-batches, 0-d on the device.
-        grad_norm: Global L2 norm of the gradient before clipping; not finite if the step was skipped.
+        grad_norm: Global L2 norm of the gradient before clipping; not finite if the step was
+            skipped.
         applied: Whether the weights were changed.
     """
 
@@ -88,7 +93,9 @@ class Strategy(ABC):
 
     @abstractmethod
     def _update(self, rates: Sequence[float]) -> tuple[float, bool]:
-        """Clip, step and clear the gradients; return their norm and whether the step was applied."""
+        """Clip, step and clear the gradients; return their norm and whether the step was
+        applied.
+        """
 
     @abstractmethod
     def moments(self) -> Moments:
@@ -121,7 +128,9 @@ class Strategy(ABC):
             yield name, self.assemble(parameter, self.local(parameter))
 
     def sync_buffers(self) -> None:
-        """Give all ranks the buffers of rank 0 (running statistics differ without synchronised norms)."""
+        """Give all ranks the buffers of rank 0 (running statistics differ without synchronized
+        norms).
+        """
         if self.world_size > 1:
             for buffer in self.model.buffers():
                 dist.broadcast(buffer, src=0)
@@ -133,9 +142,9 @@ class Strategy(ABC):
 def torch_moments(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Moments:
     """Return the state of an ordinary torch optimizer by parameter name, on the CPU."""
     return {
-        names[p]: {k: _copy(v) for k, v in state.items() if isinstance(v, Tensor)}
-        for p, state in optimizer.state.items()
-        if p in names
+        name: {k: _copy(v) for k, v in optimizer.state[p].items() if isinstance(v, Tensor)}
+        for p, name in names.items()
+        if p in optimizer.state
     }
 
 

@@ -1,8 +1,9 @@
-"""Strategy ``deepspeed``: ZeRO stages 0 to 3 with our own torch optimizer and float32 master weights.
+"""Strategy ``deepspeed``: ZeRO stages 0 to 3 with our own torch optimizer and float32 master
+weights.
 
-The model stays float32 and low precision comes from autocast inside the step, as in the other strategies.
-State goes in and out by parameter name: in stages 1 and 2 a rank owns a slice of each group's flat row of
-parameters, in stage 3 a slice of each parameter.
+The model stays float32 and low precision comes from autocast inside the step, as in the other
+strategies. State goes in and out by parameter name: in stages 1 and 2 a rank owns a slice of each
+group's flat row of parameters, in stage 3 a slice of each parameter.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class DeepSpeedStrategy(Strategy):
         return float(norm), bool(self._engine.was_step_applied())
 
     def _update_whole(self, rates: Sequence[float]) -> tuple[float, bool]:
-        """Step without ZeRO: gradients are whole, and DeepSpeed would not look whether they are finite."""
+        """Step without ZeRO: gradients are whole, and DeepSpeed would not look whether they are
+        finite.
+        """
         norm, applied = clip_and_step(
             self._engine.optimizer,
             list(self._names),
@@ -112,7 +115,8 @@ class DeepSpeedStrategy(Strategy):
 
     def local(self, parameter: nn.Parameter) -> Tensor:
         """See Strategy."""
-        part: Tensor = parameter.ds_tensor.data if self.is_sharded else parameter.data  # type: ignore[union-attr]
+        ds: Any = parameter
+        part: Tensor = ds.ds_tensor.data if self.is_sharded else ds.data
         return part
 
     def assemble(self, parameter: nn.Parameter, local: Tensor) -> Tensor:
@@ -159,8 +163,8 @@ class DeepSpeedStrategy(Strategy):
         if self.is_sharded:
             local = safe_get_local_optimizer_state(parameter, key)
             return self.assemble(parameter, local)
-        # DeepSpeed's own safe_get_full_optimizer_state links the moments after the first group's first step and
-        # so finds those of the first group only.
+        # DeepSpeed's own safe_get_full_optimizer_state links the moments after the first group's
+        # first step and so finds those of the first group only.
         whole = torch.zeros(parameter.numel(), dtype=flat_state.dtype, device=flat_state.device)
         mapping = getattr(parameter, "_hp_mapping", None)
         if mapping is not None:
@@ -218,7 +222,9 @@ class DeepSpeedStrategy(Strategy):
 
     def _groups(self) -> list[list[nn.Parameter]]:
         zero = self._engine.optimizer
-        groups: list[list[nn.Parameter]] = zero.fp16_groups if self.is_sharded else zero.bit16_groups
+        groups: list[list[nn.Parameter]] = (
+            zero.fp16_groups if self.is_sharded else zero.bit16_groups
+        )
         return groups
 
     def close(self) -> None:

@@ -18,7 +18,8 @@ from eagleray.train.strategies.base import Moments, Strategy, load_torch_moments
 
 
 class NativeStrategy(Strategy):
-    """Whole weights in every process; with ``ddp`` gradients are averaged over ranks during the backward pass.
+    """Whole weights in every process; with ``ddp`` gradients are averaged over ranks during the
+    backward pass.
 
     Args:
         model: The task's model, on its device.
