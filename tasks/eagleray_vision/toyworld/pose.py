@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,13 @@ FloatArray = NDArray[np.float64]
 Vector3 = tuple[float, float, float]
 
 
+@lru_cache(maxsize=4096)
 def rotation_from_euler(roll_rad: float, pitch_rad: float, yaw_rad: float) -> FloatArray:
-    """Return ``Rz(yaw) @ Ry(pitch) @ Rx(roll)`` as a (3, 3) float64 matrix."""
+    """Return ``Rz(yaw) @ Ry(pitch) @ Rx(roll)`` as a (3, 3) float64 matrix, read-only."""
     cr, sr = math.cos(roll_rad), math.sin(roll_rad)
     cp, sp = math.cos(pitch_rad), math.sin(pitch_rad)
     cy, sy = math.cos(yaw_rad), math.sin(yaw_rad)
-    return np.array(
+    out = np.array(
         [
             [cy * cp, cy * sp * sr - sy * cr, cy * sp * cr + sy * sr],
             [sy * cp, sy * sp * sr + cy * cr, sy * sp * cr - cy * sr],
@@ -29,6 +31,8 @@ def rotation_from_euler(roll_rad: float, pitch_rad: float, yaw_rad: float) -> Fl
         ],
         dtype=np.float64,
     )
+    out.setflags(write=False)
+    return out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,11 +50,6 @@ class Pose:
     roll_rad: float = 0.0
     pitch_rad: float = 0.0
     yaw_rad: float = 0.0
-
-    @property
-    def is_turned(self) -> bool:
-        """Whether the frame is rotated at all."""
-        return (self.roll_rad, self.pitch_rad, self.yaw_rad) != (0.0, 0.0, 0.0)
 
     @property
     def rotation(self) -> FloatArray:

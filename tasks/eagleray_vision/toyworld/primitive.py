@@ -6,7 +6,6 @@ scene kilometers away from the world's origin is as exact as one at it.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +26,7 @@ class Primitive:
         material: Its appearance.
         rotation: (3, 3) float64, world_from_own.
         center_m: (3,) float64, its origin minus the viewer's position, world axes.
+        viewer_m: (3,) float64, the viewer's position in the own frame.
         corners_m: (8, 3) float64 corners of its bounding box in the same coordinates.
         near_m: Lower bound of the distance from the viewer, meters.
         train_id: Class.
@@ -40,6 +40,7 @@ class Primitive:
     material: Material
     rotation: FloatArray
     center_m: FloatArray
+    viewer_m: FloatArray
     corners_m: FloatArray
     near_m: float
     train_id: int
@@ -74,43 +75,58 @@ _ROTATION_ZERO = 1e-12
 """Entries of a rotation below this are rounding residue of right angles."""
 
 
+def _product(left: FloatArray, right: FloatArray) -> FloatArray:
+    """Multiply stacks of small matrices, (n, i, k) by (n, k, j), adding in a fixed order.
+
+    Linear-algebra libraries round differently from machine to machine; this does not.
+    """
+    total = left[:, :, 0, None] * right[:, None, 0, :]
+    for k in range(1, left.shape[2]):
+        total = total + left[:, :, k, None] * right[:, None, k, :]
+    return total
+
+
 def place(scene: Scene, time_s: float, viewer_m: FloatArray) -> tuple[Primitive, ...]:
-    """Place all parts of a scene at a moment, nearest object first.
+    """Place all parts of a scene at a moment, nearest first.
 
     Args:
         scene: The scene.
         time_s: Time in seconds.
         viewer_m: (3,) world position that becomes the origin.
     """
-    placed: list[Primitive] = []
-    for item in scene.objects:
-        pose = item.pose_at(time_s)
-        rotation, position = pose.rotation, np.array(pose.position_m) - viewer_m
-        for part, part_id in zip(item.parts, item.part_ids(), strict=True):
-            turn = rotation @ part.pose.rotation if part.pose.is_turned else rotation
-            turn = np.where(np.abs(turn) < _ROTATION_ZERO, 0.0, turn)
-            center = position + rotation @ part.pose.position_m
-            box = corners(part.shape) @ turn.T + center
-            placed.append(
-                Primitive(
-                    shape=part.shape,
-                    material=part.material,
-                    rotation=turn,
-                    center_m=center,
-                    corners_m=box,
-                    near_m=_near_distance(box),
-                    train_id=item.street_class.train_id,
-                    object_id=item.object_id,
-                    part_id=part_id,
-                    is_thing=item.street_class.is_thing,
-                    casts_shadow=part.casts_shadow,
-                )
-            )
-    return tuple(sorted(placed, key=lambda primitive: primitive.near_m))
-
-
-def _near_distance(corners_m: FloatArray) -> float:
-    """Return the distance from the origin to the axis-parallel box around the corners, meters."""
-    low, high = corners_m.min(axis=0), corners_m.max(axis=0)
-    gap = np.maximum(np.maximum(low, -high), 0.0)
-    return math.sqrt(float(gap @ gap))
+    owners = [(item, k) for item in scene.objects for k in range(len(item.parts))]
+    if not owners:
+        return ()
+    parts = [item.parts[k] for item, k in owners]
+    poses = {item.object_id: item.pose_at(time_s) for item in scene.objects}
+    of_object = [poses[item.object_id] for item, _ in owners]
+    outer = np.stack([pose.rotation for pose in of_object])
+    inner = np.stack([part.pose.rotation for part in parts])
+    rotation = _product(outer, inner)
+    rotation = np.where(np.abs(rotation) < _ROTATION_ZERO, 0.0, rotation)
+    position = np.array([pose.position_m for pose in of_object]) - viewer_m
+    offset = np.array([part.pose.position_m for part in parts])
+    center = position + _product(outer, offset[:, :, None])[:, :, 0]
+    local_corners = np.stack([corners(part.shape) for part in parts])
+    box = _product(local_corners, rotation.swapaxes(1, 2)) + center[:, None, :]
+    gap = np.maximum(np.maximum(box.min(axis=1), -box.max(axis=1)), 0.0)
+    near = np.sqrt(gap[:, 0] * gap[:, 0] + gap[:, 1] * gap[:, 1] + gap[:, 2] * gap[:, 2])
+    origin = -_product(rotation.swapaxes(1, 2), center[:, :, None])[:, :, 0]
+    part_ids = {item.object_id: item.part_ids() for item in scene.objects}
+    return tuple(
+        Primitive(
+            shape=parts[n].shape,
+            material=parts[n].material,
+            rotation=rotation[n],
+            center_m=center[n],
+            viewer_m=origin[n],
+            corners_m=box[n],
+            near_m=float(near[n]),
+            train_id=owners[n][0].street_class.train_id,
+            object_id=owners[n][0].object_id,
+            part_id=part_ids[owners[n][0].object_id][owners[n][1]],
+            is_thing=owners[n][0].street_class.is_thing,
+            casts_shadow=parts[n].casts_shadow,
+        )
+        for n in np.argsort(near, kind="stable").tolist()
+    )

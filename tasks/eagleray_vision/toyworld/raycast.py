@@ -114,41 +114,47 @@ def make_tiles(rays: NDArray[np.float32], rotation: FloatArray) -> RayTiles:
     return RayTiles(directions=directions, planes=_bounding_planes(directions))
 
 
-def _groups(primitives: Sequence[Primitive]) -> dict[int, FloatArray]:
-    """Return the (n * 8, 3) corners of all parts of each object."""
-    members: dict[int, list[FloatArray]] = {}
-    for primitive in primitives:
-        members.setdefault(primitive.object_id, []).append(primitive.corners_m)
-    return {object_id: np.concatenate(boxes) for object_id, boxes in members.items()}
+def _groups(primitives: Sequence[Primitive]) -> list[list[int]]:
+    """Return the indices of the parts of each object."""
+    members: dict[int, list[int]] = {}
+    for index, primitive in enumerate(primitives):
+        members.setdefault(primitive.object_id, []).append(index)
+    return list(members.values())
 
 
 def _box_of(points: FloatArray) -> FloatArray:
-    """Return the (8, 3) corners of the axis-parallel box around points."""
-    ends = np.stack([points.min(axis=0), points.max(axis=0)])
-    return np.array([[ends[i & 1, 0], ends[i >> 1 & 1, 1], ends[i >> 2 & 1, 2]] for i in range(8)])
+    """Return the (1, 8, 3) corners of the axis-parallel box around (n, 8, 3) points."""
+    low, high = points.min(axis=(0, 1)), points.max(axis=(0, 1))
+    return np.where(_CORNER_CHOICE, high, low)[None]
+
+
+_CORNER_CHOICE = np.array([[k & 1, k >> 1 & 1, k >> 2 & 1] for k in range(8)], dtype=np.bool_)
 
 
 def _inside_pyramids(planes: FloatArray, corners: FloatArray) -> NDArray[np.bool_]:
-    """Tell for (t, 4, 3) tile planes and (8, 3) corners whether the box may meet the pyramid."""
-    side = planes @ corners.T
-    slack = _CULL_MARGIN * np.sqrt((corners * corners).sum(axis=1))
-    found: NDArray[np.bool_] = (side >= -slack).any(axis=2).all(axis=1)
+    """Return (t, n): whether box n, (n, 8, 3) corners, may meet pyramid t, (t, 4, 3) planes."""
+    points = corners.reshape(-1, 3)
+    side = planes.reshape(-1, 3) @ points.T
+    slack = _CULL_MARGIN * np.sqrt((points * points).sum(axis=1))
+    near = (side >= -slack).reshape(len(planes), 4, len(corners), 8)
+    found: NDArray[np.bool_] = near.any(axis=3).all(axis=1)
     return found
 
 
 def _tiles_in_sight(
     primitives: Sequence[Primitive], tiles: RayTiles
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Yield (primitive index, tiles that may see it): whole objects first, then their parts."""
-    by_object = {
-        object_id: np.flatnonzero(_inside_pyramids(tiles.planes, _box_of(points)))
-        for object_id, points in _groups(primitives).items()
-    }
-    for index, primitive in enumerate(primitives):
-        candidates = by_object[primitive.object_id]
+    """Yield (primitive index, tiles that may see it) for all that may be seen, in their order."""
+    seen: dict[int, NDArray[np.intp]] = {}
+    for members in _groups(primitives):
+        boxes = np.stack([primitives[index].corners_m for index in members])
+        candidates = np.flatnonzero(_inside_pyramids(tiles.planes, _box_of(boxes))[:, 0])
         if len(candidates):
-            inside = _inside_pyramids(tiles.planes[candidates], primitive.corners_m)
-            yield index, candidates[inside]
+            inside = _inside_pyramids(tiles.planes[candidates], boxes)
+            for k, index in enumerate(members):
+                seen[index] = candidates[inside[:, k]]
+    for index in sorted(seen):
+        yield index, seen[index]
 
 
 def _point(origin: Triple, t: FloatImage, direction: Triple) -> NDArray[np.float32]:
@@ -188,9 +194,9 @@ def _span(primitive: Primitive, origin: Triple, direction: Triple) -> Interval:
     return span
 
 
-def _constant(primitive: Primitive, world: FloatArray) -> Triple:
-    """Rotate one world vector into a primitive's frame, as Python floats."""
-    x, y, z = (float(value) for value in primitive.to_local(tuple(world)))
+def _constant(vector: FloatArray) -> Triple:
+    """Return a vector as Python floats, which leave float32 arrays float32."""
+    x, y, z = vector.tolist()
     return x, y, z
 
 
@@ -209,7 +215,7 @@ def trace(primitives: Sequence[Primitive], tiles: RayTiles) -> Hits:
     for index, seen in _tiles_in_sight(primitives, tiles):
         primitive = primitives[index]
         seen = seen[farthest[seen] > primitive.near_m]
-        origin = _constant(primitive, -primitive.center_m)
+        origin = _constant(primitive.viewer_m)
         for start in range(0, len(seen), _CHUNK_TILES):
             some = seen[start : start + _CHUNK_TILES]
             x, y, z = tiles.directions[:, some]
@@ -254,17 +260,15 @@ class _TileBounds:
 
     def behind(
         self, tiles: NDArray[np.intp], corners: FloatArray, axes: FloatArray, reach_m: float
-    ) -> NDArray[np.intp]:
-        """Return those of the tiles whose points a box within reach can shade, light along axis
-        2.
-        """
-        box = corners @ axes.T
-        first, last = box.min(axis=0), box.max(axis=0)
-        low, high = self.low[tiles], self.high[tiles]
-        near = (high[:, 0] >= first[0]) & (low[:, 0] <= last[0])
-        near &= (high[:, 1] >= first[1]) & (low[:, 1] <= last[1]) & (low[:, 2] < last[2])
-        near &= first[2] < high[:, 2] + reach_m
-        return tiles[near]
+    ) -> NDArray[np.bool_]:
+        """Return (t, n): whether box n, (n, 8, 3), within reach can shade points of the tile."""
+        boxes = corners @ axes.T
+        first, last = boxes.min(axis=1), boxes.max(axis=1)
+        low, high = self.low[tiles][:, None], self.high[tiles][:, None]
+        across = (high[..., :2] >= first[:, :2]) & (low[..., :2] <= last[:, :2])
+        along = (low[..., 2] < last[:, 2]) & (first[:, 2] < high[..., 2] + reach_m)
+        found: NDArray[np.bool_] = across.all(axis=2) & along
+        return found
 
 
 def _blockers(primitives: Sequence[Primitive]) -> list[Primitive]:
@@ -297,15 +301,16 @@ def cast_shadows(
     bounds = _TileBounds(low=low, high=high)
     blockers = _blockers(primitives)
     with_points = np.flatnonzero(facing.any(axis=1))
-    by_object = {
-        object_id: bounds.behind(with_points, box, axes, reach_m)
-        for object_id, box in _groups(blockers).items()
-    }
-    for primitive in blockers:
-        seen = by_object[primitive.object_id]
-        if len(seen):
-            seen = bounds.behind(seen, primitive.corners_m, axes, reach_m)
-            _shade_tiles(primitive, points, lit, seen[lit[seen].any(axis=1)], axes[2])
+    for members in _groups(blockers):
+        boxes = np.stack([blockers[index].corners_m for index in members])
+        near = bounds.behind(with_points, _box_of(boxes), axes, reach_m)[:, 0]
+        candidates = with_points[near]
+        if not len(candidates):
+            continue
+        shades = bounds.behind(candidates, boxes, axes, reach_m)
+        for k, index in enumerate(members):
+            seen = candidates[shades[:, k]]
+            _shade_tiles(blockers[index], points, lit, seen[lit[seen].any(axis=1)], axes[2])
     return lit
 
 
@@ -317,11 +322,12 @@ def _shade_tiles(
     light: FloatArray,
 ) -> None:
     """Clear ``lit`` where a primitive stands between a point and the light."""
-    direction = _constant(primitive, light)
-    offset = _constant(primitive, primitive.center_m)
+    dx, dy, dz = light.tolist()
+    direction = primitive.to_local((dx, dy, dz))
+    viewer = _constant(primitive.viewer_m)
     for start in range(0, len(tiles), _CHUNK_TILES):
         some = tiles[start : start + _CHUNK_TILES]
         x, y, z = primitive.to_local(tuple(points[:, some]))
-        origin = (x - offset[0], y - offset[1], z - offset[2])
+        origin = (x + viewer[0], y + viewer[1], z + viewer[2])
         enter, leave = _span(primitive, origin, direction)
         lit[some] &= ~((enter < leave) & (leave > _SHADOW_BIAS_M))

@@ -271,6 +271,7 @@ def render(scene: Scene, camera: Camera, *, time_s: float = 0.0) -> Frame:
         The picture and its truth.
 
     Example:
+        >>> from eagleray_vision.toyworld.street import street_camera, street_scene
         >>> scene = street_scene(seed=0, index=0)
         >>> frame = render(scene, street_camera(scene, size_hw=(128, 256)))
         >>> frame.rgb.shape, frame.train_id.dtype
