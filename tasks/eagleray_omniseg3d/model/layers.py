@@ -50,15 +50,17 @@ class HashGrid(nn.Module):
         self.layout = layout
         rows = layout.num_entries, layout.features_per_level
         self.table = nn.Parameter(torch.empty(rows).uniform_(-_TABLE_BOUND, _TABLE_BOUND))
-        for name, values in layout.levels()._asdict().items():
-            self.register_buffer(name, values, persistent=False)
+        for name in ("offsets", "resolutions", "scales"):
+            self.register_buffer(name, getattr(layout.levels(), name), persistent=False)
         self._native = _native_encoding(layout) if backend == "tinycudann" else None
 
     def forward(self, positions: Tensor) -> Tensor:
         """Encode (n, 3) positions in [0, 1]^3 as (n, L F)."""
         if self._native is not None:
             return _call_native(self._native, self.table.flatten(), positions)
-        levels = HashGridLevels(self.offsets, self.resolutions, self.scales)
+        levels = HashGridLevels(
+            self.offsets, self.resolutions, self.scales, self.layout.num_entries
+        )
         return hash_grid_encode(positions.float(), self.table.float(), levels)
 
 

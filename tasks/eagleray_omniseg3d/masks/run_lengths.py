@@ -1,0 +1,124 @@
+"""COCO run lengths: encoding, decoding, and reading the JSON layouts in which tools store masks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from pycocotools import mask as coco_mask
+
+from eagleray_omniseg3d.errors import MaskError
+
+BoolArray = npt.NDArray[np.bool_]
+
+_LISTS = ("masks", "annotations", "segments_info")
+
+
+def encode_masks(masks: BoolArray) -> list[dict[str, Any]]:
+    """Return (N, H, W) booleans as compressed run lengths, JSON values."""
+    columns = np.asfortranarray(masks.transpose(1, 2, 0).astype(np.uint8))
+    return [
+        {"size": [int(v) for v in code["size"]], "counts": code["counts"].decode()}
+        for code in coco_mask.encode(columns)
+    ]
+
+
+def decode_masks(codes: Sequence[Mapping[str, Any]], name: str) -> BoolArray:
+    """Return run lengths (compressed or not) as (N, H, W) booleans.
+
+    Args:
+        codes: ``size`` (H, W) and ``counts`` each; all of one size.
+        name: Whose masks, for error messages.
+
+    Raises:
+        MaskError: No mask at all, different sizes, or counts that do not fill the size.
+    """
+    sizes = {tuple(code["size"]) for code in codes}
+    if len(sizes) != 1:
+        raise MaskError(f"{name}: masks must have one size, found {sorted(sizes) or 'no mask'}")
+    height, width = sizes.pop()
+    out = np.empty((len(codes), height, width), np.bool_)
+    for index, code in enumerate(codes):
+        counts = code["counts"]
+        try:
+            if isinstance(counts, list):
+                if sum(counts) != height * width:
+                    raise ValueError(f"counts add up to {sum(counts)}, not {height * width}")
+                code = coco_mask.frPyObjects(dict(code), height, width)
+            elif isinstance(counts, str):
+                code = {"size": [height, width], "counts": counts.encode()}
+            out[index] = coco_mask.decode(code)
+        except (ValueError, TypeError, KeyError) as error:
+            raise MaskError(f"{name}: mask {index} cannot be decoded ({error})") from error
+    return out
+
+
+def read_mask_records(path: Path) -> list[Mapping[str, Any]]:
+    """Return the records of a mask file, each with ``segmentation`` {size, counts}.
+
+    Read are: a list of records or of run lengths (Segment Anything's output), an object with
+    ``masks`` or ``annotations`` (COCO, SA-1B).
+
+    Raises:
+        MaskError: The file is missing, no JSON, or holds no run lengths.
+    """
+    try:
+        values = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise MaskError(f"{path}: cannot be read as JSON ({error})") from error
+    if isinstance(values, Mapping):
+        values = next((values[key] for key in _LISTS if key in values), None)
+    if not isinstance(values, list):
+        raise MaskError(f"{path}: neither a list of masks nor an object with one of {_LISTS}")
+    return list(_records(values, path))
+
+
+def read_mask_file(path: Path, size_hw: tuple[int, int]) -> BoolArray:
+    """Read the masks of one image.
+
+    Args:
+        path: JSON file, see ``read_mask_records``.
+        size_hw: Size of the image; a view without masks gives (0, H, W).
+
+    Raises:
+        MaskError: As ``read_mask_records``, or masks of another size than the image.
+    """
+    codes = [record["segmentation"] for record in read_mask_records(path)]
+    if not codes:
+        return np.zeros((0, *size_hw), np.bool_)
+    masks = decode_masks(codes, str(path))
+    if masks.shape[1:] != size_hw:
+        raise MaskError(
+            f"{path}: masks of {masks.shape[1:]} pixels (H, W) for an image of {size_hw}; "
+            "make them from the same image"
+        )
+    return masks
+
+
+def read_sav_frame(path: Path, frame_idx: int) -> BoolArray:
+    """Read one annotated frame of an SA-V file (``masklet[frame][object]``) as (N, H, W).
+
+    Raises:
+        MaskError: The file has no such frame or no masklets.
+    """
+    try:
+        frames = json.loads(path.read_text())["masklet"]
+        codes = frames[frame_idx]
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise MaskError(f"{path}: no masklet of frame {frame_idx} ({error!r})") from error
+    masks = decode_masks(codes, f"{path}, frame {frame_idx}")
+    return masks[masks.any(axis=(1, 2))]
+
+
+def _records(values: list[Any], path: Path) -> Iterator[Mapping[str, Any]]:
+    for index, value in enumerate(values):
+        record = value if isinstance(value, Mapping) else {}
+        record = record if "segmentation" in record else {"segmentation": record}
+        code = record["segmentation"]
+        if not isinstance(code, Mapping) or not {"size", "counts"} <= set(code):
+            raise MaskError(f"{path}: mask {index} is no run length with size and counts")
+        yield record

@@ -1,0 +1,173 @@
+"""Training rays on the device: all pixels of the training views, drawn from at random per step.
+
+What a step draws depends on (sampling seed, phase, step) only, so training can begin at any step
+and the color phase sees the same rays whatever the number of ranks. In the semantic phase every
+rank has one image of its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eagleray.task import InputError
+from eagleray_omniseg3d.hierarchy import Hierarchy
+from eagleray_omniseg3d.rays import directions_of_pixels, world_rays
+from eagleray_omniseg3d.scenes.pixels import ViewPixels
+from eagleray_omniseg3d.scenes.scene import Scene
+
+COLOR, SEMANTICS = "color", "semantics"
+
+
+@dataclass(frozen=True)
+class RayBatch:
+    """The rays of one rank and step.
+
+    Args:
+        rays_o: (n, 3) float32 origins, scene coordinates.
+        rays_d: (n, 3) float32 directions, camera z 1.
+        noise: (n,) in [0, 1), moves a ray's first sample.
+        rgb: (n, 3) float32 colors in [0, 1].
+        background: (n, 3) float32, for a random background.
+        depth: (n,) float32 depths, 0 = unknown; None where the scene has none.
+        patch_ids: (n,) int64, semantic phase only.
+        correlation: (P, P) uint8 of their image, semantic phase only.
+    """
+
+    rays_o: Tensor
+    rays_d: Tensor
+    noise: Tensor
+    rgb: Tensor
+    background: Tensor
+    depth: Tensor | None = None
+    patch_ids: Tensor | None = None
+    correlation: Tensor | None = None
+
+
+class RayBank:
+    """All pixels of the training views, stored compactly (3 bytes of color per pixel).
+
+    Args:
+        scene: The scene.
+        pixels: Pixels of the training views, in the order of the split.
+        split: Which views.
+        rays: Rays per step, over all ranks, by phase.
+        seed: Seed of the draws.
+    """
+
+    def __init__(
+        self,
+        scene: Scene,
+        pixels: Sequence[ViewPixels],
+        split: str,
+        rays: dict[str, int],
+        seed: int,
+    ) -> None:
+        self.scene, self.rays, self._seed = scene, dict(rays), seed
+        self.width = scene.size_hw[1]
+        self.num_pixels = scene.size_hw[0] * self.width
+        self.camera_matrix = torch.from_numpy(scene.camera_matrix).float()
+        self.world_from_cam = torch.from_numpy(scene.poses(split)).float()
+        self._rgb = torch.from_numpy(np.stack([p.rgb.reshape(-1, 3) for p in pixels]))
+        depths = [p.depth for p in pixels if p.depth is not None]
+        self._depth = None
+        if len(depths) == len(pixels):
+            self._depth = torch.from_numpy(np.stack([d.ravel() for d in depths]))
+        self._hierarchies = [p.hierarchy for p in pixels]
+        self._labelled = [i for i, h in enumerate(self._hierarchies) if _has_patches(h)]
+
+    def set_rays(self, phase: str, rays: int) -> None:
+        """Set the rays per step of a phase (its batch size)."""
+        self.rays[phase] = rays
+
+    def batches(
+        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+    ) -> Iterator[RayBatch]:
+        """Yield the batches of one rank from ``start_step`` on, without end.
+
+        Raises:
+            InputError: The semantic phase has no image with patches.
+        """
+        self._to(device)
+        if phase == SEMANTICS and not self._labelled:
+            raise InputError(
+                "no training view has patches: prepare the masks first, or set masks.source to "
+                "where they are"
+            )
+        step = start_step
+        while True:
+            if phase == SEMANTICS:
+                yield self._image_batch(step, rank, world_size, device)
+            else:
+                yield self._mixed_batch(phase, step, rank, world_size, device)
+            step += 1
+
+    def _mixed_batch(
+        self, phase: str, step: int, rank: int, world_size: int, device: torch.device
+    ) -> RayBatch:
+        """Draw rays over all images: images with, pixels without replacement."""
+        count = self.rays[phase]
+        generator = self._generator(phase, step)
+        view_idx = torch.randint(len(self.world_from_cam), (count,), generator=generator)
+        pixel_idx = self._distinct_pixels(count, generator)
+        noise = torch.rand(count, generator=generator)
+        background = torch.rand(count, 3, generator=generator)
+        own = slice(rank * count // world_size, (rank + 1) * count // world_size)
+        places = (view_idx[own], pixel_idx[own], noise[own], background[own])
+        return self._rays(places, device)
+
+    def _image_batch(self, step: int, rank: int, world_size: int, device: torch.device) -> RayBatch:
+        """Draw distinct pixels of one image per rank."""
+        count = min(max(self.rays[SEMANTICS] // world_size, 1), self.num_pixels)
+        generator = self._generator(SEMANTICS, step, rank)
+        choice = int(torch.randint(len(self._labelled), (1,), generator=generator))
+        view = self._labelled[choice]
+        pixel_idx = self._distinct_pixels(count, generator)
+        noise = torch.rand(count, generator=generator)
+        background = torch.rand(count, 3, generator=generator)
+        views = torch.full((count,), view)
+        hierarchy = self._hierarchies[view]
+        if hierarchy is None:
+            raise RuntimeError(f"view {view} was listed with patches but has none")
+        ids = torch.from_numpy(hierarchy.indices.ravel().astype(np.int64))[pixel_idx]
+        places = (views, pixel_idx, noise, background)
+        return self._rays(places, device, ids, torch.from_numpy(hierarchy.correlation))
+
+    def _rays(
+        self,
+        places: tuple[Tensor, Tensor, Tensor, Tensor],
+        device: torch.device,
+        patch_ids: Tensor | None = None,
+        correlation: Tensor | None = None,
+    ) -> RayBatch:
+        view_idx, pixel_idx, noise, background = (tensor.to(device) for tensor in places)
+        directions = directions_of_pixels(self.camera_matrix, pixel_idx, self.width)
+        rays_o, rays_d = world_rays(directions, self.world_from_cam[view_idx])
+        depth = None if self._depth is None else self._depth[view_idx, pixel_idx]
+        rgb = self._rgb[view_idx, pixel_idx].float() / 255.0
+        return RayBatch(rays_o, rays_d, noise, rgb, background, depth, patch_ids, correlation)
+
+    def _distinct_pixels(self, count: int, generator: torch.Generator) -> Tensor:
+        if count > self.num_pixels:
+            return torch.randint(self.num_pixels, (count,), generator=generator)
+        return torch.randperm(self.num_pixels, generator=generator)[:count]
+
+    def _generator(self, *key: object) -> torch.Generator:
+        text = "/".join(map(str, (self._seed, *key)))
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+        return torch.Generator().manual_seed(seed)
+
+    def _to(self, device: torch.device) -> None:
+        self.camera_matrix = self.camera_matrix.to(device)
+        self.world_from_cam = self.world_from_cam.to(device)
+        self._rgb = self._rgb.to(device)
+        self._depth = None if self._depth is None else self._depth.to(device)
+
+
+def _has_patches(hierarchy: Hierarchy | None) -> bool:
+    return hierarchy is not None and bool((hierarchy.indices > 0).any())

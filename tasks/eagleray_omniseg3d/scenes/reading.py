@@ -1,0 +1,102 @@
+"""One entrance to all scene formats, and the box that replaces a format's own centering."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eagleray_omniseg3d.errors import SceneError
+from eagleray_omniseg3d.poses import FloatArray, invert, transform_poses
+from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
+from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
+from eagleray_omniseg3d.scenes.scene import Scene
+from eagleray_omniseg3d.scenes.transforms import read_synthetic_scene, read_transforms_scene
+from eagleray_omniseg3d.settings import DataSettings
+
+_EXPORT_FORMATS = ("replica", "replica_small")
+
+
+def read_scene(data: DataSettings, *, scale: float, faithful: bool) -> Scene:
+    """Read the scene that the settings name.
+
+    Args:
+        data: Which scene.
+        scale: Half side S of the cube, used with ``data.box``.
+        faithful: Keep the original's defects (see ``OmniSeg3DSettings.faithful``).
+
+    Raises:
+        SceneError: The scene cannot be used; the subclasses say why.
+    """
+    root = Path(data.root).expanduser()
+    if not data.root or not root.is_dir():
+        raise SceneError(f"data.root {data.root!r} is no folder; set it to the scene's folder")
+    if data.format in _EXPORT_FORMATS and data.downsample != 1:
+        raise SceneError(
+            f"data.format {data.format!r} has images of one size: data.downsample must be 1, "
+            f"found {data.downsample}"
+        )
+    if data.format == "colmap":
+        scene = read_colmap_scene(
+            root, downsample=data.downsample, split=data.split, faithful=faithful
+        )
+    elif data.format == "replica":
+        scene = read_replica_scene(root)
+    elif data.format == "replica_small":
+        scene = read_replica_small_scene(root, hierarchy_folder=data.hierarchy_folder)
+    elif data.format == "nerf_synthetic":
+        scene = read_synthetic_scene(root, downsample=data.downsample)
+    else:
+        scene = read_transforms_scene(root, downsample=data.downsample)
+    return scene if data.box is None else fit_to_box(scene, np.array(data.box), scale)
+
+
+def fit_to_box(scene: Scene, box_world: FloatArray, scale: float) -> Scene:
+    """Center and scale a scene so that a box in world coordinates fills the cube with its longest
+    side.
+
+    Args:
+        scene: A scene in its format's own coordinates.
+        box_world: (2, 3) lower and upper corner in the file's world coordinates.
+        scale: Half side S of the cube.
+
+    Raises:
+        SceneError: The box has no extent.
+    """
+    extent = box_world[1] - box_world[0]
+    if not (extent > 0).all():
+        raise SceneError(f"data.box must have its lower corner first, found {box_world.tolist()}")
+    poses = world_poses(scene)
+    shift, unit = box_world.mean(axis=0), float(extent.max() / (2.0 * scale))
+    poses[:, :, 3] = (poses[:, :, 3] - shift) / unit
+    points = (world_points(scene, scene.points) - shift) / unit
+    views = tuple(
+        replace(view, world_from_cam=pose) for view, pose in zip(scene.views, poses, strict=True)
+    )
+    return replace(
+        scene,
+        views=views,
+        shift=shift,
+        scale=unit,
+        box=(box_world - shift) / unit,
+        points=points,
+        depth_unit=scene.depth_unit * scene.scale / unit,
+        frame=None,
+    )
+
+
+def world_points(scene: Scene, points: FloatArray) -> FloatArray:
+    """Return scene points (n, 3) in the file's world coordinates."""
+    scaled = points * scene.scale + scene.shift
+    if scene.frame is None:
+        return scaled
+    back = invert(scene.frame)
+    return np.asarray(scaled @ back[:, :3].T + back[:, 3], np.float64)
+
+
+def world_poses(scene: Scene) -> FloatArray:
+    """Return all poses (N, 3, 4) in the file's world coordinates."""
+    poses = np.stack([view.world_from_cam for view in scene.views])
+    poses[:, :, 3] = poses[:, :, 3] * scene.scale + scene.shift
+    return poses if scene.frame is None else transform_poses(invert(scene.frame), poses)

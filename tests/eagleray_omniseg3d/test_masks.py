@@ -1,0 +1,267 @@
+"""Mask sources; Segment Anything's own generator is the oracle for ours (small random network)."""
+
+import copy
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from eagleray_omniseg3d.errors import MaskError
+from eagleray_omniseg3d.hierarchy import build_hierarchy
+from eagleray_omniseg3d.masks.over_segmentation import over_segment
+from eagleray_omniseg3d.masks.run_lengths import (
+    decode_masks,
+    encode_masks,
+    read_mask_file,
+    read_sav_frame,
+)
+from eagleray_omniseg3d.masks.sam import SamMaskGenerator, SamMaskSettings, load_sam
+from eagleray_omniseg3d.masks.small_regions import clean_mask
+from eagleray_omniseg3d.masks.source import FileSource, open_source, reduce_image
+from eagleray_omniseg3d.settings import MaskSettings
+
+
+def random_mask(seed, size=(30, 37)):
+    rng = np.random.default_rng(seed)
+    import cv2
+
+    noise = cv2.GaussianBlur(rng.normal(size=size), (0, 0), rng.uniform(0.5, 3))
+    mask = noise > rng.uniform(-1, 1) * noise.std()
+    top, left = rng.integers(0, 8, 2)
+    mask[:top], mask[:, :left] = False, False
+    bottom, right = rng.integers(1, 8, 2)
+    mask[-bottom:] &= bool(rng.integers(0, 2))
+    mask[:, -right:] &= bool(rng.integers(0, 2))
+    return mask
+
+
+def box_of(mask):
+    rows, columns = np.nonzero(mask)
+    return columns.min(), rows.min(), columns.max(), rows.max()
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.sampled_from([1, 5, 20, 128, 400]))
+def test_cleaning_in_the_box_equals_cleaning_the_image(seed, min_area):
+    from segment_anything.utils.amg import remove_small_regions
+
+    mask = random_mask(seed)
+    if not mask.any():
+        return
+    expected, holes = remove_small_regions(mask, min_area, mode="holes")
+    expected, islands = remove_small_regions(expected, min_area, mode="islands")
+    before = mask.copy()
+    found, changed = clean_mask(mask, box_of(mask), min_area)
+    np.testing.assert_array_equal(found, expected)
+    assert changed == (holes or islands)
+    np.testing.assert_array_equal(mask, before)
+
+
+@pytest.fixture(scope="module")
+def small_sam():
+    from segment_anything.modeling import (
+        ImageEncoderViT,
+        MaskDecoder,
+        PromptEncoder,
+        Sam,
+        TwoWayTransformer,
+    )
+
+    torch.manual_seed(0)
+    side, patch, width = 128, 16, 32
+    encoder = ImageEncoderViT(
+        img_size=side,
+        patch_size=patch,
+        embed_dim=32,
+        depth=1,
+        num_heads=2,
+        out_chans=width,
+        use_rel_pos=True,
+    )
+    grid = (side // patch, side // patch)
+    prompts = PromptEncoder(
+        embed_dim=width, image_embedding_size=grid, input_image_size=(side, side), mask_in_chans=4
+    )
+    decoder = MaskDecoder(
+        num_multimask_outputs=3,
+        transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=32, num_heads=2),
+        transformer_dim=width,
+    )
+    network = Sam(encoder, prompts, decoder).eval()
+    return network
+
+
+class LocalDecoder(torch.nn.Module):
+    """Masks of three sizes around the prompt, ragged: what a trained decoder gives, without training."""
+
+    def forward(
+        self,
+        image_embeddings,
+        image_pe,
+        sparse_prompt_embeddings,
+        dense_prompt_embeddings,
+        multimask_output,
+    ):
+        point = torch.nn.functional.normalize(sparse_prompt_embeddings[:, 0], dim=1)
+        places = torch.nn.functional.normalize(image_pe[0], dim=0)
+        near = torch.einsum("nc,chw->nhw", point, places)
+        ragged = 0.1 * torch.sin(9 * image_embeddings[0]).mean(0)
+        sizes = torch.tensor([0.3, 0.6, 0.8])
+        logits = 12 * (near[:, None] + ragged - sizes[None, :, None, None])
+        logits = torch.nn.functional.interpolate(logits, scale_factor=4, mode="nearest")
+        noise = torch.randn(logits.shape[1:], generator=torch.Generator().manual_seed(1))
+        return logits + 1.5 * noise, 0.8 + 0.2 * near.flatten(1).amax(1, keepdim=True) * sizes
+
+
+@pytest.fixture(scope="module")
+def local_sam(small_sam):
+    network = copy.deepcopy(small_sam)
+    network.mask_decoder = LocalDecoder()
+    return network
+
+
+def stock_masks(network, thresholds, image):
+    from segment_anything import SamAutomaticMaskGenerator
+
+    values = {name: getattr(thresholds, name) for name in SamMaskSettings.__dataclass_fields__}
+    records = SamAutomaticMaskGenerator(network, **values).generate(image)
+    return np.array([r["segmentation"] for r in records]).reshape(-1, *image.shape[:2])
+
+
+@pytest.mark.parametrize("crop_layers", [0, 1])
+@pytest.mark.parametrize("min_area", [0, 60])
+@pytest.mark.parametrize("kind", ["random", "local"])
+def test_masks_equal_those_of_the_stock_generator(request, kind, crop_layers, min_area):
+    network = request.getfixturevalue({"random": "small_sam", "local": "local_sam"}[kind])
+    rng = np.random.default_rng(0)
+    image = np.kron(rng.integers(0, 255, (6, 8, 3)), np.ones((16, 16, 1))).astype(np.uint8)
+    # Masks of the random network all span the image, so only overlaps above 1 would keep several.
+    overlap = {"random": 1.0, "local": 0.7}[kind]
+    thresholds = SamMaskSettings(
+        points_per_side=6,
+        points_per_batch=16,
+        pred_iou_thresh={"random": -5.0, "local": 0.85}[kind],
+        stability_score_thresh={"random": 0.01, "local": 0.6}[kind],
+        stability_score_offset={"random": 0.05, "local": 0.5}[kind],
+        crop_n_layers=crop_layers,
+        min_mask_region_area=min_area,
+        box_nms_thresh=overlap,
+        crop_nms_thresh=overlap,
+    )
+    expected = stock_masks(network, thresholds, image)
+    found = SamMaskGenerator(network, thresholds).generate(image)
+    assert len(expected) > 3
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_no_mask_survives_impossible_thresholds(small_sam):
+    image = np.zeros((64, 64, 3), np.uint8)
+    thresholds = SamMaskSettings(points_per_side=2, pred_iou_thresh=100.0)
+    assert SamMaskGenerator(small_sam, thresholds).generate(image).shape == (0, 64, 64)
+
+
+def test_missing_and_foreign_weights(tmp_path):
+    with pytest.raises(MaskError, match="no file"):
+        load_sam(tmp_path / "sam.pth", "vit_b", "cpu")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "sam.pth")
+    with pytest.raises(MaskError, match="no weights of vit_b"):
+        load_sam(tmp_path / "sam.pth", "vit_b", "cpu")
+
+
+def test_run_lengths_round_trip_compressed_and_plain(tmp_path):
+    masks = np.stack([random_mask(i) for i in range(4)])
+    codes = encode_masks(masks)
+    np.testing.assert_array_equal(decode_masks(codes, "x"), masks)
+    plain = []
+    for mask in masks:
+        flat = mask.ravel(order="F")
+        edges = np.flatnonzero(np.diff(flat)) + 1
+        counts = np.diff([0, *edges, flat.size]).tolist()
+        plain.append({"size": list(mask.shape), "counts": [0, *counts] if flat[0] else counts})
+    np.testing.assert_array_equal(decode_masks(plain, "x"), masks)
+    layouts = (
+        codes,
+        [{"segmentation": c} for c in codes],
+        {"annotations": plain},
+        {"masks": codes},
+    )
+    for layout in layouts:
+        wrapped = layout
+        if isinstance(layout, dict):
+            key = next(iter(layout))
+            wrapped = {key: [{"segmentation": c} for c in layout[key]]}
+        (tmp_path / "a.json").write_text(json.dumps(wrapped))
+        np.testing.assert_array_equal(read_mask_file(tmp_path / "a.json", masks.shape[1:]), masks)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "JSON"),
+        ('{"other": 1}', "neither"),
+        ('[{"segmentation": [[1, 2, 3]]}]', "no run length"),
+        ('[{"size": [2, 2], "counts": [9]}]', "cannot be decoded"),
+        ('[{"size": [2, 2], "counts": [4]}, {"size": [3, 2], "counts": [6]}]', "one size"),
+        ('[{"size": [2, 2], "counts": [4]}]', "for an image of"),
+    ],
+)
+def test_mask_files_that_cannot_be_used(tmp_path, content, message):
+    path = tmp_path / "a.json"
+    path.write_text(content)
+    with pytest.raises(MaskError, match=message):
+        read_mask_file(path, (5, 5))
+
+
+def test_view_without_masks_and_missing_file(tmp_path):
+    (tmp_path / "v.json").write_text("[]")
+    image = np.zeros((5, 6, 3), np.uint8)
+    source = FileSource(str(tmp_path / "{name}.json"))
+    assert source.masks(image, "v").shape == (0, 5, 6)
+    with pytest.raises(MaskError, match=r"w\.json"):
+        source.masks(image, "w")
+
+
+def test_over_segmentation_gives_nested_regions():
+    image = np.full((64, 96, 3), 40, np.uint8)
+    image[8:56, 8:40] = (200, 40, 40)
+    image[20:40, 12:30] = (200, 90, 60)
+    image[10:50, 55:90] = (30, 60, 220)
+    masks = over_segment(image)
+    wanted = np.zeros((64, 96), bool)
+    wanted[8:56, 8:40] = True
+    iou = [(m & wanted).sum() / (m | wanted).sum() for m in masks]
+    assert max(iou) > 0.9
+    for a in masks:
+        for b in masks:
+            shared = (a & b).sum()
+            assert shared in (0, a.sum(), b.sum())
+    assert over_segment(np.zeros((20, 20, 3), np.uint8)).shape == (0, 20, 20)
+
+
+def test_large_images_are_reduced():
+    assert reduce_image(np.zeros((30, 60, 3), np.uint8), 20).shape == (10, 20, 3)
+    assert reduce_image(np.zeros((30, 60, 3), np.uint8), None).shape == (30, 60, 3)
+
+
+def test_source_by_settings(tmp_path):
+    assert isinstance(open_source(MaskSettings(source="files"), tmp_path, "cpu"), FileSource)
+    with pytest.raises(MaskError, match="checkpoint"):
+        open_source(MaskSettings(source="sam"), tmp_path, "cpu")
+
+
+@pytest.mark.skipif("EAGLERAY_DATA" not in os.environ, reason="EAGLERAY_DATA is not set")
+def test_real_masklets_become_patches():
+    path = Path(os.environ["EAGLERAY_DATA"]) / "sam_masks_sav" / "sav_000001_auto.json"
+    masks = read_sav_frame(path, 10)
+    assert masks.shape[1:] == (848, 480) and 2 <= len(masks) <= 9
+    hierarchy = build_hierarchy(masks)
+    covered = masks.any(axis=0)
+    assert (hierarchy.indices[~covered] == 0).all()
+    assert (np.diag(hierarchy.correlation)[1:] > 0).all()
+    with pytest.raises(MaskError, match="frame 9999"):
+        read_sav_frame(path, 9999)
