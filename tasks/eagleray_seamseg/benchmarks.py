@@ -81,13 +81,17 @@ def seamless_benchmarks(settings: SeamlessSettings) -> tuple[Benchmark, ...]:
         settings: Settings of the experiment.
 
     Returns:
-        Two benchmarks; the first one is the default.
+        Two benchmarks; the first one is the default. The papers' numbers stand beside data in the
+        published layout only, not beside samples of it.
     """
     name = f"{settings.data.format}_{settings.data.val_split}"
     schema = {**_PANOPTIC_SCHEMA, **_SEMANTIC_SCHEMA}
     if settings.evaluation.coco_ap:
         schema |= _INSTANCE_SCHEMA
-    published = {"vistas": VISTAS_VAL, "cityscapes": CITYSCAPES_VAL}.get(settings.data.format, ())
+    data = settings.data
+    is_published_set = not (data.images or data.labels or data.annotations or data.reduced_labels)
+    papers = {"vistas": VISTAS_VAL, "cityscapes": CITYSCAPES_VAL}
+    published = papers.get(data.format, ()) if is_published_set else ()
     rule = _FAITHFUL_RULE if settings.faithful else _OFFICIAL_RULE
     return (
         Benchmark(name, "val", "pq", rule, schema, published=published),

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from eagleray.task import Dataset, Rows
 from eagleray_seamseg.losses import PanopticTarget
 from eagleray_seamseg.settings import InputSettings
-from eagleray_seamseg.stages import PORTRAITS
+from eagleray_seamseg.stages import PHOTO_FILE, PORTRAITS
 from eagleray_seamseg.transforms import (
     ImageNormalization,
     Placement,
@@ -126,7 +126,7 @@ class PanopticDataset(Dataset):
         """Read one image and its labels."""
         key = self._keys[index]
         row = self._rows[key]
-        photo = read_rgb(self._root / row["image_path"])
+        photo = read_rgb(self._photo(key, row["image_path"]))
         truth = indexed_panoptic(read_deep_ids(row["id_map"]), row["categories"], row["is_crowd"])
         placement = self._placement((photo.shape[0], photo.shape[1]), rng)
         image = place_image(photo, placement, self._normalization)
@@ -140,6 +140,11 @@ class PanopticDataset(Dataset):
         images, sizes = pad_images([sample.image for sample in samples])
         placed = [sample.placed for sample in samples if sample.placed is not None]
         return PanopticBatch(images, sizes, tuple(panoptic_target(one) for one in placed))
+
+    def _photo(self, key: str, image_path: str) -> Path | bytes:
+        if image_path:
+            return self._root / image_path
+        return self._rows.read_file(key, PHOTO_FILE.format(key=key))
 
     def _placement(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Placement:
         settings = self._settings

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from eagleray_seamseg.evaluation import resize_panoptic
 from eagleray_vision.images.overlay import blend, color_labels, paint_through
 from eagleray_vision.images.resizing import resize_rgb, scaled_size
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
@@ -35,19 +36,24 @@ def panoptic_picture(
 ) -> npt.NDArray[np.uint8]:
     """Paint a panoptic map over its photograph (spec 7).
 
-    Colors and outlines are made at the size of the map and resized to the photograph by Pillow's
-    bicubic filter. Void and crowd segments are black.
+    Void and crowd segments are black.
 
     Args:
         photo: ``(H, W, 3)`` uint8 RGB.
         panoptic: The map, of any size.
         palette: ``(C, 3)`` uint8 colors by class.
         num_stuff: Classes from here on are things.
-        faithful: Add the inner pixels of the original's outlines, whose contour finder overflowed.
+        faithful: As the original: make colors and outlines at the size of the map, resize them to
+            the photograph by Pillow's bicubic filter, and keep the inner pixels of its outlines,
+            whose contour finder overflowed. Otherwise the map is enlarged first, so that outlines
+            stay thin.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
     """
+    size_hw = (photo.shape[0], photo.shape[1])
+    if not faithful:
+        panoptic = resize_panoptic(panoptic, size_hw)
     classes = panoptic.categories.copy()
     classes[panoptic.is_crowd] = VOID_CLASS
     classes[0] = VOID_CLASS
@@ -56,7 +62,6 @@ def panoptic_picture(
     instance_map = np.where(is_instance[panoptic.id_map], panoptic.id_map, 0)
     is_outline = instance_outlines(instance_map, faithful=faithful)
     outline = np.where(is_outline, _OPAQUE, 0).astype(np.uint8)
-    size_hw = (photo.shape[0], photo.shape[1])
     bicubic = Image.Resampling.BICUBIC
     blended = blend(photo, resize_rgb(colors, size_hw, bicubic), BLEND_ALPHA)
     return paint_through(blended, resize_rgb(outline, size_hw, bicubic))

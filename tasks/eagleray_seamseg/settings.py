@@ -20,7 +20,7 @@ from eagleray_seamseg.model.config import (
 )
 
 Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
-DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless"]
+DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless", "toyworld"]
 Color = tuple[float, float, float]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -30,13 +30,24 @@ PAPER_RGB_STD: Color = (0.25685097, 0.26509955, 0.29067996)
 """Standard deviation of both paper configurations (spec 3)."""
 
 
+class ToyworldSettings(Settings):
+    """Which street frames are generated (format toyworld)."""
+
+    train_frames: int = Field(200, ge=1, description="Frames that are trained on.")
+    val_frames: int = Field(40, ge=1, description="Frames of the benchmark, of other scenes.")
+    height_px: int = Field(128, ge=32, description="Image height in pixels.")
+    width_px: int = Field(256, ge=32, description="Image width in pixels.")
+    min_thing_px: int = Field(32, ge=0, description="Things of fewer visible pixels become void.")
+    seed: int = Field(0, ge=0, description="Seed of the world.")
+
+
 class DataSettings(Settings):
     """Where the labeled images are and how they are laid out."""
 
     format: DataFormat = Field(
         "vistas",
         description="Layout: vistas (Mapillary Vistas 1.1), cityscapes, coco_panoptic (PNGs and a "
-        "JSON), seamless (converted for the original code).",
+        "JSON), seamless (converted for the original code), toyworld (generated street frames).",
     )
     root: str = Field("data/vistas", description="Folder of the data set.")
     train_split: str = Field("training", description="Split that is trained on.")
@@ -66,6 +77,9 @@ class DataSettings(Settings):
         True,
         description="Decode every photograph while preparing, so that a damaged one is a reject "
         "instead of a failure in training.",
+    )
+    toyworld: ToyworldSettings = Field(
+        ToyworldSettings(), description="What is generated where the format is toyworld."
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
+from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError, Stage
 from eagleray_seamseg.conversion.cityscapes import CityscapesSource
 from eagleray_seamseg.conversion.coco_panoptic import CocoPanopticSource
 from eagleray_seamseg.conversion.seamless import SeamlessSource
@@ -25,6 +25,8 @@ from eagleray_vision.panoptic.label_image import deep_ids_png
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 STAGE_NAME = "panoptic_labels"
+PHOTO_FILE = "photos/{key}.png"
+"""File of a record that keeps its own picture; its ``image_path`` is empty."""
 PORTRAITS = "portraits"
 """Key of the summary that lists the images which are not wider than high."""
 
@@ -54,6 +56,8 @@ def label_source(data: DataSettings, *, faithful: bool) -> LabelSource:
             return CocoPanopticSource(root, data.train_split, **given)
         case "seamless":
             return SeamlessSource(root)
+        case "toyworld":
+            raise SettingsError("data.format toyworld generates its frames; there is no folder")
 
 
 class LabelStageSettings(Settings):

@@ -51,8 +51,9 @@ from eagleray_seamseg.predict import (
 )
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
+from eagleray_seamseg.toyworld_stage import ToyworldFrameStage
 from eagleray_seamseg.transforms import ImageNormalization
-from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
 
 
 class SeamlessTask(Task):
@@ -72,7 +73,7 @@ class SeamlessTask(Task):
         found = [
             Requirement(
                 f"data set {data.format}",
-                Path(data.root).is_dir(),
+                self._generates or Path(data.root).is_dir(),
                 f"set data.root to the folder of the data set (now {data.root!r})",
             )
         ]
@@ -88,6 +89,8 @@ class SeamlessTask(Task):
     def stages(self) -> Sequence[Stage]:
         """Return the label conversion of the training and the validation split."""
         data, faithful = self.settings.data, self.settings.faithful
+        if self._generates:
+            return [ToyworldFrameStage(data.toyworld, source) for source in ("train", "val")]
         splits = {"train": data.train_split, "val": data.val_split}
         return [
             PanopticLabelStage(data, source, split, faithful=faithful)
@@ -96,7 +99,8 @@ class SeamlessTask(Task):
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
         """Return the images of ``train`` or ``val``."""
-        label = f"{STAGE_NAME}:{source}"
+        name = ToyworldFrameStage.name if self._generates else STAGE_NAME
+        label = f"{name}:{source}"
         if label not in rows:
             raise InputError(f"there are no rows of {label!r}, only {sorted(rows)}: prepare first")
         return PanopticDataset(
@@ -209,10 +213,18 @@ class SeamlessTask(Task):
             path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
 
+    @property
+    def _generates(self) -> bool:
+        return self.settings.data.format == "toyworld"
+
     def _label_space(self) -> LabelSpace:
         if not hasattr(self, "_space"):
-            source = label_source(self.settings.data, faithful=self.settings.faithful)
-            self._space = source.label_space()
+            data, faithful = self.settings.data, self.settings.faithful
+            self._space = (
+                CITYSCAPES
+                if self._generates
+                else label_source(data, faithful=faithful).label_space()
+            )
         return self._space
 
     def _normalization(self) -> ImageNormalization:

@@ -47,7 +47,8 @@ class CityscapesSource(LabelSource):
 
     def _label_path(self, name: str) -> Path:
         """Resolve a wildcard in the label pattern; without a match the pattern names what is
-        missing."""
+        missing.
+        """
         found = sorted(self._root.glob(name)) if "*" in name else []
         return found[0] if found else self._root / name
 
