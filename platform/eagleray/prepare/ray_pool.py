@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
@@ -15,9 +18,10 @@ from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.fit import run_fit
 from eagleray.prepare.journal import MemoryJournal, Suspects
 from eagleray.prepare.manifest import ShardEntry, entry_of
+from eagleray.prepare.shard import ComputedShard, DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker
 from eagleray.scheduling import WorkerGroup
-from eagleray.task import EaglerayError
+from eagleray.task import EaglerayError, Item
 
 _SETUP_DEATHS_ALLOWED = 2
 """Workers per place in the pool that may die in ``setup`` before the job gives up."""
@@ -69,8 +73,9 @@ class _PoolWorker:
 
     def __init__(self, coordinator: Any, num_workers: int) -> None:
         self._failure = b""
+        self._compute = ThreadPoolExecutor(1, "compute")
         try:
-            self._worker = _set_up(coordinator, num_workers)
+            self._worker = self._compute.submit(_set_up, coordinator, num_workers).result()
         except Exception as error:
             self._failure = _pickled(error)
 
@@ -78,11 +83,24 @@ class _PoolWorker:
         entry, seconds = b"", 0.0
         if not self._failure:
             try:
-                marker, seconds = self._worker.run(int(batch["item"][0]))
-                entry = canonical_json(asdict(entry_of(marker)))
+                entry, seconds = self._run(int(batch["item"][0]))
             except Exception as error:
                 return {"entry": [b""], "seconds": [0.0], "failure": [_pickled(error)]}
         return {"entry": [entry], "seconds": [seconds], "failure": [self._failure]}
+
+    def _run(self, position: int) -> tuple[bytes, float]:
+        """Compute in the thread for that; commit in this one while the next shard is computed."""
+        items = self._worker.items(position)
+        shard, seconds = self._compute.submit(self._timed, position, items).result()
+        return canonical_json(asdict(entry_of(self._worker.commit(shard)))), seconds
+
+    def _timed(self, position: int, items: Sequence[Item]) -> tuple[ComputedShard, float]:
+        begin = time.perf_counter()
+        try:
+            shard = self._worker.compute(position, items)
+        except DeviceLostError:
+            os._exit(1)  # the journal counts it as a death, and Ray starts another process
+        return shard, time.perf_counter() - begin
 
 
 def _set_up(coordinator: Any, num_workers: int) -> StageWorker:
@@ -121,7 +139,11 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
         fn_constructor_args=(coordinator, num_workers),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
-            min_size=1 if group.is_elastic else num_workers, max_size=num_workers
+            min_size=1 if group.is_elastic else num_workers,
+            max_size=num_workers,
+            max_concurrent_calls_per_actor=2,
+            max_tasks_in_flight_per_actor=3,
+            enable_true_multi_threading=True,
         ),
         **_request(group),
     )

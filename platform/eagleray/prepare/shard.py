@@ -5,15 +5,15 @@ schedules.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import torch
 
 from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
@@ -28,6 +28,8 @@ _ERROR_CHARACTERS = 2000
 _WRITES_AHEAD = 32
 """Files that may wait to be written while the device goes on."""
 
+_DIED = "WorkerDied: the worker process died three times at this item"
+
 Sample = tuple[int, Any]
 """Position of the item within the shard, and what ``load`` gave for it."""
 
@@ -39,6 +41,21 @@ class _Result:
     tables: list[pa.Table] = field(default_factory=list)
     files: list[CommittedFile] = field(default_factory=list)
     error: str | None = None
+
+
+@dataclass
+class ComputedShard:
+    """A shard that is computed, but not committed yet."""
+
+    id: str
+    items: Sequence[Item]
+    results: list[_Result]
+    keys: set[str] = field(default_factory=set)
+    writes: list[Future[None]] = field(default_factory=list)
+
+
+class DeviceLostError(BaseException):
+    """The GPU failed for good; not an Exception, so that no item after it is rejected for it."""
 
 
 class ShardWorker:
@@ -76,47 +93,74 @@ class ShardWorker:
         self._writers.shutdown(wait=True, cancel_futures=True)
 
     def run(self, shard_id: str, items: Sequence[Item]) -> ShardMarker:
-        """Compute one shard, commit it and return its marker.
+        """Compute one shard, commit it and return its marker."""
+        return self.commit(self.compute(shard_id, items))
 
-        Bad items become rejects; errors of the storage are raised.
+    def compute(self, shard_id: str, items: Sequence[Item]) -> ComputedShard:
+        """Compute one shard; bad items become rejects.
+
+        Raises:
+            DeviceLostError: The device failed, so that this process can compute nothing more.
         """
         suspects = self._journal.begin(shard_id)
-        results = [_Result() for _ in items]
+        shard = ComputedShard(shard_id, items, [_Result() for _ in items])
         for item_idx in suspects.deadly:
-            results[item_idx].error = "WorkerDied: the worker process died three times at this item"
-        with self._pending_writes() as write:
-            if suspects.is_suspect:
-                self._run_one_by_one(shard_id, items, results, write)
-            else:
-                self._run_batches(shard_id, items, results, write)
-        marker = self._commit(shard_id, items, results)
+            shard.results[item_idx].error = _DIED
+        if suspects.is_suspect:
+            self._run_one_by_one(shard)
+        else:
+            self._run_batches(shard)
         self._journal.end(shard_id)
-        return marker
+        return shard
 
-    def _run_batches(
-        self, shard_id: str, items: Sequence[Item], results: list[_Result], write: _Writer
-    ) -> None:
-        samples = self._load_ahead(items, results)
-        taken: set[str] = set()
+    def commit(self, shard: ComputedShard) -> ShardMarker:
+        """Write a shard and, last, its marker. May run while the next shard is computed.
+
+        Raises:
+            EaglerayError: The storage failed.
+        """
+        for written in shard.writes:
+            written.result()
+        tables = [table for result in shard.results for table in result.tables]
+        content = to_parquet(tables, self._schema)
+        checksum = hashlib.sha256(content).hexdigest()
+        path = f"shards/{shard.id}-{checksum[:12]}.parquet"
+        self._folder.write(path, content)
+        rejected = tuple(
+            Reject(item.key, result.error)
+            for item, result in zip(shard.items, shard.results, strict=True)
+            if result.error is not None
+        )
+        marker = ShardMarker(
+            shard=shard.id,
+            data=path,
+            sha256=checksum,
+            num_bytes=len(content),
+            items=len(shard.items),
+            done=len(shard.items) - len(rejected),
+            rows=sum(len(table) for table in tables),
+            rejected=rejected,
+            files=tuple(file for result in shard.results for file in result.files),
+        )
+        return commit_marker(self._folder, marker)
+
+    def _run_batches(self, shard: ComputedShard) -> None:
+        samples = self._load_ahead(shard.items, shard.results)
         while batch := list(islice(samples, self._stage.resources.batch_size)):
             for (item_idx, _), outcome in zip(batch, self._process(batch), strict=True):
-                self._keep(shard_id, items[item_idx], outcome, results[item_idx], taken, write)
+                self._keep(shard, item_idx, outcome)
 
-    def _run_one_by_one(
-        self, shard_id: str, items: Sequence[Item], results: list[_Result], write: _Writer
-    ) -> None:
-        taken: set[str] = set()
-        for item_idx, item in enumerate(items):
-            if results[item_idx].error is not None:
+    def _run_one_by_one(self, shard: ComputedShard) -> None:
+        for item_idx, item in enumerate(shard.items):
+            if shard.results[item_idx].error is not None:
                 continue
-            self._journal.at(shard_id, item_idx)
+            self._journal.at(shard.id, item_idx)
             try:
                 sample = self._stage.load(item)
             except Exception as error:
-                results[item_idx].error = describe_error(error)
+                shard.results[item_idx].error = describe_error(error)
                 continue
-            outcome = self._process([(item_idx, sample)])[0]
-            self._keep(shard_id, item, outcome, results[item_idx], taken, write)
+            self._keep(shard, item_idx, self._process([(item_idx, sample)])[0])
 
     def _load_ahead(self, items: Sequence[Item], results: list[_Result]) -> Iterator[Sample]:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
@@ -157,84 +201,45 @@ class ShardWorker:
                     f"process returned {len(outcome)} lists of records for {len(samples)} samples"
                 )
             return list(outcome)
+        except torch.OutOfMemoryError as error:
+            if len(batch) == 1:
+                return [describe_error(error)]
+        except torch.AcceleratorError as error:
+            raise DeviceLostError(describe_error(error)) from error
         except Exception as error:
             if len(batch) == 1:
                 return [describe_error(error)]
         return [self._process([sample])[0] for sample in batch]
 
-    def _keep(
-        self,
-        shard_id: str,
-        item: Item,
-        outcome: Sequence[Record] | str,
-        result: _Result,
-        taken: set[str],
-        write: _Writer,
-    ) -> None:
+    def _keep(self, shard: ComputedShard, item_idx: int, outcome: Sequence[Record] | str) -> None:
         """Turn an item's records into a table and its files into committed ones, or reject it."""
+        result = shard.results[item_idx]
         if isinstance(outcome, str):
             result.error = outcome
             return
         try:
-            keys = _fresh_keys(outcome, taken)
-            identity = record_identity(item, self._fit_digest)
+            keys = _fresh_keys(outcome, shard.keys)
+            identity = record_identity(shard.items[item_idx], self._fit_digest)
             table = to_table(outcome, identity, self._schema) if outcome else None
             files = [
-                (_committed(shard_id, record.key, name, content), content)
+                (_committed(shard.id, record.key, name, content), content)
                 for record in outcome
                 for name, content in record.files.items()
             ]
         except Exception as error:
             result.error = describe_error(error)
             return
-        taken |= keys
+        shard.keys |= keys
         result.tables = [] if table is None else [table]
         result.files = [file for file, _ in files]
         for file, content in files:
-            write(file.path, content)
+            self._write_behind(shard, file.path, content)
 
-    @contextmanager
-    def _pending_writes(self) -> Iterator[_Writer]:
-        """Give a function that writes in the background; leave when everything is written."""
-        waiting: list[Future[None]] = []
-
-        def write(path: str, content: bytes) -> None:
-            if len(waiting) >= _WRITES_AHEAD:
-                waiting.pop(0).result()
-            waiting.append(self._writers.submit(self._folder.write, path, content))
-
-        yield write
-        for future in waiting:
-            future.result()
-
-    def _commit(
-        self, shard_id: str, items: Sequence[Item], results: Sequence[_Result]
-    ) -> ShardMarker:
-        tables = [table for result in results for table in result.tables]
-        content = to_parquet(tables, self._schema)
-        checksum = hashlib.sha256(content).hexdigest()
-        path = f"shards/{shard_id}-{checksum[:12]}.parquet"
-        self._folder.write(path, content)
-        rejected = tuple(
-            Reject(item.key, result.error)
-            for item, result in zip(items, results, strict=True)
-            if result.error is not None
-        )
-        marker = ShardMarker(
-            shard=shard_id,
-            data=path,
-            sha256=checksum,
-            num_bytes=len(content),
-            items=len(items),
-            done=len(items) - len(rejected),
-            rows=sum(len(table) for table in tables),
-            rejected=rejected,
-            files=tuple(file for result in results for file in result.files),
-        )
-        return commit_marker(self._folder, marker)
-
-
-_Writer = Callable[[str, bytes], None]
+    def _write_behind(self, shard: ComputedShard, path: str, content: bytes) -> None:
+        """Write a file while the device goes on, but let no more than a few wait."""
+        if len(shard.writes) >= _WRITES_AHEAD:
+            shard.writes.pop(0).result()
+        shard.writes.append(self._writers.submit(self._folder.write, path, content))
 
 
 def record_identity(item: Item, fit_digest: str) -> str:

@@ -5,7 +5,9 @@ manifest.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -21,7 +23,7 @@ from eagleray.prepare.manifest import (
     read_rejects,
     write_keys,
 )
-from eagleray.prepare.marker import read_markers
+from eagleray.prepare.marker import ShardMarker, read_markers
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.survey import Survey, survey
 from eagleray.prepare.worker import StageJob, StageWorker
@@ -36,6 +38,9 @@ from eagleray.scheduling import (
 )
 from eagleray.storage import Store
 from eagleray.task import Rows, Stage
+
+_COMMITS_AHEAD = 1
+"""Shards that are written while the next one is computed."""
 
 
 @dataclass(frozen=True)
@@ -181,10 +186,20 @@ def _compute_here(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, float]
     job = replace(job, device=group.device)
     if read_fitted(job.listing.folder, job.fit_digest) is None:
         run_fit(job.stage, job.listing, job.upstream, job.fit_digest, job.device)
-    with StageWorker(_with_fitted(job)) as worker:
+    with StageWorker(_with_fitted(job)) as worker, ThreadPoolExecutor(1, "commit") as commits:
+        waiting: deque[tuple[Future[ShardMarker], float]] = deque()
         for position in range(len(job.shards)):
-            marker, seconds = worker.run(position)
-            yield entry_of(marker), seconds
+            begin = time.perf_counter()
+            shard = worker.compute(position, worker.items(position))
+            waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
+            if len(waiting) > _COMMITS_AHEAD:
+                yield _entry(*waiting.popleft())
+        while waiting:
+            yield _entry(*waiting.popleft())
+
+
+def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry, float]:
+    return entry_of(marker.result()), seconds
 
 
 def _compute_on_ray(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, float]]:

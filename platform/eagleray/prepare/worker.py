@@ -5,7 +5,6 @@ under Ray.
 from __future__ import annotations
 
 import copy
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +15,8 @@ from eagleray.prepare.fit import torch_threads
 from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
 from eagleray.prepare.marker import ShardMarker
-from eagleray.prepare.shard import ShardWorker
-from eagleray.task import Rows, Stage
+from eagleray.prepare.shard import ComputedShard, ShardWorker
+from eagleray.task import Item, Rows, Stage
 
 
 @dataclass(frozen=True)
@@ -72,9 +71,15 @@ class StageWorker:
         """End the worker's threads."""
         self._stack.close()
 
-    def run(self, position: int) -> tuple[ShardMarker, float]:
-        """Compute one shard; returns its marker and the seconds that it took."""
-        begin = time.perf_counter()
+    def items(self, position: int) -> list[Item]:
+        """Return the items of one shard of the job."""
         shard = self._job.shards[position]
-        items = self._job.listing.items(shard.start, shard.num_items)
-        return self._worker.run(shard.id, items), time.perf_counter() - begin
+        return self._job.listing.items(shard.start, shard.num_items)
+
+    def compute(self, position: int, items: Sequence[Item]) -> ComputedShard:
+        """Compute one shard; always to be called from the thread that made this worker."""
+        return self._worker.compute(self._job.shards[position].id, items)
+
+    def commit(self, shard: ComputedShard) -> ShardMarker:
+        """Commit a computed shard, from any thread."""
+        return self._worker.commit(shard)
