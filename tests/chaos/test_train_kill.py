@@ -46,7 +46,7 @@ def test_exception_of_a_worker_is_read_first_and_not_retried_for_ever(
     ray_cluster: Any, tmp_path: Path
 ) -> None:
     with pytest.raises(TrainingError) as caught:
-        train_on_ray(tmp_path, {"raise_at_step": 3}, strategy="ddp", num_workers=2, max_failures=8)
+        train_on_ray(tmp_path, {"raise_at_step": 3}, strategy="ddp", num_workers=1, max_failures=8)
     assert str(caught.value).startswith("Traceback")
     assert "ZeroDivisionError: made to fail at step 3" in str(caught.value)
     assert max(f.group for f in read_failures(Store(str(tmp_path)))) == 2

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,6 +38,9 @@ class TinySettings(Settings):
     raise_at_step: int | None = None
     kill_at_step: int | None = None
     kill_flag: str = ""
+    signal_at_step: int | None = None
+    loss_factor: float = 1.0
+    on_device: bool = False
     freeze_head_in: str = ""
     steps: int = 10
 
@@ -72,6 +76,23 @@ class TinyData(Dataset):
         }
 
 
+class DeviceData:
+    """The same samples as batches that live on the device and begin at any step."""
+
+    def __init__(self, data: TinyData) -> None:
+        self._data = data
+
+    def batches(
+        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+    ) -> Iterator[Any]:
+        step = start_step
+        while True:
+            rng = np.random.default_rng(step)
+            chosen = rng.integers(0, len(self._data), 4)[rank::world_size]
+            yield self._data.collate([self._data.load(int(i), rng) for i in chosen])
+            step += 1
+
+
 class TinyModel(nn.Module):
     """Two layers with an odd number of weights (so that shards need padding) and a buffer."""
 
@@ -94,7 +115,9 @@ class TinyTask(Task):
     settings_type: ClassVar[type[Settings]] = TinySettings
     settings: TinySettings
 
-    def dataset(self, source: str, rows: Any) -> Dataset:
+    def dataset(self, source: str, rows: Any) -> Dataset | DeviceData:
+        if self.settings.on_device and source == "train":
+            return DeviceData(TinyData(self.settings))
         return TinyData(self.settings)
 
     def build(self) -> nn.Module:
@@ -114,6 +137,8 @@ class TinyTask(Task):
         with torch.no_grad():
             model.seen += 1  # type: ignore[operator]
         settings = self.settings
+        if settings.signal_at_step == step.step:
+            os.kill(os.getpid(), signal.SIGTERM)
         if settings.raise_at_step == step.step:
             raise ZeroDivisionError(f"made to fail at step {step.step}")
         if settings.kill_at_step == step.step and settings.kill_flag:
@@ -128,7 +153,7 @@ class TinyTask(Task):
         error = (model(batch["x"]).float() - batch["y"]).square()
         # Weights differ between samples, so that a mean of ranks' means would be wrong.
         weight = torch.tensor([1.0 + i % 3 for i in batch["index"]], device=error.device)
-        loss = (error.mean(1) * weight).sum()
+        loss = (error.mean(1) * weight).sum() * self.settings.loss_factor
         start = self.settings.nan_forever_from
         if step.step in self.settings.nan_steps or (start is not None and step.step >= start):
             loss = loss * float("nan")

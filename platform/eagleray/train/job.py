@@ -62,13 +62,11 @@ class Place:
         rank: Its number.
         world_size: How many there are.
         device: Where its model runs.
-        attempt: Number of this start of the processes.
     """
 
     rank: int
     world_size: int
     device: torch.device
-    attempt: int
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ def train_process(
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     attempt = _from_rank_0(next_attempt(job.run) if rank == 0 else 0, world_size)
-    place = Place(rank, world_size, device, attempt)
+    place = Place(rank, world_size, device)
     data = job.task.dataset("train", job.rows)
     writer = MetricsWriter(job.run, attempt) if rank == 0 else None
     try:

@@ -26,6 +26,7 @@ CLIPPED = {
     "clip_norm": 0.5,
     "ema_decay": 0.7,
 }
+UNEVEN = {"steps": 10, "batch_size": 5, "optimizer": "adam", "lr": 0.01}
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +43,10 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         train_here(root / f"{name}-from-single", limit=HALFWAY)
         jobs.append((root / f"{name}-from-single", train, None))
         jobs.append((root / f"{name}-accumulated", {**train, "micro_batch_size": 1}, None))
+    jobs += [
+        (root / f"{name}-uneven", {**STRATEGIES[name], "phases": [UNEVEN]}, None)
+        for name in ("ddp", "zero2")
+    ]
     train_in_two_processes(jobs)
     return root
 
@@ -52,6 +57,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_here(root / "fp32")
     train_here(root / "bf16", phases=[BF16])
     train_here(root / "clipped", phases=[CLIPPED])
+    train_here(root / "uneven", phases=[UNEVEN])
     return root
 
 
@@ -105,3 +111,11 @@ def test_accumulation_is_the_same_for_all_strategies(two_workers: Path) -> None:
         torch.testing.assert_close(
             losses(two_workers / f"{name}-accumulated"), expected, rtol=0, atol=1e-3
         )
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2"])
+def test_batch_that_workers_share_unevenly_is_averaged_rightly(
+    two_workers: Path, lone: Path, name: str
+) -> None:
+    found, expected = losses(two_workers / f"{name}-uneven"), losses(lone / "uneven")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)

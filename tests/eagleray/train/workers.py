@@ -64,5 +64,6 @@ def _process(rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | 
 
 
 def losses(folder: Path) -> list[float]:
-    """Return the loss of every step of a run."""
-    return [line["loss"] for line in read_metrics(Store(str(folder))) if line["kind"] == "train"]
+    """Return the loss of every step of a run that was not skipped."""
+    lines = read_metrics(Store(str(folder)))
+    return [line["loss"] for line in lines if line["kind"] == "train" and "loss" in line]

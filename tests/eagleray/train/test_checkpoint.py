@@ -1,0 +1,133 @@
+"""Checkpoints: torn ones do not exist, pickles are never opened, and what does not fit is said."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tests.eagleray.tiny_task import TinyTask
+from tests.eagleray.train.workers import experiment, losses, train_here
+
+from eagleray.results.progress import Silent
+from eagleray.storage import Store
+from eagleray.task import SettingsError
+from eagleray.train import checkpoint_weights, load_weights, train_run
+
+
+class Notes(Silent):
+    """Keeps what was said."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@pytest.fixture
+def half_done(tmp_path: Path) -> Path:
+    """A run of 10 steps that stands at step 6, with checkpoints at 3 and 6."""
+    train_here(tmp_path, limit=6, checkpoint_every=3)
+    return tmp_path
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip_last_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_last_byte, Path.unlink])
+@pytest.mark.parametrize("file", ["model.safetensors", "optimizer.safetensors", "state.json"])
+def test_damaged_checkpoint_is_passed_over(
+    half_done: Path, damage: object, file: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = train_here(half_done / "other")
+    damage(half_done / "checkpoints" / "main-00000006" / file)  # type: ignore[operator]
+    with caplog.at_level(logging.WARNING):
+        result = train_here(half_done, checkpoint_every=3)
+    assert result.finished
+    assert result.metrics["loss"] == expected.metrics["loss"]
+    assert result.checkpoints[-2:] == ("main-00000009", "main-00000010")
+    assert losses(half_done) == losses(half_done / "other")
+
+
+def test_folder_without_a_marker_does_not_exist(half_done: Path) -> None:
+    (half_done / "checkpoints" / "main-00000006.json").unlink()
+    assert checkpoint_weights(Store(str(half_done)), "last").parent.name == "main-00000003"
+
+
+def test_damaged_weights_are_not_evaluated(half_done: Path) -> None:
+    flip_last_byte(half_done / "checkpoints" / "main-00000006" / "model.safetensors")
+    with pytest.raises(Exception, match="is damaged"):
+        checkpoint_weights(Store(str(half_done)), "main-00000006")
+
+
+def test_weights_are_found_by_name(half_done: Path) -> None:
+    run = Store(str(half_done))
+    latest = half_done / "checkpoints" / "main-00000006" / "model.safetensors"
+    for which in ("last", "best", "main-00000006", str(latest), str(latest.parent)):
+        assert checkpoint_weights(run, which) == latest
+    with pytest.raises(SettingsError, match=r"'main-7'.*'main-00000003', 'main-00000006'"):
+        checkpoint_weights(run, "main-7")
+
+
+def test_loaded_model_has_the_weights_of_the_file(half_done: Path) -> None:
+    model = TinyTask(experiment().settings).build()
+    info = load_weights(Store(str(half_done)), "last", model)
+    assert (info.missing, info.extra, info.mismatched) == ((), (), ())
+    path = half_done / "checkpoints" / "main-00000006" / "model.safetensors"
+    torch.testing.assert_close(dict(model.state_dict()), load_file(path), rtol=0, atol=0)
+
+
+def train_from(init_from: Path, folder: Path) -> list[str]:
+    asked = experiment({"steps": 1}, init_from=str(init_from))
+    notes = Notes()
+    train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, inline=True, progress=notes)
+    return notes.lines
+
+
+def test_weights_to_begin_with_are_told_by_name(half_done: Path, tmp_path: Path) -> None:
+    state = load_file(half_done / "checkpoints" / "main-00000006" / "model.safetensors")
+    del state["head.bias"]
+    state["head.weight"] = torch.zeros(5, 7)
+    state["tail.weight"] = torch.zeros(2)
+    save_file(state, tmp_path / "foreign.safetensors")
+    (told,) = train_from(tmp_path / "foreign.safetensors", tmp_path / "run")
+    assert "3 tensors loaded" in told
+    assert "1 missing in the file, kept as they are: head.bias" in told
+    assert "1 of another shape, kept as they are: head.weight (5, 7) for (3, 7)" in told
+    assert "1 not in the model, unused: tail.weight" in told
+
+
+def test_weights_to_begin_with_are_used(half_done: Path, tmp_path: Path) -> None:
+    folder = half_done / "checkpoints" / "main-00000006"
+    (told,) = train_from(folder, tmp_path / "run")
+    assert "missing" not in told
+    begin = load_file(folder / "model.safetensors")["head.weight"]
+    end = load_file(tmp_path / "run/checkpoints/main-00000001/model.safetensors")["head.weight"]
+    assert 0 < float((end - begin).abs().max()) < 0.011
+
+
+def test_pickle_is_refused(tmp_path: Path) -> None:
+    torch.save({"head.bias": torch.zeros(3)}, tmp_path / "model.safetensors")
+    with pytest.raises(SettingsError, match="not a safetensors file"):
+        train_from(tmp_path / "model.safetensors", tmp_path / "run")
+
+
+def test_weights_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
+    save_file({"other": torch.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(SettingsError, match=r"no tensor of .* fits the model: it has other"):
+        train_from(tmp_path / "other.safetensors", tmp_path / "run")
+
+
+def test_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"there are no weights at .*none\.safetensors"):
+        train_from(tmp_path / "none.safetensors", tmp_path / "run")

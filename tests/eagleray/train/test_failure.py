@@ -1,0 +1,63 @@
+"""Which trace is shown first, and when starting again is pointless."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eagleray.storage import Store
+from eagleray.task import InputError
+from eagleray.train.failure import read_failures, record_failure, root_cause, should_give_up
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def test_cause_comes_before_its_consequences(run: Store) -> None:
+    record_failure(run, 1, 0, RuntimeError("Connection closed by peer [127.0.0.1]:3"))
+    record_failure(run, 1, 1, ZeroDivisionError("the cause"))
+    cause = root_cause(read_failures(run))
+    assert cause is not None
+    assert (cause.rank, cause.message) == (1, "the cause")
+    assert "ZeroDivisionError: the cause" in cause.trace
+
+
+def test_newest_group_counts(run: Store) -> None:
+    record_failure(run, 1, 0, ValueError("old"))
+    record_failure(run, 2, 0, ValueError("new"))
+    cause = root_cause(read_failures(run))
+    assert cause is not None and cause.message == "new"
+
+
+def test_same_exception_twice_in_a_row_ends_it(run: Store) -> None:
+    record_failure(run, 1, 0, ValueError("bug"))
+    assert not should_give_up(read_failures(run))
+    record_failure(run, 2, 1, ValueError("bug"))
+    assert should_give_up(read_failures(run))
+
+
+def test_other_exceptions_and_deaths_in_between_do_not(run: Store) -> None:
+    record_failure(run, 1, 0, ValueError("bug"))
+    record_failure(run, 3, 0, ValueError("bug"))
+    assert not should_give_up(read_failures(run))
+    record_failure(run, 4, 0, ValueError("another"))
+    assert not should_give_up(read_failures(run))
+
+
+def test_lost_connection_is_worth_another_try_for_ever(run: Store) -> None:
+    for group in (1, 2, 3):
+        record_failure(run, group, 0, RuntimeError("gloo: Connection closed by peer"))
+    assert not should_give_up(read_failures(run))
+
+
+def test_bad_input_ends_it_at_once(run: Store) -> None:
+    record_failure(run, 1, 0, InputError("no samples"))
+    assert should_give_up(read_failures(run))
+
+
+def test_no_failure_has_no_cause(run: Store) -> None:
+    assert root_cause(read_failures(run)) is None
+    assert not should_give_up(read_failures(run))

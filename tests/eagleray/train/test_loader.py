@@ -1,0 +1,126 @@
+"""Batches on their way to the device."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from tests.eagleray.tiny_task import TinyData, TinySettings
+
+from eagleray.task import Dataset
+from eagleray.train.loader import RankShare, data_order, open_loader, to_device
+
+
+@dataclasses.dataclass(frozen=True)
+class Boxes:
+    boxes_yxyx: torch.Tensor
+    names: tuple[str, ...]
+
+
+class Pair(NamedTuple):
+    left: torch.Tensor
+    right: Any
+
+
+def test_nested_batch_moves_and_keeps_its_types() -> None:
+    batch = {
+        "image": torch.rand(2, 3, 4, 5),
+        "boxes": [Boxes(torch.zeros(0, 4), ("a",))],
+        "pair": Pair(torch.ones(1), None),
+        "tuple": (torch.ones(1), 3),
+    }
+    moved = to_device(batch, torch.device("meta"), channels_last=True)
+    assert moved["image"].device.type == "meta"
+    assert moved["image"].is_contiguous(memory_format=torch.channels_last)
+    assert isinstance(moved["boxes"][0], Boxes)
+    assert moved["boxes"][0].boxes_yxyx.shape == (0, 4)
+    assert moved["boxes"][0].boxes_yxyx.device.type == "meta"
+    assert moved["boxes"][0].names == ("a",)
+    assert isinstance(moved["pair"], Pair)
+    assert moved["pair"].right is None
+    assert moved["tuple"][1] == 3
+
+
+def keys_of_rank(rank: int, world_size: int, micro: int | None) -> list[tuple[str, ...]]:
+    data = TinyData(TinySettings(samples=30))
+    order = data_order(data, batch_size=6, seed=3, phase="main")
+    share = RankShare(6, rank, world_size, micro)
+    loader = open_loader(
+        data,
+        order,
+        share,
+        phase="main",
+        start_step=2,
+        stop_step=7,
+        device=torch.device("cpu"),
+        workers=0,
+        channels_last=False,
+    )
+    return [tuple(k for _, keys in step for k in keys) for step in loader]
+
+
+@pytest.mark.parametrize(("world_size", "micro"), [(1, 2), (2, None), (3, 1), (4, 1)])
+def test_global_batches_are_the_same_for_any_number_of_workers(
+    world_size: int, micro: int | None
+) -> None:
+    parts = [keys_of_rank(rank, world_size, micro) for rank in range(world_size)]
+    joined = [tuple(k for part in step for k in part) for step in zip(*parts, strict=True)]
+    assert joined == keys_of_rank(0, 1, None)
+    assert len(joined) == 5
+
+
+class Broken(TinyData):
+    """Raises for one sample."""
+
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        if index == 5:
+            raise ValueError("sample 5 is broken")
+        return super().load(index, rng)
+
+
+def test_error_of_a_sample_reaches_the_training_thread() -> None:
+    data: Dataset = Broken(TinySettings(samples=8))
+    loader = open_loader(
+        data,
+        data_order(data, batch_size=2, seed=0, phase="main"),
+        RankShare(2, 0, 1, None),
+        phase="main",
+        start_step=0,
+        stop_step=4,
+        device=torch.device("cpu"),
+        workers=0,
+        channels_last=False,
+    )
+    with pytest.raises(ValueError, match="sample 5 is broken"):
+        list(loader)
+
+
+def test_sample_randomness_depends_on_epoch_and_sample_only() -> None:
+    data = TinyData(TinySettings(samples=4))
+    order = data_order(data, batch_size=2, seed=0, phase="main")
+
+    def first_epochs(rank: int, world_size: int) -> dict[tuple[int, str], list[float]]:
+        loader = open_loader(
+            data,
+            order,
+            RankShare(2, rank, world_size, None),
+            phase="main",
+            start_step=0,
+            stop_step=8,
+            device=torch.device("cpu"),
+            workers=0,
+            channels_last=False,
+        )
+        found = {}
+        for step, micro_batches in enumerate(loader):
+            for batch, keys in micro_batches:
+                for key, x in zip(keys, batch["x"].tolist(), strict=True):
+                    found[(order.locate(step)[0], key)] = x
+        return found
+
+    alone = first_epochs(0, 1)
+    assert first_epochs(0, 2) | first_epochs(1, 2) == alone
+    assert alone[(0, "s000")] != alone[(1, "s000")]
