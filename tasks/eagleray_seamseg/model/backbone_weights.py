@@ -1,5 +1,6 @@
 """Read pretrained backbone weights from a plain file of tensors."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def torchvision_resnet_name(name: str) -> str | None:
     return f"{block}.convs.{parts[2]}.{parts[3]}"
 
 
+def timm_feature_name(name: str) -> str:
+    """Translate a timm name to that of its feature extractors, which flatten the first levels.
+
+    Example:
+        >>> timm_feature_name("stages.0.blocks.1.norm.bias")
+        'stages_0.blocks.1.norm.bias'
+    """
+    return re.sub(r"^(\w+)\.(\d+)\.", r"\1_\2.", name)
+
+
 def _our_names(backbone: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Tensor]:
     """Return the file's tensors by our names, without those that are known to be unused."""
     named = {}
@@ -90,6 +101,9 @@ def _our_names(backbone: nn.Module, tensors: Mapping[str, Any]) -> dict[str, Ten
         if isinstance(backbone, ResNet):
             is_torchvision = "conv1.weight" in tensors
             ours = torchvision_resnet_name(name) if is_torchvision else name
+        elif isinstance(backbone, TimmBackbone):
+            wanted = backbone.model.state_dict()
+            ours = name if name in wanted else timm_feature_name(name)
         elif name.startswith(("classifier.", "features.18.")):
             ours = None
         if ours is not None and not ours.endswith(IGNORED_SUFFIX):

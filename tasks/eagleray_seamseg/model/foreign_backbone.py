@@ -63,6 +63,11 @@ class TimmBackbone(nn.Module):
                 f"backbone timm:{name}: timm has no such model as a feature extractor ({error}); "
                 "timm.list_models() lists the names"
             ) from error
+        if getattr(self.model, "output_fmt", "NCHW") != "NCHW":
+            raise SettingsError(
+                f"backbone timm:{name} keeps channels last ({self.model.output_fmt}): choose a "
+                "convolutional network"
+            )
         reductions = self.model.feature_info.reduction()
         if not set(_STRIDES) <= set(reductions):
             raise SettingsError(

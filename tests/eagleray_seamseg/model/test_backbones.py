@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
+import timm
 import torch
 import torchvision
 
@@ -123,8 +124,24 @@ def test_timm_model_by_name() -> None:
     assert backbone.frozen_modules(5) == [backbone.model]
 
 
+@pytest.mark.parametrize("name", ["resnet18", "convnext_atto"])
+def test_timm_weights_are_read_by_timm_names(tmp_path: Path, name: str) -> None:
+    whole = timm.create_model(name, pretrained=False).eval()
+    torch.save(whole.state_dict(), tmp_path / "weights.pt")
+    backbone = TimmBackbone(name).eval()
+    load_backbone_weights(backbone, tmp_path / "weights.pt")
+    x = torch.randn(1, 3, 64, 64)
+    expected = whole.forward_intermediates(x, intermediates_only=True)[-1]
+    torch.testing.assert_close(backbone(x)["mod5"], expected)
+
+
 @pytest.mark.parametrize(
-    ("name", "message"), [("no_such_model", "no such model"), ("vit_tiny_patch16_224", "strides")]
+    ("name", "message"),
+    [
+        ("no_such_model", "no such model"),
+        ("vit_tiny_patch16_224", "strides"),
+        ("swin_tiny_patch4_window7_224", "channels last"),
+    ],
 )
 def test_timm_models_that_cannot_serve_are_refused(name: str, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
