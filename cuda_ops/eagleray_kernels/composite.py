@@ -94,7 +94,8 @@ def composite_training_rays(
     values = (sigmas.to(dtype), rgbs.to(dtype), feats.to(dtype))
     places = (deltas.detach().to(dtype), ts.detach().to(dtype), rays_a)
     source = torch.ops.eagleray if uses_compiled(sigmas.device.type) else twin
-    return Composite(*source.composite_train(*values, *places, threshold, faithful))
+    *sums, total_samples = source.composite_train(*values, *places, threshold, faithful)
+    return Composite(total_samples, *sums)
 
 
 def composite_live_rays_(
@@ -160,12 +161,12 @@ def _composite_train_fake(
 ) -> tuple[Tensor, ...]:
     num_rays = rays_a.shape[0]
     return (
-        rays_a.new_empty(num_rays),
         sigmas.new_empty(num_rays),
         sigmas.new_empty(num_rays),
         sigmas.new_empty(num_rays, rgbs.shape[1]),
         sigmas.new_empty(num_rays, feats.shape[1]),
         sigmas.new_empty(sigmas.shape[0]),
+        rays_a.new_empty(num_rays),
     )
 
 
@@ -203,7 +204,7 @@ def _composite_test_fake(*arguments: Any) -> None:
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
     _, rgbs, feats, deltas, ts, rays_a, _, legacy = inputs
-    total_samples, ws = output[0], output[-1]
+    *_, ws, total_samples = output
     ctx.mark_non_differentiable(total_samples)
     ctx.legacy = legacy
     ctx.save_for_backward(rgbs, feats, deltas, ts, rays_a, ws, total_samples)
@@ -211,12 +212,12 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 def _backward(
     ctx: Any,
-    grad_total: Tensor | None,
     grad_opacity: Tensor,
     grad_depth: Tensor,
     grad_rgb: Tensor,
     grad_feat: Tensor,
     grad_ws: Tensor,
+    grad_total: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
     needed = ctx.needs_input_grad[:3]
     grads = torch.ops.eagleray.composite_train_backward(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from eagleray_kernels import twin
 from eagleray_kernels.dispatch import LIBRARY, define_operator, uses_compiled
-from eagleray_kernels.errors import KernelInputError, require_shape
+from eagleray_kernels.errors import KernelInputError, require_rows, require_shape
 
 _LEVELS = "Tensor offsets, Tensor resolutions, Tensor scales"
 define_operator(f"hash_grid_encode(Tensor positions, Tensor table, {_LEVELS}) -> Tensor")
@@ -35,6 +35,8 @@ class HashGridLevels(NamedTuple):
     """(L,) int32: grid points per axis."""
     scales: Tensor
     """(L,) float32: factor from [0, 1] to grid coordinates."""
+    num_entries: int
+    """Rows of the table, all levels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +150,7 @@ class HashGridLayout:
             torch.tensor(self.offsets.tolist(), dtype=torch.int64, device=device),
             torch.tensor(self.resolutions.tolist(), dtype=torch.int32, device=device),
             torch.tensor(self.scales.tolist(), dtype=torch.float32, device=device),
+            self.num_entries,
         )
 
 
@@ -176,9 +179,11 @@ def hash_grid_encode(positions: Tensor, table: Tensor, levels: HashGridLevels) -
     if positions.dtype != table.dtype:
         message = f"positions are {positions.dtype} but the table is {table.dtype}: cast one"
         raise KernelInputError(message)
+    require_rows(levels.num_entries, table=table)
+    numbers = levels.offsets, levels.resolutions, levels.scales
     if uses_compiled(positions.device.type):
-        return torch.ops.eagleray.hash_grid_encode(positions, table, *levels)
-    return twin.hash_grid_encode(positions, table, *levels)
+        return torch.ops.eagleray.hash_grid_encode(positions, table, *numbers)
+    return twin.hash_grid_encode(positions, table, *numbers)
 
 
 @torch.library.register_fake("eagleray::hash_grid_encode", lib=LIBRARY)

@@ -197,7 +197,7 @@ inline void check_composite(const at::Tensor& sigmas, const at::Tensor& rgbs,
               "composite: one row per sample is needed");
 }
 
-// Returns total_samples (N,), opacity (N,), depth (N,), rgb (N, C), feat (N, F), ws (M,).
+// Returns opacity (N,), depth (N,), rgb (N, C), feat (N, F), ws (M,), total_samples (N,).
 template <class Launch, typename scalar_t>
 std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor> composite_train(
     const at::Tensor& sigmas_in, const at::Tensor& rgbs_in, const at::Tensor& feats_in,
@@ -234,7 +234,7 @@ std::tuple<at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tensor, at::Tenso
                                         feat.data_ptr<scalar_t>(),
                                         ws.data_ptr<scalar_t>()};
   launch.for_each(num_rays, 500, functor);
-  return {total, opacity, depth, rgb, feat, ws};
+  return {opacity, depth, rgb, feat, ws, total};
 }
 
 // Returns the gradients of sigmas, rgbs and feats; one that is not needed is empty.

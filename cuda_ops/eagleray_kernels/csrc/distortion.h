@@ -1,6 +1,8 @@
 // Distortion loss of the weights along a ray (mip-NeRF 360, arXiv 2111.12077, equation 15), in linear
 // time with prefix sums W of w and V of w t:
 //   sum_ij w_i w_j |t_i - t_j| + 1/3 sum_i w_i^2 delta_i.
+// Distances count from the ray's first sample, which changes nothing but the rounding: W and V would
+// otherwise cancel badly far from the camera.
 #pragma once
 
 #include <ATen/ops/zeros.h>
@@ -22,9 +24,11 @@ struct DistortionLoss {
   EAGLERAY_HD void operator()(int64_t row) const {
     const Segment segment = read_segment(rays_a, row, num_rays, num_samples);
     if (segment.ray < 0) return;
+    if (segment.count == 0) return;
+    const scalar_t origin = ts[segment.start];
     scalar_t w_before = 0, wt_before = 0, sum = 0;
     for (int64_t s = segment.start; s < segment.start + segment.count; ++s) {
-      const scalar_t w = ws[s], wt = w * ts[s];
+      const scalar_t w = ws[s], wt = w * (ts[s] - origin);
       const scalar_t w_after = w_before + w, wt_after = wt_before + wt;
       sum += 2 * (wt_after * w_before - w_after * wt_before) + w * w * deltas[s] / 3;
       w_before = w_after;
@@ -49,14 +53,16 @@ struct DistortionLossBackward {
     const Segment segment = read_segment(rays_a, row, num_rays, num_samples);
     if (segment.ray < 0) return;
     const int64_t end = segment.start + segment.count;
+    if (segment.count == 0) return;
+    const scalar_t origin = ts[segment.start];
     scalar_t w_end = 0, wt_end = 0;
     for (int64_t s = segment.start; s < end; ++s) {
       w_end += ws[s];
-      wt_end += ws[s] * ts[s];
+      wt_end += ws[s] * (ts[s] - origin);
     }
     scalar_t w_before = 0, wt_before = 0;
     for (int64_t s = segment.start; s < end; ++s) {
-      const scalar_t t = ts[s];
+      const scalar_t t = ts[s] - origin;
       const scalar_t w_after = w_before + ws[s], wt_after = wt_before + ws[s] * t;
       const scalar_t distances = (t * w_before - wt_before) + (wt_end - wt_after) -
                                  t * (w_end - w_after);

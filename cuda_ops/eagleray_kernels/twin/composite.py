@@ -38,12 +38,12 @@ def composite_train(
         feat = segments.sums(ws[:, None] * features)
     ahead_of_stop = counts & (behind > threshold)
     return (
-        segments.sums(ahead_of_stop.to(sigmas.dtype)).round().long(),
         segments.sums(ws),
         segments.sums(ws * segments.take(ts)),
         segments.sums(ws[:, None] * segments.take(rgbs)),
         feat,
         segments.put_back(ws, num_samples),
+        segments.sums(ahead_of_stop.to(sigmas.dtype)).round().long(),
     )
 
 
