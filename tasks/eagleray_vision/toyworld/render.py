@@ -270,6 +270,9 @@ def render(scene: Scene, camera: Camera, *, time_s: float = 0.0) -> Frame:
     Returns:
         The picture and its truth.
 
+    Raises:
+        ValueError: The camera has no pixels.
+
     Example:
         >>> from eagleray_vision.toyworld.street import street_camera, street_scene
         >>> scene = street_scene(seed=0, index=0)
@@ -277,9 +280,11 @@ def render(scene: Scene, camera: Camera, *, time_s: float = 0.0) -> Frame:
         >>> frame.rgb.shape, frame.train_id.dtype
         ((128, 256, 3), dtype('uint8'))
     """
+    height, width = camera.size_hw
+    if height < 1 or width < 1:
+        raise ValueError(f"a camera needs at least 1 x 1 pixels, got size_hw {camera.size_hw}")
     viewer = camera.world_from_cam[:3, 3].astype(np.float64)
     view = _View(scene=scene, primitives=place(scene, time_s, viewer), pixel_rad=_pixel_rad(camera))
-    height, width = camera.size_hw
     step = max(TILE, _BAND_PX // width // TILE * TILE)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         bands = [

@@ -3,8 +3,8 @@
 transforms_train.json               all poses (camera to world, axes right, down, forward)
 results/rgb/frame<n>.jpg            every tenth pose
 results/depth/frame<n>.png          16-bit depth along z, times ``integer_depth_scale`` = meters
-results/instance/frame<n>.png       16-bit object numbers, 0 = nothing (ours, for evaluation)
-results/masks/frame<n>.json         object and part masks (ours, see ``hierarchy_format``)
+instance/frame<n>.png       16-bit object numbers, 0 = nothing (ours, for evaluation)
+masks/frame<n>.json         object and part masks (ours, see ``hierarchy_format``)
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def replica_file_names(pose_idx: int) -> tuple[str, str, str, str]:
     return (
         f"results/rgb/{stem}.jpg",
         f"results/depth/{stem}.png",
-        f"results/instance/{stem}.png",
-        f"results/masks/{stem}.json",
+        f"instance/{stem}.png",
+        f"masks/{stem}.json",
     )
 
 

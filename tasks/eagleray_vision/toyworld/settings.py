@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import Field
@@ -66,10 +67,6 @@ class WorldSettings(Settings):
             else "train"
         )
 
-    def scenes_of(self, split: str) -> range | tuple[int, ...]:
-        """Return the scene numbers of a split, ascending, without listing them where possible."""
-        if not self.val_every:
-            return range(self.scenes) if split == "train" else ()
-        if split == "val":
-            return range(self.val_every - 1, self.scenes, self.val_every)
-        return tuple(k for k in range(self.scenes) if self.split_of(k) == "train")
+    def scenes_of(self, split: str) -> Iterator[int]:
+        """Yield the scene numbers of a split, ascending."""
+        return (k for k in range(self.scenes) if self.split_of(k) == split)

@@ -224,4 +224,9 @@ class RoomStage(_WorldStage):
 def world_stages(settings: WorldSettings) -> tuple[Stage, ...]:
     """Return the stages that make a generated dataset, one per split that has scenes."""
     kind = StreetStage if settings.format in ("coco_panoptic", "cityscapes") else RoomStage
-    return tuple(kind(settings, split) for split in ("train", "val") if settings.scenes_of(split))
+    splits = ("train", "val")
+    return tuple(
+        kind(settings, split)
+        for split in splits
+        if next(settings.scenes_of(split), None) is not None
+    )

@@ -96,7 +96,7 @@ def test_error_while_computing_leaves_nothing_behind(tmp_path):
 
 def test_killed_generation_continues_to_the_same_bytes(tmp_path):
     broken, whole = tmp_path / "broken", tmp_path / "whole"
-    num_views = "60"
+    num_views = "25"
     command, env = _python(_WRITE_FOREVER, str(broken), num_views)
     worker = subprocess.Popen(command, env=env)
     deadline = time.monotonic() + 60

@@ -241,3 +241,18 @@ def test_panorama_closes_at_its_left_and_right_border(street):
     assert (frame.train_id[:, 0] == frame.train_id[:, -1]).mean() > 0.9
     assert (frame.train_id[0] == street_class("sky").train_id).all()
     assert (frame.train_id[-1] == street_class("road").train_id).all()
+
+
+@pytest.mark.parametrize("size_hw", [(0, 8), (8, 0), (-1, 4)])
+def test_camera_without_pixels_is_refused(street, size_hw):
+    camera = dataclasses.replace(street_camera(street, size_hw=(8, 8)), size_hw=size_hw)
+    with pytest.raises(ValueError, match="1 x 1"):
+        render(street, camera)
+
+
+def test_scene_without_objects_is_all_sky():
+    camera = pinhole_with_fov((5, 7), 60.0, look_at((0.0, 0.0, 1.0), (1.0, 0.0, 1.0)))
+    frame = render(_plain_scene(), camera)
+    assert (frame.train_id == street_class("sky").train_id).all()
+    assert (frame.object_id == 0).all()
+    assert np.isinf(frame.depth_m).all()

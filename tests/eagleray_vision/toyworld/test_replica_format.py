@@ -12,6 +12,7 @@ from eagleray_vision.toyworld.room import room_scene
 
 SIZE_HW = (60, 90)
 NUM_VIEWS = 3
+KINDS = ("rgb", "depth", "instance", "masks")
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,8 @@ def content(root):
 
 
 def _files(root, kind):
-    return sorted((root / "results" / kind).iterdir())
+    folder = root / "results" if kind in ("rgb", "depth") else root
+    return sorted((folder / kind).iterdir())
 
 
 def _world(root, content, k):
@@ -43,7 +45,7 @@ def _world(root, content, k):
 
 def test_every_tenth_pose_has_files(root, content):
     assert len(content["frames"]) == 10 * NUM_VIEWS
-    for kind in ("rgb", "depth", "instance", "masks"):
+    for kind in KINDS:
         assert len(_files(root, kind)) == NUM_VIEWS
     for k, frame in enumerate(content["frames"]):
         assert ("file_path" in frame) == (k % 10 == 0)
@@ -86,9 +88,15 @@ def test_picture_is_the_size_that_the_json_says(root, content):
 
 
 def test_second_call_changes_nothing(root):
-    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (root / "results").rglob("*.*")}
+    before = {
+        p: (p.stat().st_mtime_ns, p.read_bytes())
+        for p in (p for k in KINDS for p in _files(root, k))
+    }
     write_replica(root, seed=2, index=0, num_views=NUM_VIEWS, size_hw=SIZE_HW)
-    after = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in (root / "results").rglob("*.*")}
+    after = {
+        p: (p.stat().st_mtime_ns, p.read_bytes())
+        for p in (p for k in KINDS for p in _files(root, k))
+    }
     assert before == after
 
 
