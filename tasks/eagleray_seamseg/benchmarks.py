@@ -100,8 +100,7 @@ def seamless_benchmarks(settings: SeamlessSettings) -> tuple[Benchmark, ...]:
             "val",
             "pq",
             "The truth in place of the network's output (semantic labels, boxes, 28 x 28 masks), "
-            "fused and "
-            "scored like a prediction: what a perfect network would reach. " + rule,
+            "fused and scored like a prediction: what a perfect network would reach. " + rule,
             {**_PANOPTIC_SCHEMA, **_SEMANTIC_SCHEMA},
         ),
     )
@@ -109,12 +108,11 @@ def seamless_benchmarks(settings: SeamlessSettings) -> tuple[Benchmark, ...]:
 
 _FAITHFUL_RULE = (
     "Percent. As the original code: truth resized to the network input; crowd segments of any "
-    "class are "
-    "void; means over all classes, an absent one counting 0."
+    "class are void; means over all classes, an absent one counting 0."
 )
 _OFFICIAL_RULE = (
-    "Percent. Official COCO panoptic rule at the size of the labels; means over the classes that "
-    "occur."
+    "Percent. Official COCO panoptic rule at the size of the labels; means over the classes "
+    "that occur."
 )
 
 
@@ -286,7 +284,8 @@ def _instance_comparison(
             network_hw=sample.network_hw,
             size_hw=size_hw,
         )
-    return InstanceComparison(size_hw, true_instances(sample.truth, space.num_stuff), detected)
+    truth = true_instances(sample.truth, space.num_stuff, faithful=settings.faithful)
+    return InstanceComparison(size_hw, truth, detected)
 
 
 def _values(

@@ -16,10 +16,16 @@ from torch import Tensor
 
 from eagleray_vision.detection.mask_paste import paste_mask_in_box
 from eagleray_vision.images.resizing import resize_nearest
-from eagleray_vision.metrics.average_precision import Instances, instances_from_masks
+from eagleray_vision.metrics.average_precision import (
+    Instances,
+    instances_from_masks,
+    mask_runs,
+    polygon_runs,
+)
 from eagleray_vision.metrics.mean_iou import confusion_matrix
 from eagleray_vision.metrics.panoptic_quality import PanopticStatistics, panoptic_statistics
 from eagleray_vision.metrics.seamless_quality import seamless_statistics
+from eagleray_vision.panoptic.contours import mask_polygons
 from eagleray_vision.panoptic.fusion import MASK_THRESHOLD
 from eagleray_vision.panoptic.label_space import VOID_CLASS
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
@@ -74,21 +80,37 @@ def without_crowds(panoptic: IndexedPanoptic) -> IndexedPanoptic:
     )
 
 
-def true_instances(truth: IndexedPanoptic, num_stuff: int) -> Instances:
+def true_instances(truth: IndexedPanoptic, num_stuff: int, *, faithful: bool = False) -> Instances:
     """Return the things of the truth, crowds included, for COCO AP.
 
     Args:
         truth: Truth.
         num_stuff: Classes from here on are things.
+        faithful: Take the simplified polygons of the original's COCO file instead of the masks;
+            instances that leave no polygon are missing, holes are filled, area and box are the
+            mask's.
 
     Returns:
         Instances; category ids are class ids.
     """
     chosen = _thing_segments(truth, num_stuff, keep_crowds=True)
-    return instances_from_masks(
-        [truth.id_map == index for index in chosen],
-        truth.categories[chosen].tolist(),
-        is_crowd=truth.is_crowd[chosen].tolist(),
+    masks = [truth.id_map == index for index in chosen]
+    crowds = truth.is_crowd[chosen].tolist()
+    instances = instances_from_masks(masks, truth.categories[chosen].tolist(), is_crowd=crowds)
+    if not faithful:
+        return instances
+    runs = [
+        mask_runs(mask) if crowd else polygon_runs(mask_polygons(mask), mask.shape)
+        for mask, crowd in zip(masks, crowds, strict=True)
+    ]
+    kept = [index for index, run in enumerate(runs) if run is not None]
+    return Instances(
+        instances.category_ids[kept],
+        instances.boxes_xywh[kept],
+        tuple(run for run in runs if run is not None),
+        instances.scores[kept],
+        instances.is_crowd[kept],
+        instances.areas[kept],
     )
 
 

@@ -10,6 +10,7 @@ import msgpack
 import numpy as np
 import pytest
 import torch
+from pycocotools.coco import COCO
 from tests.parity.cases import cases
 
 from eagleray_seamseg.batch_sampler import OriginalBatchSampler
@@ -23,6 +24,7 @@ from eagleray_seamseg.evaluation import (
     panoptic_unit,
     raw_instances,
     semantic_unit,
+    true_instances,
 )
 from eagleray_seamseg.picture import panoptic_picture
 from eagleray_seamseg.transforms import (
@@ -149,6 +151,27 @@ def test_average_precision_equals_the_original_and_its_lost_match(path: Path):
     found = evaluate_coco({**truth, "annotations": counted_from_1}, results)
     expected = data["ap_panoptic_box_mask_ids_from_1"]
     np.testing.assert_allclose([found.box["ap"], found.mask["ap"]], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("path", cases("seamseg", "dataset_converters"), ids=lambda p: p.stem)
+def test_truth_for_coco_equals_the_file_of_the_original(path: Path, tmp_path: Path):
+    data = np.load(path)
+    for name, split, image, _, space, panoptic in converted_sets(data, tmp_path):
+        reference = COCO()
+        reference.dataset = json.loads(str(data[f"{name}/out/coco/{split}.json"]))
+        reference.createIndex()
+        entries = [one for one in reference.dataset["annotations"] if one["image_id"] == image]
+        found = true_instances(panoptic, space.num_stuff, faithful=True)
+        rows = zip(found.runs, found.category_ids, found.areas, found.is_crowd, strict=True)
+        assert sorted(rows) == sorted(
+            (
+                reference.annToRLE(one)["counts"].decode(),
+                one["category_id"],
+                one["area"],
+                bool(one["iscrowd"]),
+            )
+            for one in entries
+        )
 
 
 @pytest.mark.parametrize("path", cases("seamseg", "transforms"), ids=lambda p: p.stem)

@@ -135,6 +135,30 @@ def instances_from_masks(
     )
 
 
+def mask_runs(mask: npt.NDArray[np.bool_]) -> str:
+    """Return a mask, ``(H, W)`` booleans, as compressed COCO run lengths."""
+    code = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    runs: str = code["counts"].decode("ascii")
+    return runs
+
+
+def polygon_runs(polygons: Sequence[Sequence[float]], size_hw: tuple[int, ...]) -> str | None:
+    """Fill polygons and return them as compressed COCO run lengths.
+
+    Args:
+        polygons: Flat lists x0, y0, x1, y1, ... in pixels; they are united.
+        size_hw: Height and width of the mask in pixels.
+
+    Returns:
+        Run lengths, None without any polygon.
+    """
+    if not polygons:
+        return None
+    code = coco_mask.merge(coco_mask.frPyObjects([list(one) for one in polygons], *size_hw[:2]))
+    runs: str = code["counts"].decode("ascii")
+    return runs
+
+
 def compute_average_precision(
     comparisons: Iterable[InstanceComparison],
     category_ids: Sequence[int],
