@@ -7,6 +7,7 @@ listings. Layout: ``listing/<digest>.json`` (created last) names ``listing/<cont
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -25,7 +26,7 @@ from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
 
 FOLDER = "listing"
-ITEMS_PER_PART = 1 << 16
+ITEMS_PER_PART = 1 << 14
 _ITEMS_PER_ROW_GROUP = 1 << 11
 DIGEST_BYTES = 16
 _SCHEMA = pa.schema(
@@ -103,22 +104,11 @@ def spool(items: Iterable[Item], folder: Store, what: str, *, limit: int | None 
     Raises:
         EaglerayError: Two items have the same key, or an item is malformed.
     """
-    digest = hashlib.blake2b(digest_size=8)
-    parts: list[tuple[str, int]] = []
-    rest = iter(items if limit is None else islice(items, limit))
-    while chunk := list(islice(rest, ITEMS_PER_PART)):
-        table, summary = _part(chunk, what)
-        digest.update(summary)
-        content = _parquet(table)
-        name = f"{short_hash(content)}.parquet"
-        if not folder.exists(f"{FOLDER}/{name}"):
-            folder.write(f"{FOLDER}/{name}", content)
-        parts.append((name, len(chunk)))
-    listing = Listing(folder, digest.hexdigest(), tuple(parts))
+    listing = _write_parts(items if limit is None else islice(items, limit), folder, what)
     twice = find_duplicate(lambda: listing.columns("key", "key_hash"), listing.num_items)
     if twice is not None:
         raise EaglerayError(f"stage {what} lists the key {twice!r} twice, keys must be unique")
-    index = {"items": listing.num_items, "parts": [list(part) for part in parts]}
+    index = {"items": listing.num_items, "parts": [list(part) for part in listing.parts]}
     folder.create(f"{FOLDER}/{listing.digest}.json", canonical_json(index))
     return listing
 
@@ -132,6 +122,25 @@ def open_listing(folder: Store, digest: str) -> Listing:
 def item_digest(key: str, identity: str) -> bytes:
     """Return 16 bytes that change when the item's key or identity does."""
     return hashlib.blake2b(f"{key}\0{identity}".encode(), digest_size=DIGEST_BYTES).digest()
+
+
+def _write_parts(items: Iterable[Item], folder: Store, what: str) -> Listing:
+    digest = hashlib.blake2b(digest_size=8)
+    parts: list[tuple[str, int]] = []
+    rest = iter(items)
+    gc.freeze()  # spares the collector all that was there before: a quarter of the time
+    try:
+        while chunk := list(islice(rest, ITEMS_PER_PART)):
+            table, content_digest = _part(chunk, what)
+            digest.update(content_digest)
+            content = _parquet(table)
+            name = f"{short_hash(content)}.parquet"
+            if not folder.exists(f"{FOLDER}/{name}"):
+                folder.write(f"{FOLDER}/{name}", content)
+            parts.append((name, len(chunk)))
+    finally:
+        gc.unfreeze()
+    return Listing(folder, digest.hexdigest(), tuple(parts))
 
 
 def _part(chunk: list[Item], what: str) -> tuple[pa.Table, bytes]:

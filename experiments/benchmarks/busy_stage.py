@@ -1,0 +1,66 @@
+"""A stage whose units cost a fixed amount of single-threaded CPU work, for measuring the engine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
+
+_NUMBERS = np.random.default_rng(0).random(20_000)
+
+
+def work(rounds: int) -> float:
+    """Sort the same numbers ``rounds`` times; returns something that depends on it."""
+    total = 0.0
+    for _ in range(rounds):
+        total += float(np.sort(_NUMBERS)[100])
+    return total
+
+
+def rounds_for(seconds: float) -> int:
+    """Return how many rounds take about ``seconds`` on this machine when nothing disturbs it."""
+    least = min(_timed(50) for _ in range(20)) / 50
+    return max(1, round(seconds / least))
+
+
+def _timed(rounds: int) -> float:
+    begin = time.perf_counter()
+    work(rounds)
+    return time.perf_counter() - begin
+
+
+class Busy(Stage):
+    """``count`` units of ``rounds`` rounds each; rows say when a unit began and ended (Unix s)."""
+
+    name = "busy"
+    schema: Mapping[str, str] = {"begin_s": "float64", "end_s": "float64", "result": "float64"}
+
+    def __init__(self, count: int, rounds: int, seconds: float) -> None:
+        self._count, self._rounds = count, rounds
+        self.resources = Resources(seconds_per_item=seconds)
+
+    def settings(self) -> Settings:
+        """See Stage."""
+        return Settings()
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """See Stage."""
+        yield from (Item(f"{index:07d}", "", {}) for index in range(self._count))
+
+    def load(self, item: Item) -> str:
+        """See Stage."""
+        return item.key
+
+    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
+        """See Stage."""
+        records = []
+        for key in samples:
+            begin = time.time()
+            result = work(self._rounds)
+            row = {"begin_s": begin, "end_s": time.time(), "result": result}
+            records.append([Record(key, row)])
+        return records
