@@ -167,7 +167,10 @@ class Stage(ABC):
         """Turn a batch of loaded samples into records, one sequence per sample, on the device."""
 
     def fit(self, samples: Iterable[Any]) -> Mapping[str, Any]:
-        """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON."""
+        """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON.
+
+        ``setup`` runs before, with nothing fitted, so that networks may be used.
+        """
         return {}
 
     def finish(self, rows: Rows) -> Mapping[str, Any]:
@@ -240,15 +243,18 @@ class Schedule(Settings):
     end_factor: float = Field(0.0, ge=0)
     """Multiplier at the end of ``linear`` and ``cosine``."""
     end_lr: float | None = Field(None, ge=0)
-    """Learning rate at the end of ``linear`` and ``cosine``, the same for all groups; replaces end_factor."""
+    """Learning rate at the end of ``linear`` and ``cosine``, the same for all groups; replaces
+    end_factor."""
     warmup_steps: int = Field(0, ge=0)
     """Optimizer steps of linear warm-up."""
     warmup_start: float = Field(1 / 3, ge=0, le=1)
     """Multiplier at the beginning of the warm-up."""
     warmup_start_lr: float | None = Field(None, ge=0)
-    """Learning rate at the beginning of the warm-up, the same for all groups; replaces warmup_start."""
+    """Learning rate at the beginning of the warm-up, the same for all groups; replaces
+    warmup_start."""
     first_step: int = Field(0, ge=-1, le=1)
-    """Clock t of the first optimizer step: 1 where the original counts from 1, -1 where it runs one step late."""
+    """Clock t of the first optimizer step: 1 where the original counts from 1, -1 where it runs
+    one step late."""
     hold_steps: int = Field(1, ge=1)
     """The shape is read at multiples of this many steps (1000: once per epoch of 1000 steps)."""
     lag_steps: int = Field(0, ge=0)

@@ -157,7 +157,8 @@ def _finite(value: float) -> float | None:
 
 
 def _listing(rows: Rows) -> str:
-    return str(getattr(rows, "listing", ""))
+    """Return a name that changes when any of the rows may have changed."""
+    return str(getattr(rows, "digest", ""))
 
 
 def _initial_weights(run: Store, task: Task, seed: int) -> Path:
