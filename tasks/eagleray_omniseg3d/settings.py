@@ -10,6 +10,7 @@ from eagleray.task import Settings
 from eagleray_omniseg3d.model.layers import Backend
 from eagleray_omniseg3d.replica_protocol import ReplicaProtocolSettings
 from eagleray_omniseg3d.scenes.colmap import Split
+from eagleray_vision.toyworld.settings import WorldSettings
 
 Vector = tuple[float, float, float]
 
@@ -32,8 +33,12 @@ class DataSettings(Settings):
     hierarchy_folder: str = "sam"
     """Folder of the hierarchies of ``replica_small`` scenes."""
     labels: str = ""
-    """Truth for evaluation by view name, relative to root: ``instance/{name}.png`` (ids), or
-    ``masks/{name}.json#object`` and ``#part`` (run lengths with ids); empty: none."""
+    """Truth of objects by view name, relative to root: ``instance/{name}.png`` (an image of ids,
+    0 = none) or ``masks/{name}.json#object_id`` (run lengths with ids); empty: none."""
+    part_labels: str = ""
+    """Truth of parts in the same way, such as ``masks/{name}.json#part_id``; empty: none."""
+    toyworld: WorldSettings | None = None
+    """Generate a room of the toy world into ``root`` first (its format must be data.format)."""
     sampling_seed: int = Field(0, ge=0)
     """Seed of the training rays."""
 
@@ -181,6 +186,11 @@ class OmniSeg3DSettings(Settings):
             raise ValueError(f"settings.phases must name each phase once, found {self.phases}")
         if self.phases == ("semantics", "color"):
             raise ValueError("settings.phases: semantics needs the color phase before it")
+        if self.field.max_step_samples < self.field.max_samples:
+            raise ValueError(
+                f"settings.field.max_step_samples ({self.field.max_step_samples}) must hold one "
+                f"ray's max_samples ({self.field.max_samples})"
+            )
         if self.field.grid_size & (self.field.grid_size - 1):
             raise ValueError(
                 f"settings.field.grid_size must be a power of two, found {self.field.grid_size}"

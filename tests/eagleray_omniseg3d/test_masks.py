@@ -92,12 +92,11 @@ def small_sam():
         transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=32, num_heads=2),
         transformer_dim=width,
     )
-    network = Sam(encoder, prompts, decoder).eval()
-    return network
+    return Sam(encoder, prompts, decoder).eval()
 
 
 class LocalDecoder(torch.nn.Module):
-    """Masks of three sizes around the prompt, ragged: what a trained decoder gives, without training."""
+    """Ragged masks of three sizes around the prompt, as a trained decoder would give them."""
 
     def forward(
         self,

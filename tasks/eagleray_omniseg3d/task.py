@@ -1,0 +1,373 @@
+"""OmniSeg3D as a task: one experiment is one scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from eagleray.task import (
+    Batches,
+    Benchmark,
+    Dataset,
+    ImportedCheckpoint,
+    InputError,
+    Item,
+    LossTerm,
+    Metrics,
+    ParameterGroup,
+    Phase,
+    Record,
+    Requirement,
+    Rows,
+    Schedule,
+    Settings,
+    SettingsError,
+    Stage,
+    StepContext,
+    Task,
+    Tool,
+)
+from eagleray_omniseg3d.benchmarks import (
+    OBJECTS,
+    PARTS,
+    REPLICA,
+    VIEWS,
+    compute_metrics,
+    scene_benchmarks,
+    score_click,
+    score_replica,
+    score_view,
+)
+from eagleray_omniseg3d.checkpoint_import import convert, read_checkpoint
+from eagleray_omniseg3d.contrast import Contrast
+from eagleray_omniseg3d.data import (
+    TEST,
+    ClickedObjects,
+    ClickSample,
+    HeldOutViews,
+    InstanceSample,
+    ReplicaInstances,
+    SceneData,
+    ViewSample,
+)
+from eagleray_omniseg3d.export import EXPORT_FORMATS, export_selection
+from eagleray_omniseg3d.losses import color_losses, depth_term, distortion_term, feature_losses
+from eagleray_omniseg3d.model.occupancy import UPDATE_EVERY, WARMUP_STEPS
+from eagleray_omniseg3d.model.rendering import march_training, render_color, render_features
+from eagleray_omniseg3d.model.scene_model import FEATURE_PREFIXES, SceneModel
+from eagleray_omniseg3d.picture import click_pictures, view_pictures
+from eagleray_omniseg3d.predict import (
+    ClickRequest,
+    answer_clicks,
+    click_object,
+    read_click_file,
+    render_view,
+    score_instance,
+)
+from eagleray_omniseg3d.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
+from eagleray_omniseg3d.settings import OmniSeg3DSettings
+from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, PatchStage
+from eagleray_omniseg3d.tools import SceneTools
+from eagleray_vision.toyworld.stage import RoomStage
+
+_EPOCH_STEPS = 1000
+"""The original's schedules move once per epoch of 1000 steps."""
+_LAST_LR_FACTOR = 1 / 30
+_EPS = 1e-15
+_PRECISION = "fp16"
+
+
+class OmniSeg3DTask(Task):
+    """Hierarchical segmentation of a captured scene, by clicks."""
+
+    name: ClassVar[str] = "omniseg3d"
+    summary: ClassVar[str] = (
+        "OmniSeg3D: a radiance field whose features follow the hierarchy of 2-D masks."
+    )
+    settings_type: ClassVar[type[Settings]] = OmniSeg3DSettings
+    formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
+    settings: OmniSeg3DSettings
+
+    @cached_property
+    def data(self) -> SceneData:
+        """The scene."""
+        return SceneData(self.settings)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Pickle the settings only."""
+        return {"settings": self.settings}
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the scene's folder and, where they are used, Segment Anything's weights."""
+        s = self.settings
+        generated = s.data.toyworld is not None
+        there = generated or (bool(s.data.root) and Path(s.data.root).expanduser().is_dir())
+        found = [
+            Requirement(
+                f"scene ({s.data.format})",
+                there,
+                f"set settings.data.root to the scene's folder (now {s.data.root!r})",
+            )
+        ]
+        if s.masks.source == "sam" and SEMANTICS in s.phases:
+            found.append(
+                Requirement(
+                    "Segment Anything weights",
+                    Path(s.masks.checkpoint).expanduser().is_file(),
+                    "set settings.masks.checkpoint to the weights of "
+                    f"{s.masks.model} (now {s.masks.checkpoint!r}), or take another masks.source",
+                )
+            )
+        return found
+
+    def stages(self) -> Sequence[Stage]:
+        """Return what makes the room (toy world), the masks and the patches."""
+        s, stages = self.settings, list[Stage]()
+        if s.data.toyworld is not None:
+            stages.append(RoomStage(s.data.toyworld, "train"))
+        if SEMANTICS in s.phases and s.masks.source != "hierarchy_files":
+            upstream = (ROOMS_LABEL,) if s.data.toyworld is not None else ()
+            stages += [MaskStage(s, upstream), PatchStage(s)]
+        return stages
+
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | Batches:
+        """Return the training rays, the held-out views, or the objects of a benchmark."""
+        if source == "train":
+            return self.data.ray_bank(rows)
+        if source == TEST:
+            return HeldOutViews(self.data, TEST)
+        if source == OBJECTS:
+            return ClickedObjects(self.data, self.settings.data.labels)
+        if source == PARTS:
+            return ClickedObjects(self.data, self.settings.data.part_labels)
+        if source == REPLICA:
+            return ReplicaInstances(self.data)
+        raise InputError(f"task {self.name!r} has no data called {source!r}")
+
+    def build(self) -> nn.Module:
+        """Return the field and its occupancy grid."""
+        erode = self.settings.data.format == "colmap"
+        return SceneModel(self.settings.field, erode=erode)
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the phases with the paper's optimizer and schedule."""
+        s = self.settings
+        lengths = {
+            COLOR: (s.color.steps, s.color.rays, s.color.lr),
+            SEMANTICS: (s.semantics.steps, s.semantics.rays, s.semantics.lr),
+        }
+        return tuple(_phase(name, *lengths[name]) for name in s.phases)
+
+    def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
+        """Return geometry and color in the first phase, features in the second."""
+        is_semantic = phase.name == SEMANTICS
+        names = [
+            name
+            for name, _ in model.named_parameters()
+            if name.startswith(FEATURE_PREFIXES) == is_semantic
+        ]
+        return (ParameterGroup(names),)
+
+    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+        """Mark what no camera sees, before the color phase."""
+        scene_model, bank = _scene_model(model), _ray_bank(data)
+        bank.set_rays(phase.name, phase.batch_size)
+        if phase.name != COLOR:
+            return
+        device = scene_model.device
+        box = bank.scene.box
+        if box is not None:
+            scene_model.field.box.copy_(torch.from_numpy(box))
+        scene_model.occupancy.mark_invisible(
+            bank.camera_matrix.to(device),
+            bank.world_from_cam.to(device),
+            bank.scene.size_hw,
+            scene_model.field.box,
+            self.settings.field.box_tolerance,
+        )
+
+    def before_step(self, model: nn.Module, step: StepContext) -> None:
+        """Update the occupancy grid every 16 steps of the color phase."""
+        if step.phase.name != COLOR or step.step % UPDATE_EVERY:
+            return
+        scene_model = _scene_model(model)
+        scene_model.occupancy.update(
+            scene_model.density,
+            warmup=step.step < WARMUP_STEPS,
+            generator=step.generator(salt="occupancy"),
+        )
+
+    def losses(
+        self, model: nn.Module, batch: RayBatch, step: StepContext
+    ) -> Mapping[str, LossTerm]:
+        """Return the losses of a batch of rays."""
+        scene_model = _scene_model(model)
+        num_rays, samples = march_training(
+            batch.rays_o,
+            batch.rays_d,
+            batch.noise,
+            scene_model.occupancy.density_bitfield,
+            scene_model.march,
+            self.settings.field.max_step_samples,
+        )
+        if step.phase.name == SEMANTICS:
+            return self._semantic_losses(scene_model, batch, num_rays, samples)
+        return self._color_losses(scene_model, batch, num_rays, samples)
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return what the scene's truth allows to measure."""
+        return scene_benchmarks(self.settings)
+
+    def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
+        """Render views, or click at objects."""
+        return [self._predict_one(_scene_model(model), sample) for sample in samples]
+
+    def score(self, benchmark: str, sample: Any, prediction: Any) -> Mapping[str, Any]:
+        """Return the row of one view or object."""
+        if benchmark == VIEWS:
+            return score_view(sample, prediction)
+        if benchmark == REPLICA:
+            return score_replica(sample, prediction)
+        return score_click(sample, prediction)
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return PSNR and SSIM, or mIoU."""
+        return compute_metrics(benchmark, rows)
+
+    def picture(self, sample: Any, prediction: Any) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return pictures of a view or a click."""
+        if isinstance(sample, ViewSample):
+            return view_pictures(sample, prediction)
+        if isinstance(sample, ClickSample):
+            return click_pictures(sample, prediction)
+        return {}
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List click files (JSON)."""
+        for path in paths:
+            files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
+            base = path if path.is_dir() else path.parent
+            for file in files:
+                key = file.relative_to(base).with_suffix("").as_posix()
+                content = json.dumps(read_click_file(file), sort_keys=True)
+                yield Item(key, content, {"path": str(file)})
+
+    def load_input(self, item: Item) -> ClickRequest:
+        """Read a click file; without ``views`` all views of the scene are selected in."""
+        values = read_click_file(Path(item.payload["path"]))
+        scene = self.data.scene
+        names = values["views"] or [view.name for view in scene.views]
+        names = [values["view"], *(n for n in names if n != values["view"])]
+        views = tuple(
+            self.data.sample(scene.views[scene.view_idx(name)], with_rgb=False) for name in names
+        )
+        return ClickRequest(
+            views[0],
+            tuple(values["clicks"]),
+            values["threshold"],
+            values["distance_weight"],
+            views,
+        )
+
+    def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
+        """Write a selection."""
+        return export_selection(item, prediction, format)
+
+    def tools(self) -> Sequence[Tool]:
+        """Return render, click, levels and objects; each takes the model and its arguments."""
+        return SceneTools(self.data, faithful=self.settings.faithful).tools()
+
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read a full or slim checkpoint of the original."""
+        model = SceneModel(self.settings.field, erode=False)
+        return convert(read_checkpoint(path), model.field)
+
+    def _predict_one(self, model: SceneModel, sample: Any) -> Any:
+        faithful = self.settings.faithful
+        if isinstance(sample, ViewSample):
+            with_features = SEMANTICS in self.settings.phases
+            return render_view(model, sample, with_features=with_features, faithful=faithful)
+        if isinstance(sample, ClickSample):
+            return click_object(model, sample, faithful=faithful)
+        if isinstance(sample, InstanceSample):
+            protocol = self.settings.evaluation.replica
+            return score_instance(model, sample, protocol, faithful=faithful)
+        if isinstance(sample, ClickRequest):
+            return answer_clicks(model, sample, faithful=faithful)
+        raise TypeError(f"cannot predict a {type(sample).__name__}")
+
+    def _color_losses(
+        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: Any
+    ) -> dict[str, LossTerm]:
+        color = self.settings.color
+        seen = render_color(model.field, num_rays, samples)
+        if color.background == "random":
+            behind = batch.background[:num_rays]
+        else:
+            behind = torch.full_like(seen.rgb, float(color.background == "white"))
+        rgb = seen.rgb + behind * (1.0 - seen.opacity[:, None])
+        terms = color_losses(
+            rgb, seen.opacity, batch.rgb[:num_rays], opacity_weight=color.opacity_weight
+        )
+        terms["distortion"] = distortion_term(
+            seen.ws, samples.deltas, samples.ts, samples.rays_a, weight=color.distortion_weight
+        )
+        if batch.depth is not None:
+            depth = batch.depth[:num_rays]
+            terms["depth"] = depth_term(seen.depth, depth, weight=color.depth_weight)
+        return terms
+
+    def _semantic_losses(
+        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: Any
+    ) -> dict[str, LossTerm]:
+        semantics = self.settings.semantics
+        if batch.patch_ids is None or batch.correlation is None:
+            raise InputError("the semantic phase needs patches: prepare the masks first")
+        seen = render_features(model.field, num_rays, samples)
+        contrast = Contrast(
+            level_weight=semantics.level_weight,
+            min_pixels=semantics.min_pixels,
+            use_hierarchy=semantics.use_hierarchy,
+            use_max_rule=semantics.use_max_rule,
+            drop_last_level=self.settings.faithful,
+        )
+        return feature_losses(
+            seen.features,
+            batch.patch_ids[:num_rays],
+            batch.correlation,
+            contrast,
+            contrast_weight=semantics.contrast_weight,
+        )
+
+
+def _phase(name: str, steps: int, rays: int, lr: float) -> Phase:
+    return Phase(
+        name=name,
+        steps=steps,
+        batch_size=rays,
+        optimizer="adam",
+        lr=lr,
+        eps=_EPS,
+        schedule=Schedule(kind="cosine", end_factor=_LAST_LR_FACTOR, hold_steps=_EPOCH_STEPS),
+        precision=_PRECISION,
+    )
+
+
+def _scene_model(model: nn.Module) -> SceneModel:
+    if not isinstance(model, SceneModel):
+        raise SettingsError(f"a SceneModel is needed, found {type(model).__name__}")
+    return model
+
+
+def _ray_bank(data: Dataset | Batches) -> RayBank:
+    if not isinstance(data, RayBank):
+        raise SettingsError(f"training rays are needed, found {type(data).__name__}")
+    return data
