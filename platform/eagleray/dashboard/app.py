@@ -7,17 +7,18 @@ content's version is asked for, and drawn anew if it changed.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import dash
-from dash import ClientsideFunction, Input, Output, State, dcc, html
+from dash import ALL, ClientsideFunction, Input, Output, State, dcc, html
+from dash.exceptions import PreventUpdate
 
 from eagleray.dashboard.access import guard
 from eagleray.dashboard.address import Address, parse_address
-from eagleray.dashboard.elements import Content, Page, note, problem
+from eagleray.dashboard.drawing import Drawing, draw, page_version
+from eagleray.dashboard.elements import Content, Page, problem
 from eagleray.dashboard.pages.benchmarks import BenchmarksPage
 from eagleray.dashboard.pages.compare import ComparePage
 from eagleray.dashboard.pages.gallery import GalleryPage
@@ -34,8 +35,6 @@ _NAVIGATION = (
     ("/benchmarks", "Benchmarks"),
     ("/gallery", "Gallery"),
 )
-
-_log = logging.getLogger(__name__)
 
 
 def make_app(storage: str, *, token: str | None = None, cache: Path | None = None) -> dash.Dash:
@@ -104,53 +103,65 @@ def _connect(app: dash.Dash, pages: Mapping[str, Page]) -> None:
     app.clientside_callback(
         ClientsideFunction("eagleray", "query"),
         Output("query", "data"),
-        Input({"control": dash.ALL}, "value"),
+        Input({"control": ALL}, "value"),
         Input("tick", "n_intervals"),
-        State({"control": dash.ALL}, "id"),
-        State({"defaults": dash.ALL}, "data"),
+        State({"control": ALL}, "id"),
+        State({"defaults": ALL}, "data"),
         prevent_initial_call=True,
     )
     app.clientside_callback(
         ClientsideFunction("eagleray", "picked"),
         Output({"control": "pick"}, "value"),
-        Input({"pick": dash.ALL}, "value"),
-        State({"pick": dash.ALL}, "id"),
+        Input({"pick": ALL}, "value"),
+        State({"pick": ALL}, "id"),
         State({"control": "pick"}, "value"),
         prevent_initial_call=True,
     )
 
     @app.callback(Output("page", "children"), Output("version", "data"), Input("route", "data"))
-    def show_page(route: Mapping[str, str] | None) -> tuple[Content, str]:
+    def show_page(route: Mapping[str, str] | None) -> tuple[Content, Mapping[str, str]]:
         if not route:
-            raise dash.exceptions.PreventUpdate
+            raise PreventUpdate
         address = parse_address(route["path"], route["search"])
         page = pages.get(address.parts[0] if address.parts else "")
         if page is None:
-            return [html.H1("No such page"), dcc.Link("All runs", href="/")], ""
-        return _whole_page(page, address), _version(page, address)
+            return [html.H1("No such page"), dcc.Link("All runs", href="/")], {}
+        drawing = draw(page, address)
+        return _whole_page(page, address, drawing), drawing.state()
 
     @app.callback(
         Output("heading", "children"),
         Output("content", "children"),
+        Output({"figure": ALL}, "figure"),
         Output("version", "data", allow_duplicate=True),
         Input("query", "data"),
         State("version", "data"),
+        State({"figure": ALL}, "id"),
         prevent_initial_call=True,
     )
-    def show_content(query: Mapping[str, Any] | None, shown: str) -> tuple[Content, Content, str]:
+    def show_content(
+        query: Mapping[str, Any] | None,
+        shown: Mapping[str, str] | None,
+        figures: list[Mapping[str, str]],
+    ) -> tuple[Content, Any, list[Any], Mapping[str, str]]:
         if not query:
-            raise dash.exceptions.PreventUpdate
+            raise PreventUpdate
         address = parse_address(query["path"], query["search"])
         page = pages.get(address.parts[0] if address.parts else "")
+        before = shown or {}
         if page is None:
-            raise dash.exceptions.PreventUpdate
-        version = _version(page, address)
-        if query["is_tick"] and version == shown:
-            raise dash.exceptions.PreventUpdate
-        return _guarded(page.heading, address), _guarded(page.content, address), version
+            raise PreventUpdate
+        if query["is_tick"] and page_version(page, address) == before.get("version"):
+            raise PreventUpdate
+        drawing = draw(page, address)
+        state, drawn = drawing.state(), drawing.points()
+        keys = [figure["figure"] for figure in figures]
+        if keys and state["frame"] == before.get("frame") and set(keys) == set(drawn):
+            return drawing.heading, dash.no_update, [drawn[key] for key in keys], state
+        return drawing.heading, drawing.content, [dash.no_update] * len(keys), state
 
 
-def _whole_page(page: Page, address: Address) -> Content:
+def _whole_page(page: Page, address: Address, drawing: Drawing) -> Content:
     try:
         controls = list(page.controls(address))
     except (EaglerayError, OSError) as error:
@@ -159,27 +170,10 @@ def _whole_page(page: Page, address: Address) -> Content:
     return [
         dcc.Store(id={"defaults": "page"}, data=defaults),
         html.H1(page.title(address)),
-        html.Div(_guarded(page.heading, address), id="heading"),
+        html.Div(drawing.heading, id="heading"),
         html.Div([control.component for control in controls], className="controls"),
-        html.Div(_guarded(page.content, address), id="content"),
+        html.Div(drawing.content, id="content"),
     ]
-
-
-def _guarded(make: Callable[[Address], Content], address: Address) -> Content:
-    try:
-        return make(address)
-    except (EaglerayError, OSError) as error:
-        return [problem(str(error))]
-    except Exception:
-        _log.exception("%s failed", address)
-        return [problem("This page could not be made."), note("The dashboard's log says why.")]
-
-
-def _version(page: Page, address: Address) -> str:
-    try:
-        return page.version(address)
-    except (EaglerayError, OSError) as error:
-        return str(error)
 
 
 def _policy(app: dash.Dash) -> str:

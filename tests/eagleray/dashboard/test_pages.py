@@ -210,27 +210,39 @@ def test_a_unit_has_a_slider_between_two_pictures_and_its_neighbors(visitor):
 
 @pytest.mark.parametrize(("path", "search"), EVERY_PAGE)
 def test_time_passing_draws_nothing_anew_without_a_change(visitor, path, search):
-    version = visitor.open(path, search)["version"]["data"]
-    assert visitor.follow(path, search, is_tick=True, version=version) is None
-    assert visitor.follow(path, search, is_tick=False, version=version) is not None
+    before = visitor.open(path, search)
+    assert visitor.follow(path, search, is_tick=True, before=before) is None
+    assert visitor.follow(path, search, is_tick=False, before=before) is not None
+
+
+def log_live(storage, **numbers):
+    line = {"kind": "train", "phase": "main", "step": 41, "total_step": 41, **numbers}
+    (storage / "runs/exp/main-0/log/live.json").write_text(json.dumps(line))
 
 
 def test_a_new_metric_is_seen_when_time_passes(visitor, storage):
-    version = visitor.open(RUN)["version"]["data"]
-    line = {"kind": "train", "phase": "main", "step": 41, "total_step": 41, "fresh": 1.5}
-    (storage / "runs/exp/main-0/log/live.json").write_text(json.dumps(line))
-    answer = visitor.follow(RUN, is_tick=True, version=version)
-    assert "train/fresh over step" in [
-        f["layout"]["title"]["text"] for f in values(answer, "figure")
-    ]
+    before = visitor.open(RUN)
+    log_live(storage, fresh=1.5)
+    answer = visitor.follow(RUN, is_tick=True, before=before)
+    titles = [f["layout"]["title"]["text"] for f in values(answer, "figure")]
+    assert "train/fresh over step" in titles
+
+
+def test_new_points_exchange_the_figures_alone(visitor, storage):
+    before = visitor.open(RUN, "?find=train/loss&smooth=0")
+    log_live(storage, loss=0.125)
+    answer = visitor.follow(RUN, "?find=train/loss&smooth=0", is_tick=True, before=before)
+    assert "content" not in answer, "zoom and scroll position would be lost"
+    (change,) = answer['{"figure":"train/loss"}']["figure"]["operations"]
+    assert change["location"] == ["data"], "a new layout would undo the zoom"
+    assert change["params"]["value"][0]["y"][-1] == 0.125
 
 
 def test_a_run_that_is_deleted_while_shown_says_so(visitor, storage):
-    version = visitor.open(RUN)["version"]["data"]
+    before = visitor.open(RUN)
     shutil.rmtree(storage / "runs/exp/main-0")
-    assert "no run 'exp/main-0' in this store (any more)" in text(
-        visitor.follow(RUN, is_tick=True, version=version)
-    )
+    answer = visitor.follow(RUN, is_tick=True, before=before)
+    assert "no run 'exp/main-0' in this store (any more)" in text(answer)
 
 
 @pytest.mark.parametrize(

@@ -14,28 +14,42 @@ class Visitor:
 
     def open(self, path, search=""):
         """Return the whole page as Dash sends it."""
-        return self._ask(
-            {"page": "children", "version": "data"}, {"route": {"path": path, "search": search}}
-        )
+        outputs = [{"id": "page", "property": "children"}, {"id": "version", "property": "data"}]
+        inputs = {"route": {"path": path, "search": search}}
+        return self._ask("..page.children...version.data..", outputs, inputs)
 
-    def follow(self, path, search="", *, is_tick=False, version=""):
-        """Return the content after a control changed or time passed; None where nothing is new."""
+    def follow(self, path, search="", *, is_tick=False, before=None):
+        """Return what is exchanged after a control changed or time passed; None for nothing.
+
+        Args:
+            before: The answer that is shown; its version and its figures are what the browser has.
+        """
         query = {"path": path, "search": search, "is_tick": is_tick}
-        duplicate = next(key for key in self.app.callback_map if "content.children" in key)
-        changed = duplicate.strip(".").split("...")[-1].partition(".")[2]
-        return self._ask(
-            {"heading": "children", "content": "children", "version": changed},
-            {"query": query},
-            {"version": version},
-        )
+        listed = next(key for key in self.app.callback_map if "content.children" in key)
+        changed = next(part for part in listed.strip(".").split("...") if "data@" in part)
+        figures = [i for i in values(before or {}, "id") if isinstance(i, dict) and "figure" in i]
+        outputs = [
+            {"id": "heading", "property": "children"},
+            {"id": "content", "property": "children"},
+            [{"id": i, "property": "figure"} for i in figures],
+            {"id": "version", "property": changed.partition(".")[2]},
+        ]
+        states = [
+            {
+                "id": "version",
+                "property": "data",
+                "value": (before or {}).get("version", {}).get("data"),
+            },
+            [{"id": i, "property": "id", "value": i} for i in figures],
+        ]
+        return self._ask(listed, outputs, {"query": query}, states)
 
-    def _ask(self, outputs, inputs, states=None):
-        listed = [{"id": k, "property": v} for k, v in outputs.items()]
+    def _ask(self, listed, outputs, inputs, states=()):
         body = {
-            "output": ".." + "...".join(f"{k}.{v}" for k, v in outputs.items()) + "..",
-            "outputs": listed,
+            "output": listed,
+            "outputs": outputs,
             "inputs": [{"id": k, "property": "data", "value": v} for k, v in inputs.items()],
-            "state": [{"id": k, "property": "data", "value": v} for k, v in (states or {}).items()],
+            "state": list(states),
             "changedPropIds": [f"{k}.data" for k in inputs],
         }
         answer = self.client.post("/_dash-update-component", json=body)

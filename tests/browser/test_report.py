@@ -1,0 +1,27 @@
+"""The report in a real browser, from the disk and without a network."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+from tests.browser.conftest import Visit
+
+from eagleray.report import report_html
+
+pytestmark = pytest.mark.browser
+
+
+def test_a_report_opens_from_the_disk_without_a_network(chromium, storage, tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text(report_html(str(storage), ["exp/main-0", "exp/main-1"]), encoding="utf-8")
+    visit = Visit(chromium, path.as_uri(), offline=True)
+    page = visit.open("")
+    curves = page.locator("#curves + .grid .js-plotly-plot")
+    expect(curves.first.locator(".scatterlayer .trace")).to_have_count(2)
+    for image in page.locator(".pictures img").all():
+        assert image.evaluate("image => image.naturalWidth") > 0
+    page.locator("summary", has_text="Per class").first.click()
+    expect(page.get_by_role("cell", name="building").first).to_be_visible()
+    assert visit.foreign == []
+    assert visit.errors == []
+    visit.context.close()
