@@ -10,6 +10,11 @@ import numpy as np
 import pytest
 from tests.parity.cases import cases
 
+from eagleray_vision.metrics.cityscapes_ap import (
+    InstanceOverlap,
+    compute_cityscapes_ap,
+    instance_overlap,
+)
 from eagleray_vision.metrics.mean_iou import compute_mean_iou, confusion_matrix
 from eagleray_vision.metrics.panoptic_quality import compute_panoptic_quality, panoptic_statistics
 from eagleray_vision.panoptic.cityscapes import (
@@ -146,3 +151,31 @@ def things(panoptic, image_id):
         if annotation is not None:
             found.append({k: v for k, v in annotation.items() if k != "id"})
     return found
+
+
+@pytest.mark.parametrize("path", cases("efficientps", "cityscapes_ap"), ids=lambda p: p.stem)
+def test_instance_ap_equals_cityscapes_scripts(path: Path):
+    data = np.load(path)
+    names = [key.split(".", 1)[1] for key in data.files if key.startswith("gt_instanceIds.")]
+    overlaps = []
+    for name in names:
+        shape = tuple(data[f"pred_shape.{name}"])
+        masks = np.unpackbits(data[f"pred_masks.{name}"], count=int(np.prod(shape))).reshape(shape)
+        labels, scores = data[f"pred_meta.{name}"].T
+        overlap = instance_overlap(
+            data[f"gt_instanceIds.{name}"],
+            list(masks.astype(bool)),
+            labels.astype(int).tolist(),
+            scores.tolist(),
+        )
+        overlaps.append(InstanceOverlap.from_row(json.loads(json.dumps(overlap.to_row()))))
+    found = compute_cityscapes_ap(overlaps)
+    assert found.ap == pytest.approx(float(data["ap"]), abs=1e-9)
+    assert found.ap50 == pytest.approx(float(data["ap50"]), abs=1e-9)
+    expected = json.loads(str(data["classes"]))
+    for index, label in enumerate(CITYSCAPES.original_ids):
+        if index < CITYSCAPES.num_stuff:
+            continue
+        stored = expected[CITYSCAPES.class_names[index]]
+        np.testing.assert_allclose(found.per_class[label], stored["ap"], atol=1e-9)
+        np.testing.assert_allclose(found.per_class_50[label], stored["ap50%"], atol=1e-9)
