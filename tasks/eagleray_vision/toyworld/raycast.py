@@ -158,32 +158,29 @@ def _tiles_in_sight(
 
 
 def _point(origin: Triple, t: FloatImage, direction: Triple) -> NDArray[np.float32]:
-    out = np.stack(
-        [o + t * d for o, d in zip(origin, np.broadcast_arrays(*direction), strict=True)]
-    )
-    return out.astype(np.float32, copy=False)
+    return np.stack([o + t * d for o, d in zip(origin, direction, strict=True)])
 
 
-def _at_rays(triple: Triple, shape: tuple[int, ...], rays: NDArray[np.intp]) -> Triple:
-    """Return three coordinates at some flat ray indices, constants spread out."""
-    x, y, z = (
-        np.broadcast_to(np.asarray(part, dtype=np.float32), shape).ravel()[rays] for part in triple
-    )
+def _at_rays(triple: Triple, rays: NDArray[np.intp]) -> Triple:
+    """Return three coordinates at some flat ray indices; constants stay constants."""
+    x, y, z = (part if isinstance(part, float) else part.reshape(-1)[rays] for part in triple)
     return x, y, z
 
 
 def _open_foliage(ball: Ellipsoid, origin: Triple, direction: Triple, span: Interval) -> Interval:
     """Let rays through the gaps of foliage: at the front skin, then at the back skin."""
-    enter, leave = span
-    shape = enter.shape
-    hit = np.flatnonzero((enter < leave).ravel())
-    o, d = _at_rays(origin, shape, hit), _at_rays(direction, shape, hit)
-    out = np.full(enter.size, np.inf, dtype=np.float32)
-    front, back = enter.ravel()[hit], leave.ravel()[hit]
-    at_back = solid_noise(_point(o, back, d), ball.hole_scale_m) > _HOLE_LEVEL
-    at_back &= back > _SHADOW_BIAS_M
-    at_front = (solid_noise(_point(o, front, d), ball.hole_scale_m) > _HOLE_LEVEL) & (front > 0)
-    out[hit] = np.where(at_front, front, np.where(at_back, back, np.float32(np.inf)))
+    enter, leave = (side.reshape(-1) for side in span)
+    out = np.full(enter.shape, np.inf, dtype=np.float32)
+    rays = np.flatnonzero(enter < leave)
+    for side, least in ((enter, 0.0), (leave, _SHADOW_BIAS_M)):
+        rays = rays[np.isinf(out[rays])]
+        if not len(rays):
+            break
+        at = side[rays]
+        point = _point(_at_rays(origin, rays), at, _at_rays(direction, rays))
+        closed = (solid_noise(point, ball.hole_scale_m) > _HOLE_LEVEL) & (at > least)
+        out[rays[closed]] = at[closed]
+    shape = span[0].shape
     return out.reshape(shape), np.full(shape, np.inf, dtype=np.float32)
 
 
