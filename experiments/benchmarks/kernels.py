@@ -1,0 +1,324 @@
+"""The operators of the radiance field on one CPU thread, compiled against their twins in PyTorch.
+
+    python experiments/benchmarks/kernels.py [--repeats 5] [--scale 1.0] [--check]
+
+Processor time, so that other work on the machine counts little; compiled and twin take turns.
+Beside the ratio stands the time per sample and what the operator's access to memory alone takes,
+measured in the same run: a slow twin flatters nobody. Results are compared before anything is
+timed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from prettytable import PrettyTable
+from record import RESULTS, write_record
+from torch import Tensor
+
+import eagleray_kernels as kernels
+
+NUM_POINTS = 200_000
+LOG2_TABLE_SIZE = 19
+NUM_RAYS = 8192
+GRID_SIZE = 128
+SAMPLES_PER_RAY = 64
+FEATURES = 16
+
+Run = Callable[[], tuple[Tensor, ...]]
+
+
+@dataclass(frozen=True)
+class Accesses:
+    """Access of one sample to memory."""
+
+    gathers: tuple[tuple[int, float], ...] = ()
+    """(bytes of the table, random reads or writes of it)."""
+    stream_bytes: float = 0.0
+    """Bytes read and written one after another."""
+
+    def limit_ns(self, limits: MemoryLimits) -> float:
+        """Time that the accesses alone take."""
+        random = sum(limits.gather_ns(size) * count for size, count in self.gathers)
+        return random + self.stream_bytes * limits.stream_ns_per_byte()
+
+
+class MemoryLimits:
+    """Speed of memory for one thread, each figure measured at its first use."""
+
+    _NUM_READS = 1_600_000
+    _STREAM_BYTES = 64 * 2**20
+
+    def __init__(self, repeats: int) -> None:
+        self.repeats = repeats
+        self.known: dict[int, float] = {}
+
+    def gather_ns(self, table_bytes: int) -> float:
+        """Time of a random read of 8 bytes from a table, as torch.take does it."""
+        if table_bytes not in self.known:
+            num_rows = max(table_bytes // 8, 1)
+            table = torch.zeros(num_rows, dtype=torch.int64)
+            rows = torch.randint(0, num_rows, (self._NUM_READS,))
+            self.known[table_bytes] = (
+                self._best_ms(lambda: (torch.take(table, rows),)) * 1e6 / self._NUM_READS
+            )
+        return self.known[table_bytes]
+
+    def stream_ns_per_byte(self) -> float:
+        """Time per byte read or written by a copy that no cache holds."""
+        if 0 not in self.known:
+            source = torch.zeros(self._STREAM_BYTES, dtype=torch.uint8)
+            target = torch.empty_like(source)
+            moved = 2 * self._STREAM_BYTES
+            self.known[0] = self._best_ms(lambda: (target.copy_(source),)) * 1e6 / moved
+        return self.known[0]
+
+    def _best_ms(self, run: Run) -> float:
+        return min(processor_ms(run) for _ in range(self.repeats + 1))
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One operator on one input."""
+
+    name: str
+    run: Run
+    num_samples: int
+    accesses: Accesses
+    """What a sample cannot do without."""
+    goal: float
+    """Ratio to the twin that is asked for."""
+    is_exact: bool = False
+    """Whether compiled and twin must agree bit for bit."""
+
+
+@dataclass(frozen=True)
+class Timing:
+    """What was measured."""
+
+    name: str
+    compiled_ms: float
+    twin_ms: float
+    ratio: float
+    goal: float
+    ns_per_sample: float
+    memory_ns_per_sample: float
+    num_samples: int
+
+
+def hash_grid(scale: float) -> list[Workload]:
+    """Forward, and forward with the table's gradient, of 16 levels."""
+    generator = torch.Generator().manual_seed(0)
+    num_points = int(NUM_POINTS * scale)
+    layout = kernels.HashGridLayout.up_to(1024, log2_table_size=LOG2_TABLE_SIZE)
+    levels = layout.levels()
+    shape = layout.num_entries, layout.features_per_level
+    table = (torch.rand(shape, generator=generator) * 2e-4 - 1e-4).requires_grad_()
+    positions = torch.rand(num_points, 3, generator=generator)
+    on_encoding = torch.randn(num_points, layout.num_outputs, generator=generator)
+
+    def forward() -> tuple[Tensor, ...]:
+        return (kernels.hash_grid_encode(positions, table.detach(), levels),)
+
+    def both() -> tuple[Tensor, ...]:
+        encoded = kernels.hash_grid_encode(positions, table, levels)
+        return torch.autograd.grad(encoded, table, on_encoding)
+
+    # Per level eight corners; two neighbors along x are mostly in one cache line.
+    row_bytes = 4 * layout.features_per_level
+    sizes = [(int(rows) * row_bytes, 4.0) for rows in layout.offsets[1:] - layout.offsets[:-1]]
+    once, twice = Accesses(gathers=tuple(sizes)), Accesses(gathers=tuple(sizes + sizes))
+    return [
+        Workload("hash grid, forward", forward, num_points, once, goal=4.0),
+        Workload("hash grid, forward + backward", both, num_points, twice, goal=6.0),
+    ]
+
+
+def coherent_occupancy() -> Tensor:
+    """Bits of a scene: a floor, a ceiling and a dozen balls, some 8 percent of the cells."""
+    generator = torch.Generator().manual_seed(1)
+    axis = torch.arange(GRID_SIZE)
+    cells = torch.stack(torch.meshgrid(axis, axis, axis, indexing="ij"), -1).reshape(-1, 3)
+    positions = (2 * cells + 1) / GRID_SIZE - 1.0
+    occupied = positions[:, 1].abs() > 0.94
+    for _ in range(12):
+        center = torch.rand(3, generator=generator) * 1.4 - 0.7
+        radius = float(torch.rand(1, generator=generator)) * 0.12 + 0.06
+        occupied |= (positions - center).norm(dim=1) < radius
+    grid = torch.zeros(GRID_SIZE**3)
+    grid[kernels.encode_morton(cells).long()] = occupied.float()
+    return kernels.pack_bits(grid, 0.5)
+
+
+def marching(scale: float) -> list[Workload]:
+    """Training rays through the scene, with and without crossing empty blocks at once."""
+    generator = torch.Generator().manual_seed(2)
+    num_rays = int(NUM_RAYS * scale)
+    half = 0.5
+    rays_o = torch.nn.functional.normalize(torch.randn(num_rays, 3, generator=generator)) * 1.2
+    targets = torch.rand(num_rays, 3, generator=generator) * 0.6 - 0.3
+    rays_d = torch.nn.functional.normalize(targets - rays_o)
+    cube = torch.zeros(1, 3), torch.full((1, 3), half)
+    hits_t = kernels.intersect_boxes(rays_o, rays_d, *cube).hits_t[:, 0]
+    noise = torch.rand(num_rays, generator=generator)
+    bits = coherent_occupancy()
+
+    def workload(name: str, *, skip: bool, goal: float) -> Workload:
+        settings = kernels.MarchSettings(
+            scale=half, cascades=1, grid_size=GRID_SIZE, skip_empty_blocks=skip
+        )
+
+        def run() -> tuple[Tensor, ...]:
+            samples = kernels.march_training_rays(rays_o, rays_d, hits_t, bits, noise, settings)
+            return samples.rays_a, samples.deltas, samples.ts, samples.xyzs
+
+        num_samples = len(run()[1])
+        # Counting and writing both read the sample's bit; distance and step are written.
+        accesses = Accesses(gathers=((len(bits), 2.0),), stream_bytes=8.0)
+        return Workload(name, run, num_samples, accesses, goal=goal, is_exact=True)
+
+    return [
+        workload("marching, cell by cell", skip=False, goal=7.0),
+        workload("marching, empty blocks crossed", skip=True, goal=15.0),
+    ]
+
+
+def compositing(scale: float) -> list[Workload]:
+    """Forward and backward of colors, and of colors with features."""
+    generator = torch.Generator().manual_seed(3)
+    num_rays = int(NUM_RAYS * scale)
+    counts = torch.randint(0, 2 * SAMPLES_PER_RAY + 1, (num_rays,), generator=generator)
+    rays_a = torch.stack([torch.arange(num_rays), counts.cumsum(0) - counts, counts], 1)
+    num_samples = int(counts.sum())
+    sigmas = (torch.rand(num_samples, generator=generator) * 30.0).requires_grad_()
+    rgbs = torch.rand(num_samples, 3, generator=generator).requires_grad_()
+    feats = torch.randn(num_samples, FEATURES, generator=generator).requires_grad_()
+    deltas = torch.full((num_samples,), 1.7e-3)
+    ts = torch.rand(num_samples, generator=generator)
+
+    def workload(name: str, features: Tensor | None, goal: float) -> Workload:
+        leaves = [sigmas, rgbs] + ([] if features is None else [features])
+
+        def run() -> tuple[Tensor, ...]:
+            out = kernels.composite_training_rays(sigmas, rgbs, features, deltas, ts, rays_a)
+            total = out.rgb.sum() + out.opacity.sum() + out.depth.sum() + out.feat.sum()
+            return torch.autograd.grad(total, leaves)
+
+        channels = 3 + (0 if features is None else FEATURES)
+        # Forward reads densities, steps, distances and values and writes weights; backward reads
+        # all but the densities and writes two gradients.
+        floats = (3 + channels + 1) + (4 + channels) + (1 + channels)
+        accesses = Accesses(stream_bytes=4.0 * floats)
+        return Workload(name, run, num_samples, accesses, goal=goal)
+
+    return [
+        workload("compositing, color, forward + backward", None, goal=5.0),
+        workload(f"compositing, {FEATURES} features, forward + backward", feats, goal=4.0),
+    ]
+
+
+def check_agreement(workload: Workload) -> None:
+    """Refuse to time what is not the same.
+
+    Raises:
+        AssertionError: if compiled and twin differ.
+    """
+    results = {}
+    for choice in ("compiled", "twin"):
+        with kernels.implementation(choice):
+            results[choice] = workload.run()
+    for found, wanted in zip(results["compiled"], results["twin"], strict=True):
+        tolerance = 0.0 if workload.is_exact else 1e-4 * float(wanted.abs().max())
+        torch.testing.assert_close(found, wanted, rtol=0.0, atol=tolerance)
+
+
+def processor_ms(run: Run) -> float:
+    """Time one run."""
+    start = time.process_time()
+    run()
+    return (time.process_time() - start) * 1e3
+
+
+def measure(workload: Workload, repeats: int, limits: MemoryLimits) -> Timing:
+    """Time compiled and twin in turns; medians."""
+    check_agreement(workload)
+    times: dict[str, list[float]] = {"compiled": [], "twin": []}
+    for _ in range(repeats):
+        for choice, found in times.items():
+            with kernels.implementation("compiled" if choice == "compiled" else "twin"):
+                found.append(processor_ms(workload.run))
+    compiled_ms, twin_ms = (statistics.median(found) for found in times.values())
+    return Timing(
+        name=workload.name,
+        compiled_ms=round(compiled_ms, 2),
+        twin_ms=round(twin_ms, 2),
+        ratio=round(twin_ms / compiled_ms, 1),
+        goal=workload.goal,
+        ns_per_sample=round(compiled_ms * 1e6 / workload.num_samples, 1),
+        memory_ns_per_sample=round(workload.accesses.limit_ns(limits), 1),
+        num_samples=workload.num_samples,
+    )
+
+
+def print_table(timings: list[Timing]) -> None:
+    """Print one line per workload."""
+    table = PrettyTable(
+        ["operator", "samples", "compiled ms", "twin ms", "ratio", "goal", "ns/sample", "memory"]
+    )
+    table.align = "r"
+    table.align["operator"] = "l"
+    for t in timings:
+        table.add_row(
+            [
+                t.name,
+                t.num_samples,
+                t.compiled_ms,
+                t.twin_ms,
+                f"{t.ratio:.1f}x",
+                f"{t.goal:.0f}x",
+                t.ns_per_sample,
+                t.memory_ns_per_sample,
+            ]
+        )
+    print(table)
+    print("memory: ns per sample that torch.take and copy need for the same accesses to memory")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run all workloads; with --check, return 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--repeats", type=int, default=5, help="runs of each, median counts")
+    parser.add_argument("--scale", type=float, default=1.0, help="part of the points and rays")
+    parser.add_argument("--check", action="store_true", help="fail if a goal is missed")
+    parser.add_argument("--folder", type=Path, default=RESULTS, help="where the JSON goes")
+    chosen = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    limits = MemoryLimits(chosen.repeats)
+    timings = [
+        measure(workload, chosen.repeats, limits)
+        for make in (hash_grid, marching, compositing)
+        for workload in make(chosen.scale)
+    ]
+    print_table(timings)
+    results = {
+        "random_gather_ns": {
+            str(size): round(ns, 2) for size, ns in sorted(limits.known.items()) if size
+        },
+        "stream_ns_per_byte": round(limits.stream_ns_per_byte(), 4),
+        "threads": 1,
+        "repeats": chosen.repeats,
+        "operators": [asdict(timing) for timing in timings],
+    }
+    print(write_record("kernels", results, folder=chosen.folder))
+    missed = [timing.name for timing in timings if timing.ratio < timing.goal]
+    return 1 if chosen.check and missed else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
