@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class SquareSettings(Settings):
     """Settings of the squares."""
 
     count: int = Field(32, ge=1, description="Squares per split.")
-    noise: float = Field(0.3, ge=0, description="Standard deviation of the noise, in grey levels of 1.")
+    noise: float = Field(0.3, ge=0, description="Standard deviation; white is 1.")
     broken: tuple[int, ...] = Field((), description="Squares that cannot be read.")
     steps: int = Field(40, ge=1, description="Training steps.")
 
@@ -49,7 +49,7 @@ class DrawSquares(Stage):
     """Draws squares with vertical (class 0) or horizontal (class 1) stripes."""
 
     name = "squares"
-    schema = {"pixels": "list<float32>", "label": "int64"}
+    schema: ClassVar = {"pixels": "list<float32>", "label": "int64"}
 
     def __init__(self, settings: SquareSettings, source: str) -> None:
         self._settings, self.source = settings, source
@@ -123,10 +123,9 @@ class SquareTask(Task):
         return {"cross_entropy": LossTerm(loss, len(labels))}
 
     def benchmarks(self) -> Sequence[Benchmark]:
-        published = (PublishedResult("accuracy", 0.5, "a coin"),)
-        return (
-            Benchmark("val", "val", "accuracy", "All squares.", {"hit": "bool"}, published=published),
-        )
+        coin = PublishedResult("accuracy", 0.5, "a coin")
+        schema = {"hit": "bool"}
+        return (Benchmark("val", "val", "accuracy", "Share of hits.", schema, published=(coin,)),)
 
     def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
         return model(torch.stack([s for s, _ in samples])).argmax(1).tolist()
@@ -147,13 +146,14 @@ class SquareTask(Task):
 
     def load_input(self, item: Item) -> Any:
         try:
-            square = torch.tensor(json.loads(Path(item.payload["path"]).read_text()), dtype=torch.float32)
+            pixels = json.loads(Path(item.payload["path"]).read_text())
         except ValueError as error:
             raise InputError(f"{item.payload['path']} is no JSON: {error}") from error
-        return square.reshape(1, SIDE_PX, SIDE_PX), -1
+        return torch.tensor(pixels).float().reshape(1, SIDE_PX, SIDE_PX), -1
 
     def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
-        return Record(item.key, {"label": prediction}, {f"{item.key}.json": json.dumps(prediction).encode()})
+        files = {f"{item.key}.json": json.dumps(prediction).encode()}
+        return Record(item.key, {"label": prediction}, files)
 
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
         return {"labels.json": json.dumps([row["label"] for row in rows]).encode()}

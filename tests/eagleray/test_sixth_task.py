@@ -62,7 +62,8 @@ def test_the_same_command_does_nothing_twice(tmp_path):
     first = Experiment.from_values(values(tmp_path, steps=4), inline=True).run()
     again = Experiment.from_values(values(tmp_path, steps=4), inline=True)
     assert [p.shards_done for p in again.plan()] == [p.shards for p in again.plan()]
-    files = {name: again.run_folder.read(name) for name in again.run_folder.files("checkpoints", recursive=True)}
+    names = again.run_folder.files("checkpoints", recursive=True)
+    files = {name: again.run_folder.read(name) for name in names}
     assert again.run() == first
     assert files == {name: again.run_folder.read(name) for name in files}
 

