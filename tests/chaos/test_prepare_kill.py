@@ -25,7 +25,9 @@ class Job:
         self._folder = folder
         marks.mkdir(exist_ok=True)
         command = [sys.executable, "-m", "tests.chaos.prepare_job", str(folder), str(marks), *flags]
-        self.process = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True
+        )
 
     def num_markers(self):
         return len(list(self._folder.rglob("markers/*.json")))
@@ -111,7 +113,8 @@ def test_ctrl_c_ends_the_job_and_its_workers(tmp_path, flags):
     job = Job(tmp_path / "s", marks, *flags)
     assert job.wait_for_markers(2)
     begin = time.monotonic()
-    job.send(signal.SIGINT)
+    os.killpg(job.process.pid, signal.SIGINT)  # as a terminal does
+    job.process.wait(PATIENCE_S)
     assert time.monotonic() - begin < 20
     assert b"KeyboardInterrupt" in job.process.stderr.read()
     wait_until_gone(worker_pids(marks))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,7 +22,7 @@ from eagleray.train.failure import read_failures
 
 
 def train_on_ray(folder: Path, task: dict[str, Any] | None = None, **train: Any) -> TrainResult:
-    asked = experiment(task, **train)
+    asked = experiment(task, storage=str(folder / "storage"), **train)
     return train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, progress=Silent())
 
 
@@ -57,3 +60,33 @@ def test_workers_that_can_never_fit_are_refused_at_once(ray_cluster: Any, tmp_pa
     with pytest.raises(SchedulingError, match="64"):
         train_on_ray(tmp_path, strategy="ddp", num_workers=64)
     assert time.monotonic() - begin < 10
+
+
+def test_interrupted_driver_leaves_a_checkpoint_to_go_on_from(
+    ray_cluster: Any, tmp_path: Path
+) -> None:
+    live = tmp_path / "run" / "log" / "live.json"
+
+    def interrupt() -> None:
+        deadline = time.monotonic() + 300
+        while not live.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    stopped = train_on_ray(
+        tmp_path / "run",
+        {"steps": 600, "load_seconds": 0.2},
+        strategy="ddp",
+        num_workers=2,
+        checkpoint_every=10_000,
+    )
+    assert not stopped.finished
+    assert 0 < stopped.step < 600
+    assert stopped.checkpoints == (f"main-{stopped.step:08d}",)
+    limit = stopped.step + 5
+    train_here(tmp_path / "run", {"steps": 600}, limit=limit)
+    train_here(tmp_path / "undisturbed", {"steps": 600}, limit=limit)
+    torch.testing.assert_close(
+        losses(tmp_path / "run"), losses(tmp_path / "undisturbed"), rtol=0, atol=1e-3
+    )

@@ -18,6 +18,7 @@ from eagleray.train.checkpoint import (
 from eagleray.train.job import Place, Report, TrainJob, TrainOutcome
 from eagleray.train.metrics import MetricsWriter, next_attempt
 from eagleray.train.phase import PhaseRun
+from eagleray.train.phase_artefact import find_artefact
 from eagleray.train.stop import StopFlag
 
 _T = TypeVar("_T")
@@ -80,12 +81,19 @@ def _train_phases(
 
 
 def _newest(job: TrainJob, place: Place) -> Checkpoint | None:
-    """Return the newest checkpoint; rank 0 decides which one that is."""
+    """Return the run's newest checkpoint, or the end of a phase that another run has trained.
+
+    Rank 0 decides which one that is.
+    """
     if place.rank == 0 and job.limit is None:
         forget_after_gap(job.run)
     found = read_latest(job.run) if place.rank == 0 else None
     name = _from_rank_0(found.state.name if found else "", place.world_size)
-    return found if place.rank == 0 or not name else read_checkpoint(job.run, name)
+    if name:
+        return found or read_checkpoint(job.run, name)
+    found = find_artefact(job) if place.rank == 0 and job.limit is None else None
+    is_shared = _from_rank_0(found is not None, place.world_size)
+    return (found or find_artefact(job)) if is_shared else None
 
 
 def _from_rank_0(value: _T, world_size: int) -> _T:

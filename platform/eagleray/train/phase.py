@@ -18,6 +18,7 @@ from eagleray.train.job import Place, Report, TrainingError, TrainJob
 from eagleray.train.loader import MicroBatch, StepLoader, open_loader
 from eagleray.train.memory import peak_memory_mb
 from eagleray.train.metrics import MetricsWriter
+from eagleray.train.phase_artefact import share_artefact
 from eagleray.train.phase_setup import begin_state, build_model, build_training, plan_phase
 from eagleray.train.profiler import ProfilerWindow
 from eagleray.train.snapshot import take_snapshot
@@ -226,6 +227,7 @@ class PhaseRun:
         if self._writer is not None:
             self._writer.flush()
         name = write_checkpoint(self._job.run, snapshot)
+        share_artefact(self._job, snapshot)
         if is_best and state.best is not None:
             write_best(self._job.run, name, self._metric, state.best)
         keep_checkpoints(self._job.run, self._settings.keep_checkpoints)

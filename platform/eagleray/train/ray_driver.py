@@ -40,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 _OUTCOME = "log/outcome.json"
 _GROUPS = "log/groups"
+_RAY_FOLDER = "log/ray"
 _POLL_S = 0.5
 _START_TIMEOUT_S = "120"
 """Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks
@@ -73,7 +74,9 @@ def train_with_ray(
     with ray_session():
         trainer = _trainer(job)
         error = _fit(trainer, job.run, progress, report)
-    return _conclude(job.run, error)
+    outcome = _conclude(job.run, error)
+    job.run.delete(_RAY_FOLDER, recursive=True)
+    return outcome
 
 
 def _trainer(job: TrainJob) -> Any:
@@ -104,7 +107,7 @@ def _trainer(job: TrainJob) -> Any:
         torch_config=TorchConfig(backend="nccl" if group.device == "cuda" else "gloo"),
         run_config=RunConfig(
             name=f"train-{uuid.uuid4().hex[:12]}",
-            storage_path=f"{job.run.uri.rstrip('/')}/log/ray",
+            storage_path=f"{job.run.uri.rstrip('/')}/{_RAY_FOLDER}",
             failure_config=FailureConfig(max_failures=settings.max_failures),
         ),
     )
@@ -118,6 +121,7 @@ def _work(config: Mapping[str, Any]) -> None:
     job: TrainJob = config["job"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
+    _log_to_file(job.run, rank)
     group = _number_group(job.run, rank)
     if should_give_up(read_failures(job.run)):
         return
@@ -137,6 +141,17 @@ def _work(config: Mapping[str, Any]) -> None:
         raise
     if rank == 0:
         job.run.write(_OUTCOME, json.dumps(asdict(outcome)).encode())
+
+
+def _log_to_file(run: Store, rank: int) -> None:
+    """Append the warnings of this worker to ``log/<rank>.log`` (local storage only)."""
+    if not run.is_local:
+        return
+    path = run.local_path(f"log/{rank}.log")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    logging.getLogger("eagleray").addHandler(handler)
 
 
 def _number_group(run: Store, rank: int) -> int:

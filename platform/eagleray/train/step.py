@@ -100,4 +100,7 @@ def seed_step(context: StepContext, micro_batch: int, rank: int) -> None:
     """
     first = context.sample_keys[0] if context.sample_keys else f"rank {rank}"
     text = f"{context.seed}/{context.phase.name}/{context.step}/{micro_batch}/{first}"
-    torch.manual_seed(zlib.crc32(text.encode()))
+    seed = zlib.crc32(text.encode())
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)

@@ -88,7 +88,7 @@ def test_loaded_model_has_the_weights_of_the_file(half_done: Path) -> None:
 
 
 def train_from(init_from: Path, folder: Path) -> list[str]:
-    asked = experiment({"steps": 1}, init_from=str(init_from))
+    asked = experiment({"steps": 1}, storage=str(folder / "storage"), init_from=str(init_from))
     notes = Notes()
     train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, inline=True, progress=notes)
     return notes.lines

@@ -123,6 +123,25 @@ def test_limited_run_goes_on_to_the_full_length(tmp_path: Path) -> None:
     )
 
 
+def test_runs_share_the_end_of_their_common_first_phase(tmp_path: Path) -> None:
+    first = {**RICH_PHASE, "name": "a"}
+    phases = [[first, {"name": "b", "steps": 3, "batch_size": 4, "lr": lr}] for lr in (0.1, 0.2)]
+    whole = train_here(tmp_path / "whole", phases=phases[1])
+    storage = str(tmp_path / "shared")
+    train_here(tmp_path / "one", phases=phases[0], storage=storage)
+    other = train_here(tmp_path / "other", phases=phases[1], storage=storage)
+    assert (other.step, other.checkpoints) == (whole.step, ("b-00000003",))
+    torch.testing.assert_close(
+        weights(tmp_path / "other", "b-00000003"),
+        weights(tmp_path / "whole", "b-00000003"),
+        rtol=0,
+        atol=0,
+    )
+    assert losses(tmp_path / "other") == losses(tmp_path / "whole")[-3:]
+    other_seed = train_here(tmp_path / "seed", phases=phases[1], storage=storage, seed=1)
+    assert "a-00000012" in other_seed.checkpoints
+
+
 def test_second_phase_begins_where_the_first_ended_and_freezes(tmp_path: Path) -> None:
     phases = [
         {"name": "a", "steps": 4, "batch_size": 4, "lr": 0.05, "ema_decay": 0.5},

@@ -20,17 +20,28 @@ from eagleray.train.job import TrainJob
 from eagleray.train.loop import train_process
 
 
-def experiment(task: dict[str, Any] | None = None, seed: int = 0, **train: Any) -> Experiment:
+def experiment(
+    task: dict[str, Any] | None = None,
+    seed: int = 0,
+    storage: str = "storage",
+    **train: Any,
+) -> Experiment:
     """Return an experiment of the tiny task that logs every step."""
     settings = TinySettings(**(task or {}))
-    return Experiment(task="tiny", settings=settings, seed=seed, train={"log_every": 1, **train})
+    return Experiment(
+        task="tiny",
+        settings=settings,
+        seed=seed,
+        storage=storage,
+        train={"log_every": 1, **train},
+    )
 
 
 def train_here(
     folder: Path, task: dict[str, Any] | None = None, limit: int | None = None, **train: Any
 ) -> TrainResult:
-    """Train in this process."""
-    asked = experiment(task, **train)
+    """Train in this process, with a storage of its own for what runs share."""
+    asked = experiment(task, **{"storage": str(folder / "storage"), **train})
     return train_run(
         asked,
         TinyTask(asked.settings),
@@ -57,7 +68,7 @@ def _process(rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | 
     os.environ["LOCAL_RANK"] = str(rank)
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     for folder, train, limit in jobs:
-        asked = experiment(num_workers=2, **train)
+        asked = experiment(num_workers=2, storage=str(folder / "storage"), **train)
         job = TrainJob(asked, TinyTask(asked.settings), Store(str(folder)), {}, limit)
         train_process(job, torch.device("cpu"), progress=Silent(), report=lambda m: None)
     dist.destroy_process_group()

@@ -8,6 +8,7 @@ group's flat row of parameters, in stage 3 a slice of each parameter.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,8 @@ from eagleray.train.strategies.base import Moments, Strategy, load_torch_moments
 from eagleray.train.strategies.native import clip_and_step
 
 _NEVER = 1_000_000_000
+
+logging.getLogger("DeepSpeed").setLevel(logging.ERROR)  # else some forty lines at every start
 
 
 class DeepSpeedStrategy(Strategy):

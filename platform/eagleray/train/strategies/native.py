@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -45,13 +46,16 @@ class NativeStrategy(Strategy):
         self._ddp: DistributedDataParallel | None = None
         if ddp:
             on_gpu = next(model.parameters()).is_cuda
-            self._ddp = DistributedDataParallel(
-                step,
-                device_ids=[torch.cuda.current_device()] if on_gpu else None,
-                find_unused_parameters=True,
-                broadcast_buffers=False,
-                gradient_as_bucket_view=True,
-            )
+            with warnings.catch_warnings():
+                # torch 2.15 renames broadcast_buffers, which older versions need.
+                warnings.simplefilter("ignore", FutureWarning)
+                self._ddp = DistributedDataParallel(
+                    step,
+                    device_ids=[torch.cuda.current_device()] if on_gpu else None,
+                    find_unused_parameters=True,
+                    broadcast_buffers=False,
+                    gradient_as_bucket_view=True,
+                )
         self._step: nn.Module = self._ddp or step
 
     def _forward_backward(
