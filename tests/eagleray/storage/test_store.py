@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -70,17 +69,14 @@ def test_missing_files_are_no_surprise(store):
     assert store.folders("nothing") == []
 
 
-class FullDisk(io.FileIO):
-    """A file on a disk without space."""
-
-    def write(self, content):
-        raise OSError(28, "No space left on device")
-
-
 def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     store = Store(str(tmp_path))
     store.write("a", b"old")
-    monkeypatch.setattr("eagleray.storage.store.io.FileIO", FullDisk)
+
+    def no_space(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("eagleray.storage.store.os.fsync", no_space)
     for write in (store.write, store.create):
         with pytest.raises(EaglerayError, match="No space left on device"):
             write("a", b"new")
