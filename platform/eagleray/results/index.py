@@ -14,6 +14,7 @@ import sqlite3
 import tempfile
 import threading
 import time
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -34,7 +35,8 @@ _REFRESH_LOCAL_S, _REFRESH_REMOTE_S = 1.0, 15.0
 _WORKING = ("training", "preparing", "evaluating")
 
 Signature = tuple[int, int, int]
-"""Time in ns and size of the summary, and time of the folder."""
+"""Locally: time in ns and size of the summary, and time of the folder; elsewhere: 0, size and
+checksum of the summary."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,7 @@ class RunIndex:
         self.storage = storage
         self.store = runs_store(storage)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._refreshed = -float("inf")
         self._entries: dict[str, RunEntry] = {}
         self._signatures: dict[str, Signature] = {}
@@ -114,54 +117,85 @@ class RunIndex:
         self._database = self._open()
 
     def runs(self) -> list[RunEntry]:
-        """Return all runs by name, as they are now (an object store is looked at less often)."""
+        """Return all runs by name, as they are now.
+
+        An object store is looked at less often, and in the background once its runs are known.
+        """
+        every = _REFRESH_LOCAL_S if self.store.is_local else _REFRESH_REMOTE_S
+        if time.monotonic() - self._refreshed > every:
+            if self.store.is_local or not self._entries:
+                with self._refreshing:
+                    self._refresh()
+            elif self._refreshing.acquire(blocking=False):
+                threading.Thread(target=self._refresh_and_release, daemon=True).start()
         with self._lock:
-            every = _REFRESH_LOCAL_S if self.store.is_local else _REFRESH_REMOTE_S
-            if time.monotonic() - self._refreshed > every:
-                self._refresh()
-                self._refreshed = time.monotonic()
-            return [_with_live_state(self.store, self._entries[n]) for n in sorted(self._entries)]
+            entries = [self._entries[name] for name in sorted(self._entries)]
+        return [_with_live_state(self.store, entry) for entry in entries]
 
     def find(self, name: str) -> RunEntry | None:
         """Return a run by ``experiment/run``, None where there is none (any more)."""
         if not is_run_name(name) or not self.store.exists(name):
             return None
-        return next((entry for entry in self.runs() if entry.name == name), None)
+        found = next((entry for entry in self.runs() if entry.name == name), None)
+        if found is None and not self.store.is_local:
+            found, _ = self._read(name, self.store.read_many([f"{name}/{_SUMMARY}"]))
+        return found
 
     def close(self) -> None:
         """Close the index file."""
         with self._lock:
             self._database.close()
 
-    def _refresh(self) -> None:
-        found = _local_signatures(self.store) if self.store.is_local else None
-        if found is None:
-            names = [f"{e}/{r}" for e in self.store.folders() for r in self.store.folders(e)]
-            self._read(names, dict.fromkeys(names, (0, 0, 0)))
-        else:
-            changed = [n for n, signature in found.items() if self._signatures.get(n) != signature]
-            names = list(found)
-            self._read(changed, found)
-        for gone in self._entries.keys() - set(names):
-            del self._entries[gone]
-            self._signatures.pop(gone, None)
-            self._execute([("DELETE FROM runs WHERE name = ?", (gone,))])
+    def _refresh_and_release(self) -> None:
+        try:
+            self._refresh()
+        finally:
+            self._refreshing.release()
 
-    def _read(self, names: list[str], signatures: Mapping[str, Signature]) -> None:
-        usable = [name for name in names if is_run_name(name)]
-        contents = self.store.read_many([f"{name}/{_SUMMARY}" for name in usable])
-        rows = []
-        for name in names:
-            content = contents.get(f"{name}/{_SUMMARY}")
-            is_run = content is not None or (
-                is_run_name(name) and self.store.exists(f"{name}/{_SETTINGS}")
-            )
-            entry = _entry(name, content, signatures[name][0] / 1e9, is_run=is_run)
-            self._entries[name], self._signatures[name] = entry, signatures[name]
-            text = json.dumps(entry.summary)
-            rows.append((name, *signatures[name], text, entry.problem, entry.changed_s))
-        insert = "INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)"
-        self._execute([(insert, row) for row in rows])
+    def _refresh(self) -> None:
+        if self.store.is_local:
+            signatures = _local_signatures(self.store)
+            names = list(signatures)
+            looked_at = [n for n in names if self._signatures.get(n) != signatures[n]]
+        else:
+            signatures = {}
+            names = [f"{e}/{r}" for e in self.store.folders() for r in self.store.folders(e)]
+            looked_at = names
+        usable = [f"{name}/{_SUMMARY}" for name in looked_at if is_run_name(name)]
+        contents = self.store.read_many(usable)
+        changed: dict[str, tuple[RunEntry, Signature]] = {}
+        for name in looked_at:
+            known = signatures.get(name) or _content_signature(contents.get(f"{name}/{_SUMMARY}"))
+            if self._signatures.get(name) != known:
+                changed[name] = self._read(name, contents, known)
+        with self._lock:
+            self._keep(changed, self._entries.keys() - set(names))
+        self._refreshed = time.monotonic()
+
+    def _read(
+        self, name: str, contents: Mapping[str, bytes], signature: Signature | None = None
+    ) -> tuple[RunEntry, Signature]:
+        content = contents.get(f"{name}/{_SUMMARY}")
+        is_named = is_run_name(name)
+        is_run = content is not None or (is_named and self.store.exists(f"{name}/{_SETTINGS}"))
+        signature = signature or _content_signature(content)
+        changed_s = signature[0] / 1e9
+        if content is not None and not changed_s:
+            changed_s = self.store.changed_s(f"{name}/{_SUMMARY}")
+        return _entry(name, content, changed_s, is_run=is_run), signature
+
+    def _keep(self, changed: Mapping[str, tuple[RunEntry, Signature]], gone: Iterable[str]) -> None:
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        for name, (entry, signature) in changed.items():
+            self._entries[name], self._signatures[name] = entry, signature
+            row = (name, *signature, json.dumps(entry.summary), entry.problem, entry.changed_s)
+            statements.append(("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row))
+        for name in gone:
+            del self._entries[name]
+            self._signatures.pop(name, None)
+            statements.append(("DELETE FROM runs WHERE name = ?", (name,)))
+        if statements:
+            self._execute(statements)
 
     def _execute(self, statements: Iterable[tuple[str, tuple[Any, ...]]]) -> None:
         try:
@@ -239,6 +273,10 @@ def _local_signatures(store: Store) -> dict[str, Signature]:
                 continue
             found[f"{experiment.name}/{run.name}"] = signature
     return found
+
+
+def _content_signature(content: bytes | None) -> Signature:
+    return (0, -1, 0) if content is None else (0, len(content), zlib.crc32(content))
 
 
 def _folders(path: Path) -> list[os.DirEntry[str]]:

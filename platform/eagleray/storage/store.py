@@ -167,6 +167,14 @@ class Store:
         """Return a file's size in bytes."""
         return int(self._fs.size(self.path(path)))
 
+    def changed_s(self, path: str) -> float:
+        """Return when a file was written last, seconds since 1970; 0 where that is not known."""
+        try:
+            found = self._fs.modified(self.path(path))
+        except (NotImplementedError, OSError):
+            return 0.0
+        return float(found.timestamp())
+
     def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
         """Return the sorted relative paths of the files in ``folder``; empty if it does not
         exist.
