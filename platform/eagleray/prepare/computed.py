@@ -39,8 +39,8 @@ class ComputedRows(IdentifiedRows):
         stage: The stage, not set up.
         listing: Its inputs.
         upstream: The rows that it reads.
-        fitted: What ``fit`` found.
-        fit_name: Name of that.
+        fitted: What ``fit`` found, and
+        fit_name: its name.
         device: ``cpu`` or ``cuda``.
     """
 
@@ -130,7 +130,9 @@ class ComputedRows(IdentifiedRows):
     @property
     def digest(self) -> str:
         """See IdentifiedRows."""
-        return short_hash(f"{self._listing.digest}/{self._fit_name}".encode())
+        folder = self._listing.folder.uri.rsplit("/", 1)[-1]
+        names = (folder, self._listing.digest, self._fit_name)
+        return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
         """See IdentifiedRows."""

@@ -131,7 +131,13 @@ def _write_parts(items: Iterable[Item], folder: Store, what: str) -> Listing:
     gc.freeze()  # spares the collector all that was there before: a quarter of the time
     try:
         while chunk := list(islice(rest, ITEMS_PER_PART)):
-            table, content_digest = _part(chunk, what)
+            try:
+                table, content_digest = _part(chunk, what)
+            except UnicodeEncodeError as error:
+                raise EaglerayError(
+                    f"stage {what} lists {error.object!r}, which is no valid Unicode text "
+                    "(a file name in another encoding?): rename it"
+                ) from error
             digest.update(content_digest)
             content = _parquet(table)
             name = f"{short_hash(content)}.parquet"

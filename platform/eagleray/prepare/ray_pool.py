@@ -131,6 +131,8 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
     """
     num_workers = min(group.num_workers, len(job.shards))
     coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(job)
+    # from_items has its blocks in place: the read tasks of ray.data.range would wait for a CPU
+    # where the pool holds all of them
     positions = ray.data.from_items(
         list(range(len(job.shards))), override_num_blocks=len(job.shards)
     )

@@ -249,7 +249,8 @@ def record_identity(item: Item, fit_digest: str) -> str:
 
 def describe_error(error: BaseException) -> str:
     """Return an error's type and message, as rejects carry it."""
-    return f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _fresh_keys(records: Iterable[Record], taken: set[str]) -> set[str]:

@@ -208,6 +208,7 @@ def _compute_on_ray(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, floa
 
     group = workers_of(job.stage, cluster_machine(), how.workers, how.device)
     job = replace(job, device=group.device)
+    how.progress.note(f"{job.stage.label}: {group.num_workers} workers on {group.device}")
     if read_fitted(job.listing.folder, job.fit_digest) is None:
         fit_on_ray(job, group)
     yield from compute_on_ray(_with_fitted(job), group)

@@ -15,8 +15,10 @@ _ENVIRONMENT = {
 }
 """Set before Ray is imported, where the user has not set them."""
 
-_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "disabled"}
-"""For a Ray that only this process uses; a cluster keeps its tokens."""
+_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""For a Ray that only this process uses; a cluster keeps its tokens and logs. (The log level spares
+the user a warning that Ray Data causes itself, once per pool of actors.)
+"""
 
 _QUIET_LOGGERS = ("ray.data", "ray.data._internal", "ray.train", "ray.tune")
 

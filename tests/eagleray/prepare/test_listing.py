@@ -74,8 +74,10 @@ def test_equal_hashes_of_different_keys_are_no_duplicates(folder, monkeypatch):
         Item(3, "0", {}),  # type: ignore[arg-type]
         Item("a", None, {}),  # type: ignore[arg-type]
         Item("a", "0", {"x": object()}),
+        Item("caf\udce9.png", "0", {}),
+        Item("a", "0", {"path": "caf\udce9.png"}),
     ],
-    ids=["empty key", "number as key", "no identity", "payload"],
+    ids=["empty key", "number as key", "no identity", "payload", "key bytes", "payload bytes"],
 )
 def test_malformed_items_are_named(folder, item):
     with pytest.raises(EaglerayError, match="stage test"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,7 +15,7 @@ from tests.eagleray.stages import NumbersTask, Squares, Sums, tree
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.prepare import open_rows, prepare_stages, run_stage
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, Item, Record, SettingsError
+from eagleray.task import EaglerayError, InputError, Item, Record, SettingsError
 
 
 def run(stage, folder, **options):
@@ -342,3 +343,25 @@ def test_lists_of_numbers_are_arrays_that_may_be_written_to(tmp_path):
     digits = rows["n00012"]["digits"]
     digits += 1
     assert isinstance(digits, np.ndarray) and rows["n00012"]["digits"].tolist() == [1, 2]
+
+
+def test_two_drivers_at_the_same_stage_end_in_the_same_bytes(tmp_path):
+    stages = [Squares(40, seconds=0.005, files=True, bad=[4]) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        jobs = [pool.submit(run, stage, tmp_path / "a", items_per_shard=2) for stage in stages]
+        summaries = [job.result()[0] for job in jobs]
+    run(Squares(40, files=True, bad=[4]), tmp_path / "b", items_per_shard=2)
+    assert [summary.done for summary in summaries] == [39, 39]
+    assert tree(tmp_path / "a") == tree(tmp_path / "b")
+
+
+class BadBytes(Squares):
+    """Squares whose errors hold what no UTF-8 text can."""
+
+    def load(self, item):
+        raise InputError("cannot read \udcff.png")
+
+
+def test_an_error_text_that_is_no_unicode_is_kept_readable(tmp_path):
+    summary, _ = run(BadBytes(1), tmp_path)
+    assert summary.rejects == [("n00000", "InputError: cannot read \\udcff.png")]
