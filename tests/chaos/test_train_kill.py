@@ -17,6 +17,7 @@ from tests.eagleray.train.workers import experiment, losses, train_here
 from eagleray.results.progress import Silent
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
+from eagleray.task import SettingsError
 from eagleray.train import TrainingError, TrainResult, train_run
 from eagleray.train.failure import read_failures
 
@@ -55,10 +56,16 @@ def test_exception_of_a_worker_is_read_first_and_not_retried_for_ever(
     assert max(f.group for f in read_failures(Store(str(tmp_path)))) == 2
 
 
+def test_more_workers_than_samples_of_a_batch_are_refused_at_once(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="batch_size is 4, but there are 64 workers"):
+        train_on_ray(tmp_path, strategy="ddp", num_workers=64)
+
+
 def test_workers_that_can_never_fit_are_refused_at_once(ray_cluster: Any, tmp_path: Path) -> None:
     begin = time.monotonic()
+    phases = [{"steps": 1, "batch_size": 64}]
     with pytest.raises(SchedulingError, match="64"):
-        train_on_ray(tmp_path, strategy="ddp", num_workers=64)
+        train_on_ray(tmp_path, strategy="ddp", num_workers=64, phases=phases)
     assert time.monotonic() - begin < 10
 
 

@@ -18,8 +18,10 @@ from eagleray.task import Rows, Task
 from eagleray.train.checkpoint import list_checkpoints, read_best
 from eagleray.train.job import Report, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
+from eagleray.train.order import num_micro_batches
 from eagleray.train.process_group import lone_process_group, wants_gpu
 from eagleray.train.stop import clear_stop
+from eagleray.train.validate import find_benchmark
 
 
 @dataclass(frozen=True)
@@ -77,6 +79,7 @@ def train_run(
     """
     begin = time.monotonic()
     job = TrainJob(experiment, task, run, rows, limit)
+    _check(job, inline=inline)
     clear_stop(run)
     try:
         if inline:
@@ -97,6 +100,17 @@ def train_run(
         restarts=restarts,
         seconds=time.monotonic() - begin,
     )
+
+
+def _check(job: TrainJob, *, inline: bool) -> None:
+    """Refuse what can be known to fail before any process starts."""
+    settings = job.experiment.train
+    asked = settings.num_workers
+    most = 1 if inline else asked if isinstance(asked, int) else max(asked)
+    for phase in job.phases:
+        num_micro_batches(phase.batch_size, most, settings.micro_batch_size)
+    if settings.validate_on.benchmark is not None:
+        find_benchmark(job.task, settings.validate_on.benchmark)
 
 
 def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> TrainOutcome:

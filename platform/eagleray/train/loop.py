@@ -35,6 +35,8 @@ def train_process(
         progress: Told about steps, on rank 0.
         report: Told about metrics.
     """
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     attempt = _from_rank_0(next_attempt(job.run) if rank == 0 else 0, world_size)
     place = Place(rank, world_size, device)

@@ -102,5 +102,5 @@ def seed_step(context: StepContext, micro_batch: int, rank: int) -> None:
     text = f"{context.seed}/{context.phase.name}/{context.step}/{micro_batch}/{first}"
     seed = zlib.crc32(text.encode())
     torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.manual_seed_all(seed)

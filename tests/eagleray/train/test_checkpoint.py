@@ -116,6 +116,20 @@ def test_weights_to_begin_with_are_used(half_done: Path, tmp_path: Path) -> None
     assert 0 < float((end - begin).abs().max()) < 0.011
 
 
+def test_run_on_an_object_store_goes_on(tmp_path: Path) -> None:
+    train_here(tmp_path)
+    asked = experiment(storage="memory://storage")
+    run = Store("memory://storage/run")
+    for limit in (4, None):
+        result = train_run(
+            asked, TinyTask(asked.settings), run, {}, inline=True, limit=limit, progress=Silent()
+        )
+    assert result.checkpoints == ("main-00000004", "main-00000010")
+    expected = load_file(tmp_path / "checkpoints/main-00000010/model.safetensors")
+    found = load_file(checkpoint_weights(run, "last"))
+    torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
 def test_pickle_is_refused(tmp_path: Path) -> None:
     torch.save({"head.bias": torch.zeros(3)}, tmp_path / "model.safetensors")
     with pytest.raises(SettingsError, match="not a safetensors file"):

@@ -7,7 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.eagleray.train.workers import losses, train_here, train_in_two_processes
+from tests.eagleray.train.workers import (
+    losses,
+    train_here,
+    train_in_two_processes,
+    validations,
+)
 
 STRATEGIES = {
     "ddp": {"strategy": "ddp"},
@@ -26,6 +31,8 @@ CLIPPED = {
     "clip_norm": 0.5,
     "ema_decay": 0.7,
 }
+VALIDATED = {"validate_on": {"benchmark": "fit", "every": 3, "units": 7}}
+BY_RANK = {"steps": 10, "batch_size": 4, "optimizer": "adam", "lr": 0.01, "normalize": "rank"}
 UNEVEN = {"steps": 10, "batch_size": 5, "optimizer": "adam", "lr": 0.01}
 
 
@@ -39,9 +46,10 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, train in STRATEGIES.items():
         jobs.append((root / f"{name}-half", train, HALFWAY))
         jobs.append((root / f"{name}-bf16", {**train, "phases": [BF16]}, None))
-        jobs.append((root / f"{name}-clipped", {**train, "phases": [CLIPPED]}, None))
+        jobs.append((root / f"{name}-clipped", {**train, "phases": [CLIPPED], **VALIDATED}, None))
         train_here(root / f"{name}-from-single", limit=HALFWAY)
         jobs.append((root / f"{name}-from-single", train, None))
+        jobs.append((root / f"{name}-by-rank", {**train, "phases": [BY_RANK]}, None))
         jobs.append((root / f"{name}-accumulated", {**train, "micro_batch_size": 1}, None))
     jobs += [
         (root / f"{name}-uneven", {**STRATEGIES[name], "phases": [UNEVEN]}, None)
@@ -56,7 +64,8 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("lone")
     train_here(root / "fp32")
     train_here(root / "bf16", phases=[BF16])
-    train_here(root / "clipped", phases=[CLIPPED])
+    train_here(root / "clipped", phases=[CLIPPED], **VALIDATED)
+    train_here(root / "by-rank", phases=[BY_RANK], micro_batch_size=2)
     train_here(root / "uneven", phases=[UNEVEN])
     return root
 
@@ -76,14 +85,28 @@ def test_bfloat16_is_close_to_one_worker(two_workers: Path, lone: Path, name: st
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
-def test_clipping_momentum_and_average_agree(two_workers: Path, lone: Path, name: str) -> None:
+def test_clipping_momentum_average_and_validation_agree(
+    two_workers: Path, lone: Path, name: str
+) -> None:
     found, expected = two_workers / f"{name}-clipped", lone / "clipped"
     torch.testing.assert_close(losses(found), losses(expected), rtol=0, atol=1e-3)
+    validated = [[x["mse"] for x in validations(f)] for f in (found, expected)]
+    assert len(validated[1]) == 4
+    torch.testing.assert_close(validated[0], validated[1], rtol=1e-3, atol=1e-4)
     for file in ("model.safetensors", "optimizer.safetensors"):
         path = f"checkpoints/main-00000010/{file}"
         torch.testing.assert_close(
             load_file(found / path), load_file(expected / path), rtol=1e-3, atol=1e-5
         )
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_normalizing_by_rank_is_the_mean_of_the_ranks_means(
+    two_workers: Path, lone: Path, name: str
+) -> None:
+    """Two micro-batches of one worker hold the samples of the two ranks, and are averaged alike."""
+    found, expected = losses(two_workers / f"{name}-by-rank"), losses(lone / "by-rank")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -78,3 +78,8 @@ def losses(folder: Path) -> list[float]:
     """Return the loss of every step of a run that was not skipped."""
     lines = read_metrics(Store(str(folder)))
     return [line["loss"] for line in lines if line["kind"] == "train" and "loss" in line]
+
+
+def validations(folder: Path) -> list[dict[str, Any]]:
+    """Return the lines of a run's validations."""
+    return [line for line in read_metrics(Store(str(folder))) if line["kind"] == "validate"]
