@@ -30,7 +30,7 @@ def small_settings(**body: object) -> NetworkSettings:
             num_post_nms_train=40,
             num_post_nms_val=40,
         ),
-        roi=RoiSettings(hidden_channels=32, mask_channels=16, num_samples=16),
+        roi=RoiSettings(hidden_channels=32, mask_channels=16, num_samples=64),
         sem=SemSettings(hidden_channels=16, pooling_size=(8, 8)),
     )
 

@@ -11,7 +11,7 @@ COLORS = {255: (0.0, 0.0, 0.0), 1: (1.0, -1.0, 0.5), 4: (-1.0, 1.0, 1.0)}
 
 
 @pytest.mark.slow
-def test_two_pictures_are_learned_in_a_hundred_steps() -> None:
+def test_two_pictures_are_learned_in_two_hundred_steps() -> None:
     torch.set_num_threads(1)
     network = small_network().train()
     targets = [target(size) for size in SIZES]
@@ -21,8 +21,8 @@ def test_two_pictures_are_learned_in_a_hundred_steps() -> None:
         for value, color in COLORS.items():
             painted = (classes == value) * torch.tensor(color)[:, None, None]
             image[:, : classes.shape[0], : classes.shape[1]] += painted
-    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9, nesterov=True)
-    for step in range(120):
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02, momentum=0.9, nesterov=True)
+    for step in range(200):
         generators = [torch.Generator().manual_seed(2 * step + k) for k in range(2)]
         terms = panoptic_losses(network, images, SIZES, targets, generators=generators)
         loss = sum(t.sum / max(float(t.weight), 1) for t in terms.values())
@@ -30,9 +30,10 @@ def test_two_pictures_are_learned_in_a_hundred_steps() -> None:
         loss.backward()
         optimizer.step()
     for found, truth in zip(network.eval().infer(images, SIZES), targets, strict=True):
-        assert found.scores[0] > 0.5
+        best = int(found.scores.argmax())
+        assert found.scores[best] > 0.9
         square = torch.tensor([10.0, 20.0, 40.0, 50.0])
-        assert (found.boxes_yxyx[0] - square).abs().max() < 4
+        assert (found.boxes_yxyx[best] - square).abs().max() < 2
         fused = fuse_panoptic(
             found.semantic_classes.numpy(),
             found.boxes_yxyx,
