@@ -26,6 +26,9 @@ from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError, Item, Record, Resources, Rows, Stage
 
 _RECORDS_KEPT = 256
+_ITEMS_PER_BLOCK = 1024
+"""Items read from the listing at a time."""
+_BLOCKS_KEPT = 16
 
 
 class ComputedRows(IdentifiedRows):
@@ -58,6 +61,7 @@ class ComputedRows(IdentifiedRows):
         self._fitted, self._fit_name, self._device = fitted, fit_name, device
         self._lock = threading.RLock()
         self._records: OrderedDict[str, Record] = OrderedDict()
+        self._blocks: OrderedDict[int, Sequence[Item]] = OrderedDict()
 
     @classmethod
     def open(
@@ -171,7 +175,15 @@ class ComputedRows(IdentifiedRows):
         return np.cumsum(cut(self._listing.key_hashes(), average), dtype=np.int64)
 
     def _item(self, position: int) -> Item:
-        return self._listing.items(position, 1)[0]
+        number = position // _ITEMS_PER_BLOCK
+        with self._lock:
+            if number not in self._blocks:
+                start = number * _ITEMS_PER_BLOCK
+                self._blocks[number] = self._listing.items(start, _ITEMS_PER_BLOCK)
+                while len(self._blocks) > _BLOCKS_KEPT:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(number)
+            return self._blocks[number][position % _ITEMS_PER_BLOCK]
 
     def _record(self, key: str) -> Record:
         with self._lock:

@@ -10,10 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from tests.eagleray.stages import NumbersTask, Squares, Sums, tree
 
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.prepare import open_rows, prepare_stages, run_stage
+from eagleray.prepare.shard import DeviceLostError
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError, Item, Record, SettingsError
 
@@ -365,3 +367,33 @@ class BadBytes(Squares):
 def test_an_error_text_that_is_no_unicode_is_kept_readable(tmp_path):
     summary, _ = run(BadBytes(1), tmp_path)
     assert summary.rejects == [("n00000", "InputError: cannot read \\udcff.png")]
+
+
+class LosingTheDevice(Squares):
+    """Squares whose GPU fails at one number."""
+
+    def process(self, samples):
+        if 5 in samples:
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        return super().process(samples)
+
+
+def test_a_lost_device_ends_the_job_and_rejects_nothing(tmp_path):
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        run(LosingTheDevice(16), tmp_path, items_per_shard=2)
+    summary, _ = run(Squares(16), tmp_path, items_per_shard=2)
+    assert summary.rejected == 0 and 0 < summary.computed_shards < 10
+
+
+class OutOfMemory(Squares):
+    """Squares that do not fit on the device two at a time."""
+
+    def process(self, samples):
+        if len(samples) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return super().process(samples)
+
+
+def test_a_batch_that_does_not_fit_goes_item_by_item(tmp_path):
+    summary, _ = run(OutOfMemory(8, batch_size=4), tmp_path)
+    assert (summary.done, summary.rejected) == (8, 0)
