@@ -6,23 +6,18 @@ are divided by the multiply-accumulates of convolutions and matrix products, cou
 The networks take turns in one process on one thread, and CPU time is measured, so that other load
 on the machine does as little harm as possible. The aim is a ratio of at most 1.2.
 
-Run: ``python experiments/benchmarks/seamseg_forward.py --out seamseg_forward.json``
+Run: ``python experiments/benchmarks/seamseg_forward.py``
 """
 
 import argparse
-import json
-import os
-import platform
-import subprocess
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import prettytable
 import torch
 import torchvision
+from record import write_record
 from torch.utils.flop_counter import FlopCounterMode
 
 from eagleray_seamseg.model.config import vistas_r50
@@ -31,7 +26,9 @@ from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 
 NUM_STUFF, NUM_THING = 28, 37
 SIZE = (512, 1024)
-LIMIT = 1.2
+BUDGET = 1.2
+"""Largest accepted ratio of CPU seconds per GMAC."""
+REFERENCE = "torchvision maskrcnn_resnet50_fpn"
 
 
 def seamless(image: torch.Tensor) -> tuple[Callable[[], int], Callable[[], int]]:
@@ -79,33 +76,51 @@ def mask_rcnn(image: torch.Tensor) -> Callable[[], int]:
     return run
 
 
-def machine() -> dict[str, Any]:
-    """Return what the figures depend on besides the code."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    ).stdout.strip()
-    models = [
-        line.split(":", 1)[1].strip()
-        for line in Path("/proc/cpuinfo").read_text().splitlines()
-        if line.startswith("model name")
-    ]
-    return {
-        "cpu": models[0] if models else platform.processor(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "torchvision": torchvision.__version__,
-        "commit": commit,
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
+def measure(runs: dict[str, Callable[[], int]], repeats: int) -> dict[str, dict[str, Any]]:
+    """Return detections, GMAC and CPU seconds of each function, run in turns."""
+    rows: dict[str, dict[str, Any]] = {}
+    for name, run in runs.items():  # also warms up
+        with FlopCounterMode(display=False) as counter:
+            detections = run()
+        gmac = counter.get_total_flops() / 2e9  # the counter counts both multiply and add
+        rows[name] = {"detections": detections, "gmac": gmac, "cpu_s": []}
+    for _ in range(repeats):
+        for name, run in runs.items():
+            start = time.process_time()
+            run()
+            rows[name]["cpu_s"].append(time.process_time() - start)
+    for row in rows.values():
+        row["cpu_s"].sort()
+        row["cpu_s_per_gmac"] = row["cpu_s"][repeats // 2] / row["gmac"]
+    for row in rows.values():
+        row["ratio"] = row["cpu_s_per_gmac"] / rows[REFERENCE]["cpu_s_per_gmac"]
+    return rows
+
+
+def show(rows: dict[str, dict[str, Any]]) -> None:
+    """Print the figures as a table."""
+    table = prettytable.PrettyTable(
+        ["network", "detections", "GMAC", "CPU s (median)", "CPU s / GMAC", "ratio"]
+    )
+    for name, row in rows.items():
+        median = row["cpu_s_per_gmac"] * row["gmac"]
+        table.add_row(
+            [
+                name,
+                row["detections"],
+                f"{row['gmac']:.1f}",
+                f"{median:.2f}",
+                f"{row['cpu_s_per_gmac']:.4f}",
+                f"{row['ratio']:.3f}",
+            ]
+        )
+    print(table)
 
 
 def main() -> None:
-    """Measure, print a table and write a JSON file."""
+    """Measure, print a table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--repeats", type=int, default=5, help="timed runs of each network")
-    parser.add_argument("--out", type=Path, help="JSON file to write")
     options = parser.parse_args()
     torch.set_num_threads(1)
     image = torch.rand(1, 3, *SIZE, generator=torch.Generator().manual_seed(1))
@@ -113,45 +128,12 @@ def main() -> None:
     runs = {
         "seamless vistas_r50 + fusion": with_fusion,
         "seamless vistas_r50": network_alone,
-        "torchvision maskrcnn_resnet50_fpn": mask_rcnn(image),
+        REFERENCE: mask_rcnn(image),
     }
-    rows = {}
-    for name, run in runs.items():  # also warms up
-        with FlopCounterMode(display=False) as counter:
-            detections = run()
-        rows[name] = {"gmac": counter.get_total_flops() / 2e9, "detections": detections}
-    seconds: dict[str, list[float]] = {name: [] for name in runs}
-    for _ in range(options.repeats):
-        for name, run in runs.items():
-            start = time.process_time()
-            run()
-            seconds[name].append(time.process_time() - start)
-    for name, row in rows.items():
-        row["cpu_seconds"] = sorted(seconds[name])
-        row["best_seconds_per_gmac"] = min(seconds[name]) / row["gmac"]
-        median = sorted(seconds[name])[options.repeats // 2]
-        row["median_seconds_per_gmac"] = median / row["gmac"]
-    reference = rows["torchvision maskrcnn_resnet50_fpn"]
-    table = prettytable.PrettyTable(
-        ["network", "detections", "GMAC", "best s", "best s/GMAC", "median s/GMAC", "ratio"]
-    )
-    for name, row in rows.items():
-        row["ratio"] = row["median_seconds_per_gmac"] / reference["median_seconds_per_gmac"]
-        table.add_row(
-            [
-                name,
-                row["detections"],
-                f"{row['gmac']:.1f}",
-                f"{row['cpu_seconds'][0]:.2f}",
-                f"{row['best_seconds_per_gmac']:.4f}",
-                f"{row['median_seconds_per_gmac']:.4f}",
-                f"{row['ratio']:.3f}",
-            ]
-        )
-    print(table)
-    if options.out is not None:
-        report = {"machine": machine(), "size": SIZE, "limit": LIMIT, "networks": rows}
-        options.out.write_text(json.dumps(report, indent=2) + "\n")
+    rows = measure(runs, options.repeats)
+    show(rows)
+    results = {"input_hw": SIZE, "threads": 1, "budget_ratio": BUDGET, "networks": rows}
+    print("written to", write_record("seamseg_forward", results, packages=["torchvision"]))
 
 
 if __name__ == "__main__":
