@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from eagleray_seamseg.losses import (
     PanopticTarget,
+    ThingTruth,
     assign_anchors,
     panoptic_losses,
     roi_targets,
@@ -22,6 +23,7 @@ from eagleray_seamseg.losses import (
     thing_truth,
 )
 from eagleray_seamseg.model.config import (
+    BodySettings,
     NetworkSettings,
     RoiSettings,
     RpnSettings,
@@ -346,16 +348,8 @@ def test_rpn_training(path: Path) -> None:
         for k, size in enumerate(sizes):
             truth_boxes = case[f"gt{k}"] if f"gt{k}" in case else torch.zeros(0, 4)
             count = len(truth_boxes)
-            target = PanopticTarget(
-                torch.zeros(size).long(), torch.zeros(1).long(), torch.zeros(1).bool()
-            )
-            truth = thing_truth(target, 1, torch.float32)
-            truth = type(truth)(
-                truth_boxes,
-                torch.zeros(count).long(),
-                torch.arange(count),
-                case.get(f"crowd{k}"),
-            )
+            classes, ids = torch.zeros(count).long(), torch.arange(count)
+            truth = ThingTruth(truth_boxes, classes, ids, case.get(f"crowd{k}"))
             match = sample_anchors(assign_anchors(anchors, truth, size, settings), settings, None)
             assert torch.equal(match, case["match"][k].long())
             positive = match >= 0
@@ -467,16 +461,15 @@ def test_roi_inference(path: Path) -> None:
     case = Case(path)
     cfg = json.loads(case.text("cfg"))
     settings = NetworkSettings(
+        body=BodySettings(backbone="resnet18"),
         roi=RoiSettings(
             nms_threshold=cfg["nms"],
             score_threshold=cfg["score"],
             max_predictions=cfg["max_predictions"],
-        )
+        ),
     )
     proposals = [case[f"in/proposals{k}"] for k in range(case.numbers("in/proposals"))]
-    network = SeamlessNetwork.__new__(SeamlessNetwork)
-    nn.Module.__init__(network)
-    network.settings = settings
+    network = SeamlessNetwork(settings, num_stuff=cfg["num_stuff"], num_thing=cfg["num_thing"])
     found = network.detections(
         proposals, case["inf/cls_logits"], case["inf/bbx_logits"], cfg["valid_size"]
     )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from eagleray_vision.heads.mini_dl import MiniDeepLabHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
+from eagleray_vision.layers.residual import ResidualBlock
 from eagleray_vision.losses.bootstrapped_ce import upsampled_argmax
 
 FINEST_STRIDE = 4
@@ -170,6 +172,19 @@ class SeamlessNetwork(nn.Module):
             if isinstance(module, ActivatedBatchNorm | ActivatedGroupNorm)
             for name, _ in module.named_parameters()
         }
+
+    def checkpoint_blocks(self) -> list[nn.Module]:
+        """Return the blocks whose activations are worth recomputing to save memory."""
+        backbone = self.body.backbone
+        blocks = [m for m in backbone.modules() if isinstance(m, ResidualBlock)]
+        if isinstance(backbone, MobileNetV2):
+            blocks = list(backbone.features)
+        return [*blocks, *self.sem_head.output]
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the parts whose shapes repeat; RoIs differ in number from step to step."""
+        self.body.compile(*args, **kwargs)
+        self.sem_head.compile(*args, **kwargs)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.

@@ -14,6 +14,7 @@ from tests.eagleray_seamseg.small_network import (
     target,
 )
 
+from eagleray.train.memory import checkpoint_activations
 from eagleray_seamseg.losses import LOSS_NAMES, panoptic_losses
 from eagleray_seamseg.model.backbone_weights import FrozenRandomBackboneError
 from eagleray_seamseg.model.config import NormalizationMode
@@ -146,6 +147,26 @@ def test_same_generators_give_the_same_losses_and_others_do_not() -> None:
         generators=generators(),
     )
     assert terms["obj"].sum.item() != again["obj"].sum.item()
+
+
+def test_recomputing_blocks_changes_no_gradient_and_no_statistics() -> None:
+    plain, saving = small_network().train(), small_network().train()
+    assert checkpoint_activations(saving) == 8 + 4  # residual blocks of depth 18, semantic levels
+    for network in (plain, saving):
+        total_loss(network, ("thing", "stuff"), torch.float32).backward()
+    for (name, one), other in zip(plain.named_parameters(), saving.parameters(), strict=True):
+        torch.testing.assert_close(one.grad, other.grad, msg=lambda text, n=name: f"{n}: {text}")
+    for one, other in zip(plain.buffers(), saving.buffers(), strict=True):
+        assert torch.equal(one, other)
+
+
+def test_compiled_parts_trace_without_breaks_and_give_the_same_features() -> None:
+    network = small_network(normalization_mode="bn").train()
+    x = images()
+    expected = network.features(x)[0]
+    small = small_network(normalization_mode="bn").train()
+    small.compile(backend="eager", fullgraph=True)
+    torch.testing.assert_close(small.features(x)[0], expected)
 
 
 @pytest.mark.parametrize("count", range(6))
