@@ -11,6 +11,7 @@ import numpy.typing as npt
 from torch import nn
 
 from eagleray.task import (
+    Batches,
     Benchmark,
     Dataset,
     ImportedCheckpoint,
@@ -121,6 +122,10 @@ class SeamlessTask(Task):
     def phases(self) -> Sequence[Phase]:
         """Return the recipe of the preset."""
         return (paper_phase(self.settings.preset),)
+
+    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+        """Refuse to train while frozen backbone modules are random."""
+        _as_network(model).check_frozen_modules()
 
     def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
         """Return normalization and other parameters; only the latter decay, and ``bn_frozen``
