@@ -10,6 +10,7 @@ shards on every machine.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -21,8 +22,14 @@ from eagleray.prepare.listing import DIGEST_BYTES, Listing
 SECONDS_PER_SHARD = 60.0
 """Aimed length of a shard; half of it and twice it are the 30 to 120 s of design 4."""
 
+SHARDS_TO_SPREAD = 64
+"""A job of less than an hour is cut into about so many shards, so that workers end together."""
+
 LEAST_SHARDS = 16
-"""Small jobs are cut into about this many shards, so that they still spread over workers."""
+"""A job of seconds may have so few, if that keeps its shards above ``LEAST_SECONDS``."""
+
+LEAST_SECONDS = 0.25
+"""Work that is long against the cost of a commit, some 5 ms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +47,21 @@ def average_items(num_items: int, seconds_per_item: float, items_per_shard: int 
     Args:
         num_items: Length of the listing.
         seconds_per_item: Expected work per item in s.
-        items_per_shard: What the user asked for; None for about a minute of work, or a sixteenth
-            of a small job (rounded down to a power of two, so that it rarely changes when items
-            are added).
+        items_per_shard: What the user asked for; None for about a minute of work, less for small
+            jobs. (Parts of a job are rounded down to a power of two, so that the size rarely
+            changes when items are added.)
     """
     if items_per_shard is not None:
         return items_per_shard
-    spread = 1 << max(0, (num_items // LEAST_SHARDS).bit_length() - 1)
-    return max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), spread))
+    long_enough = math.ceil(LEAST_SECONDS / seconds_per_item)
+    small = max(
+        _part(num_items, SHARDS_TO_SPREAD), min(long_enough, _part(num_items, LEAST_SHARDS))
+    )
+    return max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), small))
+
+
+def _part(num_items: int, parts: int) -> int:
+    return int(1 << max(0, (num_items // parts).bit_length() - 1))
 
 
 def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:

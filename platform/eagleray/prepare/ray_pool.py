@@ -144,7 +144,7 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
             min_size=1 if group.is_elastic else num_workers,
             max_size=num_workers,
             max_concurrent_calls_per_actor=2,
-            max_tasks_in_flight_per_actor=3,
+            max_tasks_in_flight_per_actor=2,
             enable_true_multi_threading=True,
         ),
         **_request(group),

@@ -63,7 +63,10 @@ def test_all_items_alike_are_cut_by_size_alone():
     ("num_items", "seconds", "asked", "expected"),
     [
         (1_000_000, 0.5, None, 120),  # a minute of work
-        (100, 0.5, None, 4),  # a sixteenth, rounded down to a power of two
+        (2000, 0.5, None, 16),  # a sixty-fourth, rounded down to a power of two
+        (100, 0.5, None, 1),
+        (240, 0.05, None, 5),  # a quarter of a second
+        (100, 0.001, None, 4),  # a sixteenth, rounded down to a power of two
         (3, 0.5, None, 1),
         (1_000_000, 600.0, None, 1),  # an item of ten minutes
         (100, 0.5, 33, 33),
