@@ -41,14 +41,16 @@ def test_marching_is_bit_equal():
 def test_inference_marching_is_bit_equal():
     bits = occupancy_bits(SETTINGS, seed=1)
     rays_o, rays_d, hits_t, _ = rays_through_cube(SETTINGS, 500, seed=3)
-    rays = rays_o, rays_d, hits_t, torch.arange(500), bits
-    wanted = kernels.march_live_rays_(*rays, SETTINGS, num_samples=9)
-    state = [a.cuda() for a in (rays_o, rays_d, hits_t, torch.arange(500), bits)]
-    kernels.march_live_rays_(*rays, SETTINGS, num_samples=9)
-    for _ in range(2):
-        kernels.march_live_rays_(*state, SETTINGS, num_samples=9)
-    assert wanted.counts.any()
-    torch.testing.assert_close(state[2].cpu(), hits_t, rtol=0, atol=0)
+    results = []
+    for device in ("cpu", "cuda"):
+        state = hits_t.clone().to(device)
+        rays = rays_o.to(device), rays_d.to(device), state, torch.arange(500).to(device)
+        for _ in range(2):
+            samples = kernels.march_live_rays_(*rays, bits.to(device), SETTINGS, num_samples=9)
+        results.append([value.cpu() for value in (state, *samples)])
+    assert results[0][-1].any()
+    for found, wanted in zip(*reversed(results), strict=True):
+        assert torch.equal(found, wanted)
 
 
 def test_compositing_and_its_gradient_agree():

@@ -154,6 +154,30 @@ def test_compiled_inference_march_equals_the_twin_bit_for_bit(name, compiled):
         assert (found.counts[alive < 0] == 0).all()
 
 
+def test_a_march_that_begins_behind_the_camera_is_the_same_in_every_implementation(compiled):
+    settings = CONSTANT
+    bits = occupancy_bits(settings, seed=25)
+    rays_o, rays_d, hits_t, _ = rays_through_cube(settings, 200, seed=26)
+    hits_t[:, 0], hits_t[:, 1] = -1.5, 1.5
+    results = []
+    for choice, skip in (("twin", False), ("compiled", False), ("compiled", True)):
+        with kernels.implementation(choice):
+            results.append(
+                kernels.march_live_rays_(
+                    rays_o,
+                    rays_d,
+                    hits_t.clone(),
+                    torch.arange(200),
+                    bits,
+                    with_skipping(settings, skip),
+                    num_samples=300,
+                )
+            )
+    assert (results[0].ts < 0).any()
+    assert_equal_samples(results[1], results[0])
+    assert_equal_samples(results[2], results[0])
+
+
 def test_inference_rounds_give_the_samples_of_training_without_noise(implementation):
     settings = CONSTANT
     bits = occupancy_bits(settings, seed=17)

@@ -212,6 +212,7 @@ struct MarchGrid {
   }
 
   EAGLERAY_HD static float run_ahead(float t, float step, float limit) {
+    if (!(t > 0.0f)) return t;  // towards 0 the sums are rounded ever more finely
     const float second = t + step;
     const float third = second + step;
     const float increment = second - t;
