@@ -53,7 +53,7 @@ def label_source(data: DataSettings, *, faithful: bool) -> LabelSource:
         case "cityscapes":
             return CityscapesSource(root, **given)
         case "coco_panoptic":
-            return CocoPanopticSource(root, data.train_split, **given)
+            return CocoPanopticSource(root, data.val_split, **given)
         case "seamless":
             return SeamlessSource(root)
         case "toyworld":

@@ -155,7 +155,7 @@ def test_stage_can_be_pickled(tmp_path):
 
 
 def coco_stage(root, **changes):
-    data = DataSettings(format="coco_panoptic", root=str(root), train_split="val", **changes)
+    data = DataSettings(format="coco_panoptic", root=str(root), val_split="val", **changes)
     return PanopticLabelStage(data, "val", "val", faithful=False)
 
 
@@ -191,8 +191,22 @@ def edit_coco(root, change):
             lambda c: c["annotations"][0]["segments_info"][0].update(category_id=99),
             UnknownCategoryError,
         ),
+        (
+            lambda c: c["annotations"][0]["segments_info"].append({"id": 1, "category_id": 1}),
+            SegmentListError,
+        ),
+        (lambda c: c["annotations"][0]["segments_info"][0].pop("id"), SegmentListError),
     ],
-    ids=["label gone", "photo gone", "size", "id not listed", "no pixels", "category"],
+    ids=[
+        "label gone",
+        "photo gone",
+        "size",
+        "id not listed",
+        "no pixels",
+        "category",
+        "twice",
+        "key",
+    ],
 )
 def test_bad_coco_entry_is_one_reject(tmp_path, change, error):
     edit_coco(small_coco(tmp_path), change)

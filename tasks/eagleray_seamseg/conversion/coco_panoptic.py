@@ -9,7 +9,6 @@ from typing import Any
 
 from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
 from eagleray_vision.panoptic.coco_panoptic import (
-    CocoPanopticImage,
     read_coco_panoptic,
     read_indexed,
     read_segments,
@@ -18,13 +17,16 @@ from eagleray_vision.panoptic.errors import LabelSizeError
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace, label_space_from_coco
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
+_NEEDED_KEYS = ("id", "category_id", "iscrowd")
+
 
 class CocoPanopticSource(LabelSource):
     """Images, one PNG of segment ids per image, and a JSON.
 
     Args:
         root: Folder of the data set.
-        classes_split: Split whose JSON gives the class list.
+        classes_split: Split whose JSON gives the class list; the smaller one, since every worker
+            reads it.
         images: Folder of the photographs relative to ``root``; ``{split}`` is replaced.
         labels: Folder of the label PNGs, likewise.
         annotations: The JSON, likewise.
@@ -56,7 +58,10 @@ class CocoPanopticSource(LabelSource):
                 Path(entry.file_name or entry.label_file_name).stem,
                 images / entry.file_name,
                 labels / entry.label_file_name,
-                {"size_hw": list(entry.size_hw), "segments": _segments_json(entry)},
+                {
+                    "size_hw": list(entry.size_hw),
+                    "segments": list(map(_needed, entry.segments_info)),
+                },
             )
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
@@ -77,8 +82,7 @@ class CocoPanopticSource(LabelSource):
         if all(stated) and panoptic.id_map.shape != stated:
             raise LabelSizeError(
                 f"{image.label_path}: {panoptic.id_map.shape[1]} x {panoptic.id_map.shape[0]} "
-                "pixels, "
-                f"but the JSON states {stated[1]} x {stated[0]}"
+                f"pixels, but the JSON states {stated[1]} x {stated[0]}"
             )
         return panoptic
 
@@ -88,11 +92,10 @@ class CocoPanopticSource(LabelSource):
         return label_space_from_coco("coco_panoptic", read_coco_panoptic(path).categories)
 
 
-def _segments_json(entry: CocoPanopticImage) -> list[dict[str, Any]]:
-    segments = entry.segments
-    return [
-        {"id": int(one), "category_id": int(category), "iscrowd": int(crowd), "area": int(area)}
-        for one, category, crowd, area in zip(
-            segments.ids, segments.category_ids, segments.is_crowd, segments.areas, strict=True
-        )
-    ]
+def _needed(entry: Any) -> Any:
+    """Leave out of a segment's entry what the labels do not depend on; a listing holds millions."""
+    return (
+        {key: entry[key] for key in _NEEDED_KEYS if key in entry}
+        if isinstance(entry, dict)
+        else entry
+    )

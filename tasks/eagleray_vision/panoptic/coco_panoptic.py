@@ -42,14 +42,19 @@ class CocoPanopticImage:
         file_name: Photograph, relative to the image folder.
         size_hw: Height and width in pixels, as the JSON states them.
         label_file_name: PNG of segment ids, relative to the label folder.
-        segments: Segment list.
+        segments_info: Entries of its segment list as written; `read_segments` checks them.
     """
 
     image_id: int | str
     file_name: str
     size_hw: tuple[int, int]
     label_file_name: str
-    segments: Segments
+    segments_info: tuple[Mapping[str, Any], ...]
+
+    @property
+    def segments(self) -> Segments:
+        """The segment list; raises SegmentListError if it is malformed."""
+        return read_segments(self.segments_info)
 
 
 @dataclass(frozen=True)
@@ -79,8 +84,8 @@ def read_coco_panoptic(
 
     Raises:
         MissingLabelFileError: The file does not exist.
-        SegmentListError: The file is no JSON, a key is missing, a segment id is doubled or out of
-            range, or an annotation names an image that is not listed.
+        SegmentListError: The file is no JSON, a key is missing, or an annotation names an image
+            that is not listed. Segment lists are checked when they are asked for.
     """
     if not path.is_file():
         raise MissingLabelFileError(f"{path}: the panoptic JSON does not exist")
@@ -107,14 +112,21 @@ def read_segments(segments_info: Sequence[Mapping[str, Any]]) -> Segments:
         The list; a missing area is 0 (predictions need none, it is recounted).
 
     Raises:
-        SegmentListError: An id is doubled or outside 1..2^24-1.
+        SegmentListError: An entry lacks a key, or an id is doubled or outside 1..2^24-1.
     """
-    return Segments(
-        np.array([entry["id"] for entry in segments_info], dtype=np.int64),
-        np.array([entry["category_id"] for entry in segments_info], dtype=np.int64),
-        np.array([entry.get("iscrowd", 0) for entry in segments_info], dtype=np.bool_),
-        np.array([entry.get("area", 0) for entry in segments_info], dtype=np.int64),
-    )
+    try:
+        return Segments(
+            np.array([entry["id"] for entry in segments_info], dtype=np.int64),
+            np.array([entry["category_id"] for entry in segments_info], dtype=np.int64),
+            np.array([entry.get("iscrowd", 0) for entry in segments_info], dtype=np.bool_),
+            np.array([entry.get("area", 0) for entry in segments_info], dtype=np.int64),
+        )
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise SegmentListError(
+            f"segments_info is malformed ({type(error).__name__}: {error}); every entry needs id "
+            "and "
+            "category_id, both whole numbers"
+        ) from error
 
 
 def read_indexed(
@@ -256,5 +268,5 @@ def _read_annotation(
         str(image.get("file_name", "")),
         (int(image.get("height", 0)), int(image.get("width", 0))),
         str(entry["file_name"]),
-        read_segments(entry["segments_info"]),
+        tuple(entry["segments_info"]),
     )
