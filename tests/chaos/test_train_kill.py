@@ -46,6 +46,23 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(ray_cluster: Any, tmp_pa
     )
 
 
+@pytest.mark.slow
+def test_elastic_group_goes_on_after_a_kill(ray_cluster: Any, tmp_path: Path) -> None:
+    train_here(tmp_path / "undisturbed", {"steps": 12})
+    result = train_on_ray(
+        tmp_path / "run",
+        {"steps": 12, "kill_at_step": 7, "kill_flag": str(tmp_path / "killed")},
+        strategy="ddp",
+        num_workers=(1, 2),
+        checkpoint_every=5,
+    )
+    assert result.finished
+    assert result.restarts >= 1
+    torch.testing.assert_close(
+        losses(tmp_path / "run"), losses(tmp_path / "undisturbed"), rtol=0, atol=1e-3
+    )
+
+
 def test_exception_of_a_worker_is_read_first_and_not_retried_for_ever(
     ray_cluster: Any, tmp_path: Path
 ) -> None:

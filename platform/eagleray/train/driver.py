@@ -81,15 +81,13 @@ def train_run(
     job = TrainJob(experiment, task, run, rows, limit)
     _check(job, inline=inline)
     clear_stop(run)
-    try:
-        if inline:
-            outcome, restarts = _train_inline(job, progress, report), 0
-        else:
-            from eagleray.train.ray_driver import train_with_ray
+    if inline:
+        outcome, restarts = _train_inline(job, progress, report), 0
+    else:
+        from eagleray.train.ray_driver import train_with_ray
 
-            outcome, restarts = train_with_ray(job, progress, report)
-    finally:
-        clear_stop(run)
+        outcome, restarts = train_with_ray(job, progress, report)
+    clear_stop(run)
     return TrainResult(
         finished=outcome.finished,
         phase=outcome.phase,

@@ -179,14 +179,18 @@ def _fit(
             trainer.fit()
         except BaseException as error:
             errors.append(error)
+        finally:
+            ended.set()
 
+    # An event, not Thread.join: in Python 3.11 an interrupted join takes the thread for ended.
+    ended = threading.Event()
     thread = threading.Thread(target=fit, name="eagleray-train", daemon=True)
     shown = _Shown(run, progress, report)
     thread.start()
     with _sigterm_as_interrupt():
-        while thread.is_alive():
+        while not ended.is_set():
             try:
-                thread.join(_POLL_S)
+                ended.wait(_POLL_S)
                 shown.update()
             except KeyboardInterrupt:
                 if shown.stopping:
