@@ -19,7 +19,7 @@ from PIL import Image
 
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.manifest import CURRENT, Manifest, entry_of, manifest_path
-from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_marker
+from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, marker_path
 from eagleray.storage import Store
 from eagleray.task import Record
 
@@ -63,7 +63,7 @@ class FakeRun:
 
 def large_runs(runs: int, points: int, pictures: int) -> list[FakeRun]:
     """Return the descriptions of a large store's runs: experiments of some fifty runs each."""
-    per_run = -(-pictures // runs)
+    per_run = 3 * -(-pictures // (3 * runs))
     return [
         FakeRun(
             experiment=f"{_TASKS[i // 50 % len(_TASKS)]}-{i // 50:02d}",
@@ -93,12 +93,12 @@ def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> Store:
     rng = np.random.default_rng(fake.seed)
     quality = float(rng.uniform(0.55, 0.8))
     lr = float(10 ** rng.uniform(-3, -1))
-    run.write("experiment.yaml", yaml.safe_dump(_settings(fake, lr)).encode())
-    run.write("environment.json", _json(_environment(fake)))
+    _put(run, "experiment.yaml", yaml.safe_dump(_settings(fake, lr)).encode())
+    _put(run, "environment.json", _json(_environment(fake)))
     last = _write_metrics(run, fake, quality, lr, rng)
     result = _write_evaluation(run, fake, quality, side_px)
-    run.write(f"evaluation/val/{result['checkpoint']}.json", _json(result))
-    run.write("log/0.log", b"step 0: begins\nstep 10: <b>goes on</b>\n")
+    _put(run, f"evaluation/val/{result['checkpoint']}.json", _json(result))
+    _put(run, "log/0.log", b"step 0: begins\nstep 10: <b>goes on</b>\n")
     short = {key: value for key, value in result.items() if key != "per_class"}
     summary = {
         "task": fake.task,
@@ -110,7 +110,7 @@ def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> Store:
     }
     if fake.state == "failed":
         summary["error"] = "CUDA out of memory"
-    run.write("summary.json", _json(summary))
+    _put(run, "summary.json", _json(summary))
     return run
 
 
@@ -204,7 +204,8 @@ def _write_metrics(
         values = {
             "loss": loss,
             "lr": lr * (1 - done) ** 0.9,
-            "losses": {"mask": loss * 0.6, "class": loss * 0.4},
+            "loss/mask": loss * 0.6,
+            "loss/class": loss * 0.4,
             "items_per_s": 20 + float(noise[step - 1, 1]),
             "wait_fraction": abs(float(noise[step - 1, 1])),
         }
@@ -214,7 +215,7 @@ def _write_metrics(
             lines.append(json.dumps({"kind": "validate", **common, "miou": miou}))
     for first in range(0, len(lines), 200):
         segment = "\n".join(lines[first : first + 200]) + "\n"
-        run.write(f"metrics/0001-{first:08d}.jsonl", segment.encode())
+        _put(run, f"metrics/0001-{first:08d}.jsonl", segment.encode())
     return {"loss": loss, "items_per_s": 20.0} if lines else {}
 
 
@@ -234,15 +235,15 @@ def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -
             for name, image in zip(("input", "truth", "prediction"), scene, strict=True):
                 files.append(_write_picture(stage, key, name, image))
     data = to_parquet(tables, schema)
-    stage.write("shards/0-1.parquet", data)
+    _put(stage, "shards/0-1.parquet", data)
     marker = ShardMarker(
         "0", "shards/0-1.parquet", hashlib.sha256(data).hexdigest(), len(data), len(tables) + 1,
         len(tables), len(tables), (Reject("scene-broken", "InputError: the file is empty"),),
         tuple(files),
     )  # fmt: skip
-    commit_marker(stage, marker)
-    stage.write(manifest_path("listing"), Manifest("listing", "", (entry_of(marker),)).encode())
-    stage.write(CURRENT, _json({"listing": "listing"}))
+    _put(stage, marker_path(marker.shard), marker.encode())
+    _put(stage, manifest_path("listing"), Manifest("listing", "", (entry_of(marker),)).encode())
+    _put(stage, CURRENT, _json({"listing": "listing"}))
     per_class = {
         name: {"iou": float(np.clip(quality + 0.05 * (2 - idx), 0, 1))}
         for idx, name in enumerate(_CLASSES)
@@ -272,8 +273,18 @@ def _write_picture(stage: Store, key: str, name: str, image: Image8) -> Committe
     content = buffer.getvalue()
     given = f"pictures/{key}.{name}.png"
     path = f"files/0-1/{given}"
-    stage.write(path, content)
+    _put(stage, path, content)
     return CommittedFile(key, given, path, hashlib.sha256(content).hexdigest(), len(content))
+
+
+def _put(folder: Store, path: str, content: bytes) -> None:
+    """Write a file without waiting for the disk, which would take most of the time."""
+    if not folder.is_local:
+        folder.write(path, content)
+        return
+    target = folder.local_path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
 
 
 def _json(values: dict[str, Any]) -> bytes:

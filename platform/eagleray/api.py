@@ -117,6 +117,7 @@ class Experiment:
                 error=None,
                 step=result.step,
                 train=dict(result.metrics),
+                best=dict(result.best) if result.best else None,
                 train_seconds=result.seconds,
             )
         return result

@@ -125,7 +125,7 @@ def _connect(app: dash.Dash, pages: Mapping[str, Page]) -> None:
         address = parse_address(route["path"], route["search"])
         page = pages.get(address.parts[0] if address.parts else "")
         if page is None:
-            return [html.H1("No such page"), dcc.Link("All runs", href="/")], {}
+            return [html.H1("No such page"), dcc.Link("All runs", href="/")], {"version": ""}
         drawing = draw(page, address)
         return _whole_page(page, address, drawing), drawing.state()
 

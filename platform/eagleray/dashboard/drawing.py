@@ -59,11 +59,11 @@ def draw(page: Page, address: Address) -> Drawing:
 
 
 def page_version(page: Page, address: Address) -> str:
-    """Return a page's version; an error is a version too."""
+    """Return the version of what an address shows; an error is a version too."""
     try:
-        return page.version(address)
+        return f"{address} {page.version(address)}"
     except (EaglerayError, OSError) as error:
-        return str(error)
+        return f"{address} {error}"
 
 
 def guarded(make: Callable[[Address], Content], address: Address) -> Content:

@@ -24,7 +24,9 @@ COLORS = (
 """Line colors that can be told apart on white and on near-black."""
 MOST_POINTS = 2000
 """Points drawn per curve; more are thinned to the extremes of equal stretches."""
-_FIRST = ("validate/", "train/loss", "train/losses", "train/")
+MOST_MARKED = 30
+"""Curves of so many points are drawn with a mark at each, and not smoothed."""
+_FIRST = ("validate/", "train/loss", "train/")
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -67,19 +69,17 @@ def curves_figure(
         log_y: Logarithmic y axis.
         height_px: Height of the figure.
     """
-    figure = go.Figure()
+    lines = []
     for idx, one in enumerate(histories):
         x, y = one.history.curve(metric, by_time=by_time)
         x = x / 60 if by_time else x
         color, name = COLORS[idx % len(COLORS)], html.escape(one.name)
-        sparse = len(x) <= 30
-        lines = "lines+markers" if sparse else "lines"
-        if smoothing > 0 and not sparse:
-            xs, ys = thin(x, y)
-            figure.add_trace(_line(xs, ys, name, color, "lines", opacity=0.25, is_main=False))
+        is_sparse = len(x) <= MOST_MARKED
+        if smoothing > 0 and not is_sparse:
+            lines.append(_line(*thin(x, y), name, color, is_behind=True))
             y = smooth(y, smoothing)
-        x, y = thin(x, y)
-        figure.add_trace(_line(x, y, name, color, lines, opacity=1.0, is_main=True))
+        lines.append(_line(*thin(x, y), name, color, is_marked=is_sparse))
+    figure = go.Figure(lines)
     unit = "minutes" if by_time else "step"
     figure.update_layout(**_layout(f"{html.escape(metric)} over {unit}", height_px))
     if len(histories) > 1:
@@ -161,20 +161,27 @@ def thin(x: FloatArray, y: FloatArray, most: int = MOST_POINTS) -> tuple[FloatAr
 
 
 def _line(
-    x: FloatArray, y: FloatArray, name: str, color: str, mode: str, *, opacity: float, is_main: bool
-) -> go.Scatter:
-    return go.Scatter(
-        x=x.tolist(),
-        y=y.tolist(),
-        name=name,
-        mode=mode,
-        opacity=opacity,
-        legendgroup=name,
-        showlegend=is_main,
-        hoverinfo=None if is_main else "skip",
-        line={"color": color, "width": 2 if is_main else 1},
-        marker={"size": 6},
-    )
+    x: FloatArray,
+    y: FloatArray,
+    name: str,
+    color: str,
+    *,
+    is_behind: bool = False,
+    is_marked: bool = False,
+) -> dict[str, object]:
+    return {
+        "type": "scatter",
+        "x": x,
+        "y": y,
+        "name": name,
+        "mode": "lines+markers" if is_marked else "lines",
+        "opacity": 0.25 if is_behind else 1.0,
+        "legendgroup": name,
+        "showlegend": not is_behind,
+        "hoverinfo": "skip" if is_behind else "all",
+        "line": {"color": color, "width": 1 if is_behind else 2},
+        "marker": {"size": 6},
+    }
 
 
 def _layout(title: str, height_px: int) -> dict[str, object]:

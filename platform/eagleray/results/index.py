@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from eagleray.results.lease import is_held
+from eagleray.results.metrics import LIVE, parse_segments
 from eagleray.results.result import checked_result
 from eagleray.results.run_folder import runs_store
 from eagleray.storage import Store, checked_name
@@ -304,7 +305,17 @@ def _entry(name: str, content: bytes | None, changed_s: float, *, is_run: bool) 
 
 
 def _with_live_state(store: Store, entry: RunEntry) -> RunEntry:
+    """Return a working run with what it has reached, which its summary says only at the end."""
     if entry.summary.get("state") not in _WORKING:
         return entry
-    live = is_held(store.child(entry.name))
-    return RunEntry(entry.name, entry.summary, entry.problem, entry.changed_s, live)
+    run = store.child(entry.name)
+    if not is_held(run):
+        return entry
+    summary = dict(entry.summary)
+    history = parse_segments({}, run.read_many([LIVE]).get(LIVE, b""))
+    if len(history):
+        summary["step"] = int(history.steps[-1])
+        newest = {name.partition("/")[2]: value for name, value in history.last().items()}
+        train = summary.get("train")
+        summary["train"] = {**(train if isinstance(train, dict) else {}), **newest}
+    return RunEntry(entry.name, summary, entry.problem, entry.changed_s, is_live=True)

@@ -6,10 +6,12 @@ import json
 import shutil
 
 import pytest
-from tests.eagleray.dashboard.visitor import Visitor, components, text, values
+from tests.eagleray.dashboard.visitor import Visitor, components, numbers, text, values
 
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.results.index import RunEntry
+from eagleray.results.lease import Lease
+from eagleray.storage import Store
 
 RUN = "/run/exp/main-0"
 EVERY_PAGE = [
@@ -235,7 +237,7 @@ def test_new_points_exchange_the_figures_alone(visitor, storage):
     assert "content" not in answer, "zoom and scroll position would be lost"
     (change,) = answer['{"figure":"train/loss"}']["figure"]["operations"]
     assert change["location"] == ["data"], "a new layout would undo the zoom"
-    assert change["params"]["value"][0]["y"][-1] == 0.125
+    assert numbers(change["params"]["value"][0]["y"])[-1] == 0.125
 
 
 def test_a_run_that_is_deleted_while_shown_says_so(visitor, storage):
@@ -314,3 +316,27 @@ def test_a_folder_without_runs_says_so(tmp_path):
     for path in ("/", "/compare", "/benchmarks", "/gallery", "/run/a/b"):
         assert "could not be made" not in text(visitor.open(path))
     assert "There are no runs in" in text(visitor.open("/"))
+
+
+def test_a_run_without_an_evaluation_shows_what_training_found(visitor, storage):
+    summary = {
+        "task": "seamseg",
+        "state": "trained",
+        "train": {"loss": 0.25, "miou": 0.5},
+        "best": {"checkpoint": "main-1", "metric": "miou", "value": 0.625},
+    }
+    (storage / "runs/exp/main-0/summary.json").write_text(json.dumps(summary))
+    assert "training: miou 0.625 0.5" in text(visitor.open("/"))
+    chosen = text(visitor.open("/", "?metric=training%3A+loss&q=exp/main-0"))
+    assert "exp/main-0 seamseg trained training: loss 0.25" in chosen
+
+
+def test_a_run_in_training_shows_how_far_it_is(visitor, storage):
+    folder = Store(str(storage)).child("runs/exp/main-0")
+    folder.write("summary.json", json.dumps({"task": "seamseg", "state": "training"}).encode())
+    log_live(storage, loss=0.5)
+    before = visitor.open("/")
+    assert "interrupted" in text(before)
+    with Lease(folder):
+        assert "training 41 training: loss 0.5" in text(visitor.open("/"))
+        assert visitor.follow("/", is_tick=True, before=before) is not None

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import base64
+
+import numpy as np
+
 from eagleray.dashboard import make_app
 
 
@@ -87,3 +91,10 @@ def text(tree):
 def values(tree, prop):
     """Return a property of all components that have it."""
     return [c["props"][prop] for c in components(tree) if prop in c["props"]]
+
+
+def numbers(values):
+    """Return the numbers of a plotly array, which are sent as bytes."""
+    if isinstance(values, list):
+        return values
+    return np.frombuffer(base64.b64decode(values["bdata"]), values["dtype"]).tolist()

@@ -48,6 +48,7 @@ window.dash_clientside = window.dash_clientside || {};
     // A control changed, or time passed: draw the content of the address anew.
     query: function (values, tick, ids, defaults) {
       const at = here();
+      if (!document.getElementById("content")) return window.dash_clientside.no_update;
       const isTick = window.dash_clientside.callback_context.triggered.every((t) =>
         t.prop_id.startsWith("tick.")
       );

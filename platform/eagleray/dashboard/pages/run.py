@@ -103,7 +103,7 @@ class RunPage:
         entry = self._source.run(run_name(address))
         if entry is None:
             return "gone"
-        known = f"{entry.changed_s}{entry.state}"
+        known = f"{entry.changed_s}{entry.state}{entry.step}"
         if _tab(address) == "curves":
             return known + self._source.history_version(entry.name)
         return known

@@ -29,6 +29,7 @@ from eagleray.results.index import RunEntry, is_run_name
 from eagleray.results.table import comparisons
 
 ROWS_PER_PAGE = 50
+_TRAINING = "training"
 _CONDITION = re.compile(r"(?P<name>[\w/.@-]+)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>[-+\w.]+)")
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
@@ -81,6 +82,10 @@ class RunRow:
         for result in self.entry.results:
             if isinstance(result["values"].get(name), int | float):
                 return float(result["values"][name])
+        return self.training(name)
+
+    def training(self, name: str) -> float | None:
+        """Return a number of the last training line."""
         train = self.entry.summary.get("train")
         value = train.get(name) if isinstance(train, dict) else None
         return float(value) if isinstance(value, int | float) else None
@@ -140,7 +145,7 @@ class RunsPage:
 
     def version(self, address: Address) -> str:
         """See Page."""
-        return str(hash(tuple((r.name, r.changed_s, r.state) for r in self._source.runs())))
+        return str(hash(tuple((r.name, r.changed_s, r.state, r.step) for r in self._source.runs())))
 
 
 def picked_runs(address: Address) -> list[str]:
@@ -150,7 +155,9 @@ def picked_runs(address: Address) -> list[str]:
 
 def metric_names(run: RunEntry) -> list[str]:
     """Return the numbers that a run can be ranked by, as ``benchmark: metric``."""
-    return [f"{r['benchmark']}: {m}" for r in run.results for m in r["values"]]
+    train = run.summary.get("train")
+    names = [f"{_TRAINING}: {name}" for name in train] if isinstance(train, dict) else []
+    return names + [f"{r['benchmark']}: {m}" for r in run.results for m in r["values"]]
 
 
 def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
@@ -168,11 +175,12 @@ def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
 def make_row(run: RunEntry, metric: str) -> RunRow:
     """Return a run's row for a metric (``benchmark: metric``; empty: the run's own first one)."""
     results = run.results
-    if not results:
-        return RunRow(run)
-    if not metric:
+    if not metric and results:
         metric = f"{results[0]['benchmark']}: {results[0]['metric']}"
+    metric = metric or f"{_TRAINING}: {_best(run).get('metric', 'loss')}"
     benchmark, _, name = metric.partition(": ")
+    if benchmark == _TRAINING:
+        return _training_row(run, name)
     fitting = [r for r in results if r["benchmark"] == benchmark and name in r["values"]]
     if not fitting:
         return RunRow(run)
@@ -185,6 +193,22 @@ def make_row(run: RunEntry, metric: str) -> RunRow:
     return RunRow(
         run, metric, best, values.get("last"), published[0] if published else None, is_higher
     )
+
+
+def _training_row(run: RunEntry, name: str) -> RunRow:
+    best = _best(run).get("value") if _best(run).get("metric") == name else None
+    last = RunRow(run).training(name)
+    if best is None and last is None:
+        return RunRow(run)
+    return RunRow(run, f"{_TRAINING}: {name}", best, last)
+
+
+def _best(run: RunEntry) -> Mapping[str, Any]:
+    """Return metric and value of the best checkpoint, as training found them."""
+    best = run.summary.get("best")
+    if isinstance(best, dict) and isinstance(best.get("value"), int | float):
+        return best
+    return {}
 
 
 def make_filter(text: str) -> Callable[[RunRow], bool]:
