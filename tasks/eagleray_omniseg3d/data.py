@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -100,7 +99,7 @@ class SceneData:
 
     def __init__(self, settings: OmniSeg3DSettings) -> None:
         self.settings = settings
-        self.root = Path(settings.data.root).expanduser()
+        self.root = settings.data.folder
 
     @cached_property
     def scene(self) -> Scene:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -14,6 +15,9 @@ from eagleray_vision.toyworld.settings import WorldSettings
 
 Vector = tuple[float, float, float]
 
+TOY_ROOM = "train/room_000000"
+"""Where the toy world's first room lies in its folder."""
+
 
 class DataSettings(Settings):
     """Where the scene is and how it is read."""
@@ -21,7 +25,7 @@ class DataSettings(Settings):
     format: Literal["colmap", "replica", "replica_small", "nerf_synthetic", "transforms"] = "colmap"
     """Kind of scene; LLFF scenes are ``colmap``."""
     root: str = ""
-    """Folder of the scene."""
+    """Folder of the scene; with ``toyworld`` empty: the room is in ``toyworld.folder``."""
     downsample: float = Field(1.0, gt=0, le=1)
     """Image size in use over the stored size; ``images_<1/downsample>`` is taken if it is there."""
     split: Split = "auto"
@@ -38,9 +42,27 @@ class DataSettings(Settings):
     part_labels: str = ""
     """Truth of parts in the same way, such as ``masks/{name}.json#part_id``; empty: none."""
     toyworld: WorldSettings | None = None
-    """Generate a room of the toy world into ``root`` first (its format must be data.format)."""
+    """Generate a room of the toy world into its ``folder`` first; data.format must be its
+    format."""
     sampling_seed: int = Field(0, ge=0)
     """Seed of the training rays."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the scene: ``root``, or the generated room."""
+        if self.toyworld is not None and not self.root:
+            return Path(self.toyworld.folder).expanduser() / TOY_ROOM
+        return Path(self.root).expanduser()
+
+    @model_validator(mode="after")
+    def _possible(self) -> DataSettings:
+        world = self.toyworld
+        if world is not None and (not world.folder or world.format != self.format):
+            raise ValueError(
+                f"data.toyworld needs a folder (found {world.folder!r}) and the format of the "
+                f"scene, {self.format!r} (found {world.format!r})"
+            )
+        return self
 
 
 class MaskSettings(Settings):

@@ -104,7 +104,7 @@ class MaskStage(Stage):
             update={"absorb_overlap": MaskSettings().absorb_overlap, "points_per_batch": 1}
         )
         data = self._settings.data
-        images = {"format": data.format, "root": data.root, "downsample": data.downsample}
+        images = {"format": data.format, "root": str(data.folder), "downsample": data.downsample}
         return MaskStageSettings(masks=masks, data=DataSettings(**images))
 
     def weights(self) -> Sequence[Path]:
@@ -120,14 +120,13 @@ class MaskStage(Stage):
             view = scene.views[index]
             files = [view.image_path]
             if s.masks.source == "files":
-                files.append(Path(s.data.root).expanduser() / s.masks.files.format(name=view.name))
+                files.append(s.data.folder / s.masks.files.format(name=view.name))
             identity = "/".join(_file_state(path) for path in files)
             yield Item(view.name, identity, {"path": str(view.image_path)})
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Open the mask source."""
-        root = Path(self._settings.data.root).expanduser()
-        self._source = open_source(self._settings.masks, root, device)
+        self._source = open_source(self._settings.masks, self._settings.data.folder, device)
 
     def load(self, item: Item) -> _Photo:
         """Read one image."""

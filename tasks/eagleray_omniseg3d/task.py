@@ -35,6 +35,7 @@ from eagleray.task import (
     Task,
     Tool,
 )
+from eagleray_kernels import TrainingSamples
 from eagleray_omniseg3d.benchmarks import (
     OBJECTS,
     PARTS,
@@ -61,7 +62,12 @@ from eagleray_omniseg3d.data import (
 from eagleray_omniseg3d.export import EXPORT_FORMATS, export_selection
 from eagleray_omniseg3d.losses import color_losses, depth_term, distortion_term, feature_losses
 from eagleray_omniseg3d.model.occupancy import UPDATE_EVERY, WARMUP_STEPS
-from eagleray_omniseg3d.model.rendering import march_training, render_color, render_features
+from eagleray_omniseg3d.model.rendering import (
+    drop_hidden,
+    march_training,
+    render_color,
+    render_features,
+)
 from eagleray_omniseg3d.model.scene_model import FEATURE_PREFIXES, SceneModel
 from eagleray_omniseg3d.picture import click_pictures, view_pictures
 from eagleray_omniseg3d.predict import (
@@ -109,7 +115,7 @@ class OmniSeg3DTask(Task):
         """Return the scene's folder and, where they are used, Segment Anything's weights."""
         s = self.settings
         generated = s.data.toyworld is not None
-        there = generated or (bool(s.data.root) and Path(s.data.root).expanduser().is_dir())
+        there = generated or (s.data.folder != Path() and s.data.folder.is_dir())
         found = [
             Requirement(
                 f"scene ({s.data.format})",
@@ -305,9 +311,10 @@ class OmniSeg3DTask(Task):
         raise TypeError(f"cannot predict a {type(sample).__name__}")
 
     def _color_losses(
-        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: Any
+        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: TrainingSamples
     ) -> dict[str, LossTerm]:
         color = self.settings.color
+        samples = drop_hidden(model.field, samples)
         seen = render_color(model.field, num_rays, samples)
         if color.background == "random":
             behind = batch.background[:num_rays]
@@ -326,7 +333,7 @@ class OmniSeg3DTask(Task):
         return terms
 
     def _semantic_losses(
-        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: Any
+        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: TrainingSamples
     ) -> dict[str, LossTerm]:
         semantics = self.settings.semantics
         if batch.patch_ids is None or batch.correlation is None:

@@ -26,6 +26,7 @@ from eagleray_omniseg3d.model.rendering import (
     PREVIEW_SAMPLES,
     PREVIEW_THRESHOLD,
     LookSettings,
+    drop_hidden,
     march_training,
     render_color,
     render_features,
@@ -496,5 +497,10 @@ def test_renderer(path):
     assert_mostly_close(white, case["train_rgb_white_bg"], 1e-4, allowed)
     assert_mostly_close(color.depth, case["train_depth"], 1e-4, allowed)
     assert_mostly_close(color.opacity, case["train_opacity"], 1e-4, allowed)
+    fewer = drop_hidden(field, samples)
+    assert abs(len(fewer.ts) - int(case["train_vr_samples"])) <= len(rays_o) + 1e-3 * marched
+    again = render_color(field, num_rays, fewer)
+    torch.testing.assert_close(again.rgb, color.rgb, rtol=0, atol=0)
+    torch.testing.assert_close(again.depth, color.depth, rtol=0, atol=0)
     feat = render_features(field, num_rays, samples)
     assert_mostly_close(feat.features, case["train_feat"], 1e-4, allowed)

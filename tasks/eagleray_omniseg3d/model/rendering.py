@@ -96,6 +96,34 @@ def march_training(
     return num_rays, samples._replace(rays_a=samples.rays_a[:num_rays])
 
 
+@torch.no_grad()
+def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
+    """Leave out the samples behind the one at which their ray stops; they add nothing to any
+    result.
+
+    Args:
+        field: Gives the densities.
+        samples: Packed samples.
+    """
+    sigmas, _ = field.density(samples.xyzs)
+    seen = composite_training_rays(
+        sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+    )
+    ray_idx, first, count = samples.rays_a.unbind(1)
+    kept = torch.minimum(seen.total_samples[ray_idx] + 1, count)
+    place = torch.arange(len(samples.ts), device=first.device)
+    place = place - torch.repeat_interleave(first, count, output_size=len(place))
+    chosen = place < torch.repeat_interleave(kept, count, output_size=len(place))
+    starts = torch.cumsum(kept, 0) - kept
+    return samples._replace(
+        rays_a=torch.stack([ray_idx, starts, kept], dim=1),
+        xyzs=samples.xyzs[chosen],
+        dirs=samples.dirs[chosen],
+        deltas=samples.deltas[chosen],
+        ts=samples.ts[chosen],
+    )
+
+
 def render_color(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
     """Composite density and color of samples, with gradients to both."""
     sigmas, geometry = field.density(samples.xyzs)

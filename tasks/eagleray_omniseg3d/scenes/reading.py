@@ -29,9 +29,9 @@ def read_scene(data: DataSettings, *, scale: float, faithful: bool) -> Scene:
     Raises:
         SceneError: The scene cannot be used; the subclasses say why.
     """
-    root = Path(data.root).expanduser()
-    if not data.root or not root.is_dir():
-        raise SceneError(f"data.root {data.root!r} is no folder; set it to the scene's folder")
+    root = data.folder
+    if root == Path() or not root.is_dir():
+        raise SceneError(f"data.root {str(root)!r} is no folder; set it to the scene's folder")
     if data.format in _EXPORT_FORMATS and data.downsample != 1:
         raise SceneError(
             f"data.format {data.format!r} has images of one size: data.downsample must be 1, "

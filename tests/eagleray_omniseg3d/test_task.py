@@ -1,0 +1,319 @@
+"""The whole task on a small room of the toy world, through the engine's own functions."""
+
+import json
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from eagleray.evaluate.driver import evaluate_benchmark
+from eagleray.experiment import schema
+from eagleray.prepare import prepare_stages
+from eagleray.results.progress import Silent
+from eagleray.storage import Store
+from eagleray.task import InputError, Item, SettingsError, StepContext
+from eagleray.train import checkpoint_weights, train_run
+from eagleray_omniseg3d.errors import SelectionError
+from eagleray_omniseg3d.hierarchy import read_npz
+from eagleray_omniseg3d.settings import OmniSeg3DSettings
+from eagleray_omniseg3d.stages import hierarchy_file
+from eagleray_omniseg3d.task import OmniSeg3DTask
+
+VIEWS = 40
+
+
+def room_settings(folder, **changes):
+    values = {
+        "faithful": False,
+        "data": {
+            "format": "colmap",
+            "split": "every_8th",
+            "box": [[-3.3, -2.9, -0.1], [3.3, 2.9, 2.9]],
+            "labels": "instance/{name}.png",
+            "part_labels": "masks/{name}.json#part_id",
+            "toyworld": {
+                "format": "colmap",
+                "scenes": 1,
+                "val_every": 0,
+                "views": VIEWS,
+                "height_px": 48,
+                "width_px": 64,
+                "folder": str(folder),
+            },
+        },
+        "masks": {"source": "files"},
+        "field": {
+            "num_levels": 8,
+            "log2_table_size": 13,
+            "finest_resolution": 128,
+            "grid_size": 32,
+            "max_samples": 128,
+            "max_step_samples": 16384,
+        },
+        "color": {"steps": 160, "rays": 512},
+        "semantics": {"steps": 60, "rays": 512, "contrast_weight": 5e-4 * 8192 / 512},
+        "evaluation": {"min_object_px": 30},
+    }
+    return OmniSeg3DSettings(**(values | changes))
+
+
+def experiment_of(task, root):
+    train = schema.TrainSettings(
+        phases=tuple(p.model_copy(update={"precision": "fp32"}) for p in task.phases())
+    )
+    return schema.Experiment(
+        task="omniseg3d", settings=task.settings, storage=str(root / "storage"), train=train
+    )
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """One run: room, masks, patches, both phases."""
+    torch.set_num_threads(1)
+    root = tmp_path_factory.mktemp("omniseg3d")
+    task = OmniSeg3DTask(room_settings(root / "room"))
+    experiment = experiment_of(task, root)
+    prepared = prepare_stages(
+        task,
+        Store(experiment.storage),
+        experiment.prepare,
+        device="cpu",
+        limit=None,
+        inline=True,
+        progress=Silent(),
+    )
+    run = Store(str(root / "run"))
+    result = train_run(experiment, task, run, prepared.rows, inline=True, progress=Silent())
+    model = task.build()
+    model.load_state_dict(load_file(checkpoint_weights(run, "last")))
+    return task, experiment, prepared, run, result, model.eval()
+
+
+def test_stages_give_hierarchies_of_all_training_views(done):
+    task, _, prepared, *_ = done
+    rows = prepared.rows["patches:train"]
+    scene = task.data.scene
+    names = [scene.views[i].name for i in scene.split("train")]
+    assert sorted(rows.keys()) == sorted(names) and len(names) == 35
+    hierarchy = read_npz(rows.read_file(names[0], hierarchy_file(names[0])), "x")
+    assert hierarchy.indices.shape == (48, 64) and hierarchy.num_patches > 5
+    assert rows.read_file(names[0], f"patches/{names[0]}.jpg")[:2] == b"\xff\xd8"
+    assert rows.summary()["images_without_masks"] == []
+
+
+def test_training_goes_down_and_freezes_geometry(done):
+    *_, run, result, model = done
+    assert result.finished and result.step == 220
+    color = [name for name in result.checkpoints if name.startswith("color")]
+    before = load_file(run.local_path(f"checkpoints/{color[-1]}/model.safetensors"))
+    after = model.state_dict()
+    for name, value in before.items():
+        same = torch.equal(value, after[name])
+        assert same == (not name.startswith(("field.feature_grid", "field.feature_net"))), name
+    assert 0.0 < model.occupancy.occupied_share < 1.0
+
+
+def test_color_is_better_than_the_mean_color(done):
+    task, experiment, prepared, run, *_ = done
+    views = next(b for b in task.benchmarks() if b.name == "views")
+    results = evaluate_benchmark(
+        experiment, task, run, prepared.rows, views, inline=True, progress=Silent()
+    )
+    data = task.dataset("test", prepared.rows)
+    truth = [data.load(i, None).rgb / 255 for i in range(len(data))]
+    blind = [-10 * np.log10(np.square(t - t.mean((0, 1))).mean()) for t in truth]
+    assert results["values"]["psnr"] > np.mean(blind) + 0.5
+    assert results["units"] == len(data) == 5
+
+
+@pytest.mark.parametrize("name", ["object_clicks", "part_clicks"])
+def test_clicks_are_scored_on_unseen_views(done, name):
+    task, experiment, prepared, run, *_ = done
+    benchmark = next(b for b in task.benchmarks() if b.name == name)
+    results = evaluate_benchmark(
+        experiment, task, run, prepared.rows, benchmark, inline=True, progress=Silent()
+    )
+    untrained = evaluate_benchmark(
+        experiment,
+        task,
+        run,
+        prepared.rows,
+        benchmark,
+        checkpoint="initial",
+        inline=True,
+        progress=Silent(),
+    )
+    assert results["units"] == untrained["units"] > 5
+    learned, guessed = (r["values"]["reference_miou"] for r in (results, untrained))
+    assert guessed < learned <= 100.0
+
+
+def test_rays_are_the_same_from_any_start_and_shared_between_ranks(done):
+    task, _, prepared, *_ = done
+    bank = task.dataset("train", prepared.rows)
+    cpu = torch.device("cpu")
+
+    def batch(phase, step, rank=0, world_size=1):
+        return next(bank.batches(phase, step, rank, world_size, cpu))
+
+    running = bank.batches("color", 0, 0, 1, cpu)
+    third = [next(running) for _ in range(3)][2]
+    assert torch.equal(third.rays_d, batch("color", 2).rays_d)
+    halves = [batch("color", 2, rank, 2) for rank in (0, 1)]
+    assert torch.equal(torch.cat([h.rgb for h in halves]), third.rgb)
+    assert torch.equal(torch.cat([h.noise for h in halves]), third.noise)
+    image = batch("semantics", 5)
+    assert len(torch.unique(image.rays_o, dim=0)) == 1
+    assert len(torch.unique(image.rays_d, dim=0)) == len(image.rays_d) == 512
+    assert int(image.patch_ids.max()) < len(image.correlation)
+
+
+def test_rays_hit_the_pixels_they_are_colored_by(done):
+    task, _, prepared, *_ = done
+    scene = task.data.scene
+    bank = task.dataset("train", prepared.rows)
+    batch = next(bank.batches("semantics", 0, 0, 1, torch.device("cpu")))
+    poses = torch.from_numpy(scene.poses("train")).float()
+    view = int((poses[:, :, 3] - batch.rays_o[0]).norm(dim=1).argmin())
+    local = batch.rays_d @ poses[view, :, :3]
+    uv = local[:, :2] * torch.tensor(
+        [scene.camera_matrix[0, 0], scene.camera_matrix[1, 1]]
+    ) + torch.from_numpy(scene.camera_matrix[:2, 2])
+    columns, rows = (uv - 0.5).round().long().unbind(1)
+    rgb = task.data.sample(scene.views[scene.split("train")[view]]).rgb
+    np.testing.assert_allclose(batch.rgb * 255, rgb[rows, columns], atol=0.01)
+
+
+def test_bounded_samples_leave_rays_out(done):
+    task, experiment, prepared, *_, model = done
+    small = room_settings("unused", field=dict(task.settings.field) | {"max_step_samples": 2000})
+    bank = task.dataset("train", prepared.rows)
+    batch = next(bank.batches("color", 0, 0, 1, torch.device("cpu")))
+    context = StepContext(experiment.train.phases[0], 0, 60, 0)
+    terms = OmniSeg3DTask(small).losses(model, batch, context)
+    assert 0 < terms["opacity"].weight < 512
+
+
+def click_file(folder, **values):
+    path = folder / "click.json"
+    path.write_text(json.dumps(values))
+    return path
+
+
+def test_click_files_are_answered_and_exported(done, tmp_path):
+    task, *_, model = done
+    name = task.data.scene.views[0].name
+    other = task.data.scene.views[3].name
+    path = click_file(tmp_path, view=name, clicks=[[32, 24]], threshold=0.3, views=[other])
+    (item,) = task.inputs([tmp_path])
+    request = task.load_input(item)
+    (selected,) = task.predict(model, [request])
+    assert selected.names == (name, other) and selected.masks[0].shape == (48, 64)
+    assert path.exists() and selected.masks[0].any()
+    record = task.export(item, request, selected, "ply")
+    content = record.files["click/object.ply"]
+    head, body = content.split(b"end_header\n", 1)
+    points = sum(int(m.sum()) for m in selected.masks)
+    assert f"element vertex {points}\n".encode() in head and len(body) == 15 * points
+    assert set(task.export(item, request, selected, "masks").files) == {
+        f"click/{name}.png",
+        f"click/{other}.png",
+    }
+    for format in ("coco_rle", "overlays"):
+        assert task.export(item, request, selected, format).files
+
+
+def test_clicks_that_cannot_be_answered(done, tmp_path):
+    task, *_, model = done
+    name = task.data.scene.views[0].name
+    click_file(tmp_path, view=name, clicks=[[640, 24]])
+    (item,) = task.inputs([tmp_path])
+    with pytest.raises(SelectionError, match="outside"):
+        task.predict(model, [task.load_input(item)])
+    click_file(tmp_path, view="nowhere", clicks=[[1, 1]])
+    (item,) = task.inputs([tmp_path])
+    with pytest.raises(InputError, match="nowhere"):
+        task.load_input(item)
+    click_file(tmp_path, view=name, clicks=[[32, 24]], threshold=0.999, views=[name])
+    (item,) = task.inputs([tmp_path])
+    request = task.load_input(item)
+    (selected,) = task.predict(model, [request])
+    empty = type(selected)(selected.names, selected.views, (selected.masks[0] & False,))
+    with pytest.raises(SelectionError, match="empty"):
+        task.export(item, request, empty, "ply")
+    (tmp_path / "click.json").write_text("{}")
+    with pytest.raises(InputError, match="click file"):
+        list(task.inputs([tmp_path]))
+
+
+def test_tools_render_click_and_find_levels(done):
+    task, *_, model = done
+    tools = {tool.name: tool for tool in task.tools()}
+    name = task.data.scene.views[1].name
+    view = tools["render"].call(model, tools["render"].arguments(view=name, scale=0.5))
+    assert view.rgb.shape == (24, 32, 3)
+    click = tools["click"]
+    arguments = click.arguments(view=name, clicks=[(30, 20)], threshold=0.2)
+    assert click.call(model, arguments).mask[20, 30]
+    levels = tools["levels"]
+    found = levels.call(model, levels.arguments(view=name, clicks=[(30, 20)], num_levels=2))
+    assert len(found) == 2 and found[0] < found[1]
+
+
+def test_views_without_masks_train_color_but_no_features(done):
+    task = done[0]
+    bank = task.dataset("train", {})
+    next(bank.batches("color", 0, 0, 1, torch.device("cpu")))
+    with pytest.raises(InputError, match="no training view has patches"):
+        next(bank.batches("semantics", 0, 0, 1, torch.device("cpu")))
+
+
+def test_task_pickles_without_its_scene(done):
+    task = done[0]
+    assert len(pickle.dumps(task)) < 20000
+    again = pickle.loads(pickle.dumps(task))
+    assert again.settings == task.settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phases": ["semantics", "color"]}, "color phase before"),
+        ({"field": {"grid_size": 100}}, "power of two"),
+        ({"field": {"max_step_samples": 10}}, "max_samples"),
+        ({"data": {"toyworld": {"format": "replica", "folder": "x"}}}, "format"),
+    ],
+)
+def test_impossible_settings_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        OmniSeg3DSettings(**changes)
+
+
+def test_requirements_name_what_is_missing():
+    task = OmniSeg3DTask(OmniSeg3DSettings())
+    missing = {r.name: r.hint for r in task.requirements() if not r.found}
+    assert "data.root" in missing["scene (colmap)"]
+    assert "checkpoint" in missing["Segment Anything weights"]
+
+
+def test_paper_phases(done):
+    color, semantics = OmniSeg3DTask(OmniSeg3DSettings()).phases()
+    assert (color.name, semantics.name) == ("color", "semantics")
+    for phase in (color, semantics):
+        assert phase.steps == 5000 and phase.batch_size == 8192
+        assert (phase.lr, phase.eps, phase.betas) == (1e-2, 1e-15, (0.9, 0.999))
+        assert phase.schedule.kind == "cosine" and phase.schedule.hold_steps == 1000
+
+
+def test_absent_backend_is_named():
+    settings = OmniSeg3DSettings(field={"backend": "tinycudann"})
+    with pytest.raises(SettingsError, match="tinycudann"):
+        OmniSeg3DTask(settings).build()
+
+
+def test_foreign_sample_is_an_error(done):
+    task, *_, model = done
+    with pytest.raises(TypeError, match="Item"):
+        task.predict(model, [Item("a", "a", {})])
