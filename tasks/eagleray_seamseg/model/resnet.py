@@ -4,12 +4,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eagleray_seamseg.model.config import BodySettings
-from eagleray_vision.layers.activated_norm import (
-    NormSpec,
-    activation_gain,
-    init_xavier,
-    norm_after,
-)
+from eagleray_vision.layers.activated_norm import NormSpec
+from eagleray_vision.layers.folding import norm_after
+from eagleray_vision.layers.initialization import activation_gain, init_xavier
 from eagleray_vision.layers.residual import ResidualBlock
 
 NUM_BLOCKS = {

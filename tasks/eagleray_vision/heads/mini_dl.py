@@ -6,12 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_vision.layers.activated_norm import (
-    NormSpec,
-    activation_gain,
-    init_xavier,
-    norm_after,
-)
+from eagleray_vision.layers.activated_norm import NormSpec
+from eagleray_vision.layers.folding import norm_after
+from eagleray_vision.layers.initialization import activation_gain, init_xavier
 from eagleray_vision.layers.window_pool import window_average_pool
 
 LOGIT_GAIN = 0.1

@@ -2,7 +2,8 @@
 
 from torch import Tensor, nn
 
-from eagleray_vision.layers.activated_norm import NormSpec, norm_after
+from eagleray_vision.layers.activated_norm import NormSpec
+from eagleray_vision.layers.folding import norm_after
 
 
 class ConvNorm(nn.Module):

@@ -6,8 +6,9 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_vision.layers.activated_norm import NormSpec, activation_gain, init_xavier
+from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
+from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 
 class FeaturePyramid(nn.Module):

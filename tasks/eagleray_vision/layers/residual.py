@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from eagleray_vision.layers.activated_norm import NormSpec, activate, norm_after
+from eagleray_vision.layers.activated_norm import NormSpec, activate
+from eagleray_vision.layers.folding import norm_after
 
 
 class ResidualBlock(nn.Module):

@@ -12,8 +12,8 @@ from eagleray_vision.layers.activated_norm import (
     NormKind,
     NormSpec,
     activate,
-    norm_after,
 )
+from eagleray_vision.layers.folding import norm_after
 
 
 def filled(norm: nn.Module, seed: int = 0) -> nn.Module:
