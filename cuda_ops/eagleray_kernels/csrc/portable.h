@@ -33,9 +33,6 @@ EAGLERAY_HD scalar_t clamp_to(scalar_t value, scalar_t low, scalar_t high) {
   return nan_max(low, nan_min(value, high));
 }
 
-EAGLERAY_HD float exponential(float value) { return expf(value); }
-EAGLERAY_HD double exponential(double value) { return ::exp(value); }
-
 // Exponent e of value = m * 2^e with m in [0.5, 1); 0 for 0. Subnormal numbers give -126, which is
 // below every level that the callers distinguish.
 EAGLERAY_HD int frexp_exponent(float value) {
