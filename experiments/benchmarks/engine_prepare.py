@@ -1,6 +1,6 @@
 """Overhead of prepare against a plain loop over the same work, and its scaling over two workers.
 
-    python experiments/benchmarks/engine_prepare.py [--units 240] [--seconds 0.05] [--repeats 3]
+    python experiments/benchmarks/engine_prepare.py [--units 400] [--seconds 0.05] [--repeats 3]
 
 Units are single-threaded CPU work of about 50 ms. What is compared is the time from the beginning
 of the first unit to the moment at which the last one is done (in the engine: committed and known to
@@ -95,7 +95,7 @@ def turn(units: int, rounds: int, seconds: float) -> dict[str, float]:
 def main() -> None:
     """Measure, print a table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--units", type=int, default=240, help="units of work")
+    parser.add_argument("--units", type=int, default=400, help="units of work")
     parser.add_argument("--seconds", type=float, default=0.05, help="seconds per unit")
     parser.add_argument("--repeats", type=int, default=3, help="turns")
     arguments = parser.parse_args()

@@ -43,7 +43,7 @@ class _Coordinator(MemoryJournal):
 
 
 class _RemoteJournal:
-    """The coordinator as workers see it; each call returns when the note is taken."""
+    """The coordinator as workers see it; calls that matter return when the note is taken."""
 
     def __init__(self, coordinator: Any) -> None:
         self._actor = coordinator
@@ -62,7 +62,7 @@ class _RemoteJournal:
         ray.get(self._actor.at.remote(shard_id, item_idx))
 
     def end(self, shard_id: str) -> None:
-        ray.get(self._actor.end.remote(shard_id))
+        self._actor.end.remote(shard_id)
 
 
 class _PoolWorker:
@@ -133,9 +133,8 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
     coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(job)
     # from_items has its blocks in place: the read tasks of ray.data.range would wait for a CPU
     # where the pool holds all of them
-    positions = ray.data.from_items(
-        list(range(len(job.shards))), override_num_blocks=len(job.shards)
-    )
+    largest_first = sorted(range(len(job.shards)), key=lambda i: -job.shards[i].num_items)
+    positions = ray.data.from_items(largest_first, override_num_blocks=len(job.shards))
     computed = positions.map_batches(
         _PoolWorker,
         fn_constructor_args=(coordinator, num_workers),

@@ -65,7 +65,7 @@ def test_all_items_alike_are_cut_by_size_alone():
         (1_000_000, 0.5, None, 120),  # a minute of work
         (2000, 0.5, None, 16),  # a sixty-fourth, rounded down to a power of two
         (100, 0.5, None, 1),
-        (240, 0.05, None, 5),  # a quarter of a second
+        (480, 0.05, None, 10),  # half a second
         (100, 0.001, None, 4),  # a sixteenth, rounded down to a power of two
         (3, 0.5, None, 1),
         (1_000_000, 600.0, None, 1),  # an item of ten minutes
