@@ -12,6 +12,8 @@ from torch import Tensor
 from eagleray.task import ImportedCheckpoint, InputError
 from eagleray_omniseg3d.model.field import RadianceField
 from eagleray_omniseg3d.model.layers import Mlp, flat_size, unflatten
+from eagleray_omniseg3d.model.occupancy import OccupancyGrid
+from eagleray_omniseg3d.model.scene_model import SceneModel
 
 _PREFIX = "model."
 _NETWORKS = {
@@ -25,8 +27,6 @@ _BUFFERS = {
     "density_grid": "occupancy.density_grid",
     "density_bitfield": "occupancy.density_bitfield",
 }
-_EMPTY = ("dir_encoder.params",)
-"""Entries without parameters."""
 
 
 class CheckpointError(InputError):
@@ -52,16 +52,17 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
     return content
 
 
-def convert(content: Mapping[str, Tensor], field: RadianceField) -> ImportedCheckpoint:
+def convert(content: Mapping[str, Tensor], model: SceneModel) -> ImportedCheckpoint:
     """Turn the original's entries into our state.
 
     Args:
         content: Entries by the original's names.
-        field: A field of the sizes in the settings; gives shapes only.
+        model: A model of the sizes in the settings; gives shapes only.
 
     Raises:
         CheckpointError: A vector has another size than the settings give.
     """
+    field, grid = model.field, model.occupancy
     state: dict[str, Tensor] = {}
     mapped: dict[str, str] = {}
     extra = []
@@ -73,7 +74,7 @@ def convert(content: Mapping[str, Tensor], field: RadianceField) -> ImportedChec
             state |= found
             mapped[key] = ", ".join(found)
         elif name in _BUFFERS:
-            state[_BUFFERS[name]] = value
+            state[_BUFFERS[name]] = _checked(name, value, grid)
             mapped[key] = _BUFFERS[name]
         elif name in ("aabb_min", "aabb_max"):
             mapped[key] = "field.box"
@@ -86,6 +87,16 @@ def convert(content: Mapping[str, Tensor], field: RadianceField) -> ImportedChec
     wanted += [*_BUFFERS.values(), "occupancy.count_grid"]
     missing = tuple(name for name in wanted if name not in state)
     return ImportedCheckpoint(state, mapped, missing, tuple(extra))
+
+
+def _checked(name: str, value: Tensor, grid: OccupancyGrid) -> Tensor:
+    wanted = getattr(grid, name)
+    if value.shape != wanted.shape or value.dtype != wanted.dtype:
+        raise CheckpointError(
+            f"{name} is {value.dtype} {tuple(value.shape)}, the settings give {wanted.dtype} "
+            f"{tuple(wanted.shape)}; check field.scale and field.grid_size"
+        )
+    return value
 
 
 def field_state(flat: Mapping[str, Tensor], field: RadianceField) -> dict[str, Tensor]:

@@ -294,7 +294,7 @@ class OmniSeg3DTask(Task):
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read a full or slim checkpoint of the original."""
         model = SceneModel(self.settings.field, erode=False)
-        return convert(read_checkpoint(path), model.field)
+        return convert(read_checkpoint(path), model)
 
     def _predict_one(self, model: SceneModel, sample: Any) -> Any:
         faithful = self.settings.faithful

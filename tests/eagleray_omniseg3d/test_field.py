@@ -1,0 +1,155 @@
+"""The field, its two backends with one state, and the renderer's shortcuts."""
+
+import sys
+import types
+
+import pytest
+import torch
+from torch import nn
+
+from eagleray_kernels import HashGridLayout, HashGridLevels, MarchSettings, hash_grid_encode
+from eagleray_omniseg3d.model.field import RadianceField, truncated_exp
+from eagleray_omniseg3d.model.layers import Mlp, flat_size, unflatten
+from eagleray_omniseg3d.model.occupancy import OccupancyGrid, num_cascades
+from eagleray_omniseg3d.model.rendering import (
+    LookSettings,
+    drop_hidden,
+    march_training,
+    render_color,
+    render_features,
+    render_rays,
+)
+
+LAYOUT = HashGridLayout(num_levels=4, log2_table_size=9, base_resolution=4, growth=1.6)
+
+
+class StandInNetwork(nn.Module):
+    """Computes what tinycudann.Network does, from its flat parameters."""
+
+    def __init__(self, inputs, outputs, config):
+        super().__init__()
+        hidden = (config["n_neurons"],) * config["n_hidden_layers"]
+        self.widths = (inputs, *hidden, outputs)
+        self.params = nn.Parameter(torch.zeros(flat_size(self.widths)))
+
+    def forward(self, x):
+        *hidden, last = unflatten(self.params, self.widths)
+        for weight in hidden:
+            x = torch.relu(x @ weight.T)
+        return x @ last.T
+
+
+class StandInEncoding(nn.Module):
+    """Computes what tinycudann.Encoding does."""
+
+    def __init__(self, dims, config):
+        super().__init__()
+        self.layout = HashGridLayout(
+            num_levels=config["n_levels"],
+            log2_table_size=config["log2_hashmap_size"],
+            base_resolution=config["base_resolution"],
+            growth=config["per_level_scale"],
+        )
+        self.params = nn.Parameter(torch.zeros(self.layout.num_entries * 2))
+
+    def forward(self, x):
+        levels = self.layout.levels()
+        return hash_grid_encode(x, self.params.reshape(-1, 2), HashGridLevels(*levels))
+
+
+def test_both_backends_share_one_state_and_its_gradients(monkeypatch):
+    module = types.ModuleType("tinycudann")
+    module.__spec__ = types.SimpleNamespace(name="tinycudann")
+    module.Network, module.Encoding = StandInNetwork, StandInEncoding
+    monkeypatch.setitem(sys.modules, "tinycudann", module)
+    torch.manual_seed(0)
+    ours = RadianceField(LAYOUT, scale=0.5, feature_dim=5)
+    theirs = RadianceField(LAYOUT, scale=0.5, feature_dim=5, backend="tinycudann")
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    theirs.load_state_dict(ours.state_dict())
+    points = torch.rand(20, 3) - 0.5
+    for field in (ours, theirs):
+        sigma, geometry = field.density(points)
+        total = sigma.sum() + field.color(geometry, points).sum() + field.features(points).sum()
+        total.backward()
+    for name, parameter in ours.named_parameters():
+        torch.testing.assert_close(parameter.grad, theirs.get_parameter(name).grad)
+
+
+def test_flat_weights_round_trip_with_padding():
+    net = Mlp((8, 64, 5))
+    flat = net.flat()
+    assert flat.numel() == flat_size(net.widths) == 8 * 64 + 16 * 64
+    for found, weight in zip(unflatten(flat, net.widths), net.weights, strict=True):
+        assert torch.equal(found, weight)
+
+
+def test_density_is_zero_outside_the_box():
+    field = RadianceField(LAYOUT, scale=0.5, feature_dim=2, box_tolerance=0.1)
+    field.box.copy_(torch.tensor([[-0.2] * 3, [0.2] * 3]))
+    sigma, _ = field.density(torch.tensor([[0.29, 0, 0], [0.31, 0, 0], [0, 0, -0.31]]))
+    assert sigma[0] > 0 and sigma[1] == 0 and sigma[2] == 0
+
+
+def test_exponential_has_a_bounded_gradient():
+    x = torch.tensor([-20.0, 0.0, 30.0], requires_grad=True)
+    truncated_exp(x).sum().backward()
+    torch.testing.assert_close(x.grad, torch.exp(torch.tensor([-15.0, 0.0, 15.0])))
+
+
+@pytest.mark.parametrize(("scale", "cascades"), [(0.25, 1), (0.5, 1), (0.6, 2), (2, 3), (3, 4)])
+def test_cascades_cover_the_cube(scale, cascades):
+    grid = OccupancyGrid(scale=scale, grid_size=8)
+    assert grid.cascades == num_cascades(scale) == cascades
+    assert grid.half_side(cascades - 1) == scale
+
+
+def test_cells_no_camera_sees_stay_empty():
+    grid = OccupancyGrid(scale=0.5, grid_size=16)
+    matrix = torch.tensor([[16.0, 0, 8], [0, 16, 8], [0, 0, 1]])
+    pose = torch.tensor([[[1.0, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -2.0]]])
+    box = torch.tensor([[-0.5] * 3, [0.5] * 3])
+    narrow = matrix * torch.tensor([[20.0], [20.0], [1.0]])
+    narrow[:2, 2] = 8
+    grid.mark_invisible(narrow, pose, (16, 16), box, 0.1)
+    unseen = grid.density_grid < 0
+    assert 0.5 < unseen.float().mean() < 1.0
+    for step in range(3):
+        grid.update(
+            lambda points: torch.full((len(points),), 50.0),
+            warmup=step < 2,
+            generator=torch.Generator().manual_seed(step),
+        )
+    assert torch.equal(grid.density_grid < 0, unseen)
+    assert grid.occupied_share == pytest.approx(float((~unseen).float().mean()))
+
+
+def test_empty_grid_renders_the_background_and_trains_without_samples():
+    field = RadianceField(LAYOUT, scale=0.5, feature_dim=3)
+    march = MarchSettings(scale=0.5, cascades=1, grid_size=8, max_samples=32)
+    bits = torch.zeros(8**3 // 8, dtype=torch.uint8)
+    rays_o = torch.tensor([[0.0, 0, -2], [5, 5, -2]])
+    rays_d = torch.tensor([[0.0, 0, 1], [0, 0, 1]])
+    seen = render_rays(field, rays_o, rays_d, bits, LookSettings(march=march, feature_dim=3))
+    assert (seen.rgb == 1).all() and (seen.opacity == 0).all() and seen.features.shape == (2, 3)
+    num_rays, samples = march_training(rays_o, rays_d, torch.zeros(2), bits, march, 100)
+    assert num_rays == 2 and len(samples.ts) == 0
+    color = render_color(field, num_rays, drop_hidden(field, samples))
+    (color.rgb.sum() + color.opacity.sum()).backward()
+    assert (color.rgb == 0).all()
+    features = render_features(field, num_rays, samples).features
+    assert features.shape == (2, 3) and (features == 0).all()
+
+
+def test_features_leave_the_geometry_alone():
+    torch.manual_seed(1)
+    field = RadianceField(LAYOUT, scale=0.5, feature_dim=3)
+    march = MarchSettings(scale=0.5, cascades=1, grid_size=8, max_samples=32)
+    bits = torch.full((8**3 // 8,), 255, dtype=torch.uint8)
+    rays_o = torch.tensor([[0.0, 0.1, -2]]).expand(4, 3).contiguous()
+    rays_d = torch.tensor([[0.0, 0, 1]]).expand(4, 3).contiguous()
+    num_rays, samples = march_training(rays_o, rays_d, torch.rand(4), bits, march, None)
+    render_features(field, num_rays, samples).features.sum().backward()
+    for name, parameter in field.named_parameters():
+        has_gradient = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
+        assert has_gradient == name.startswith("feature_"), name
