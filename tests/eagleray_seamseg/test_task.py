@@ -169,7 +169,7 @@ def test_real_frames_are_learned(monkeypatch):
 
     benchmark, ceiling = (one.name for one in task.benchmarks())
     before = evaluate(benchmark)
-    train(task, model, task.dataset("train", rows), 120)
+    train(task, model, task.dataset("train", rows), 160)
     after = evaluate(benchmark)
     assert before["pq"] < 10
     assert after["pq"] >= 0.6 * evaluate(ceiling)["pq"]
