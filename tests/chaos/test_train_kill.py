@@ -22,13 +22,23 @@ from eagleray.train import TrainingError, TrainResult, train_run
 from eagleray.train.failure import read_failures
 
 
-def train_on_ray(folder: Path, task: dict[str, Any] | None = None, **train: Any) -> TrainResult:
+def train_on_ray(
+    folder: Path, task: dict[str, Any] | None = None, report: Any = None, **train: Any
+) -> TrainResult:
     asked = experiment(task, storage=str(folder / "storage"), **train)
-    return train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, progress=Silent())
+    return train_run(
+        asked,
+        TinyTask(asked.settings),
+        Store(str(folder)),
+        {},
+        progress=Silent(),
+        report=report,
+    )
 
 
 def test_killed_worker_goes_on_from_the_last_checkpoint(ray_cluster: Any, tmp_path: Path) -> None:
     flag = tmp_path / "killed"
+    told: list[dict[str, float]] = []
     train_here(tmp_path / "undisturbed", {"steps": 12})
     result = train_on_ray(
         tmp_path / "run",
@@ -37,8 +47,11 @@ def test_killed_worker_goes_on_from_the_last_checkpoint(ray_cluster: Any, tmp_pa
         zero_stage=2,
         num_workers=2,
         checkpoint_every=5,
+        validate_on={"benchmark": "fit", "every": 12},
+        report=told.append,
     )
     assert flag.exists()
+    assert told[-1]["mse"] == result.metrics["mse"]
     assert (result.finished, result.step, result.restarts) == (True, 12, 1)
     assert result.checkpoints == ("main-00000010", "main-00000012")
     torch.testing.assert_close(

@@ -229,8 +229,7 @@ def checkpoint_weights(run: Store, which: str) -> Path:
         return path
     raise SettingsError(
         f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, "
-        "or the path of a "
-        "safetensors file; train first, or import published weights"
+        "or the path of a safetensors file; train first, or import published weights"
     )
 
 
@@ -253,8 +252,7 @@ def _read_checked(run: Store, name: str, file: str) -> bytes:
     if _sha256(content) != expected:
         raise EaglerayError(
             f"{run.uri}/{FOLDER}/{name}/{file} is damaged: its marker says SHA-256 {expected}, "
-            "found "
-            f"{_sha256(content)}; delete that checkpoint, the one before it will be used"
+            f"found {_sha256(content)}; delete that checkpoint, the one before it will be used"
         )
     return content
 

@@ -13,8 +13,6 @@ import sys
 import time
 from pathlib import Path
 
-from torch.utils import cpp_extension
-
 from eagleray.task import EaglerayError
 
 _log = logging.getLogger(__name__)
@@ -54,9 +52,10 @@ def prepare_deepspeed(*, on_gpu: bool) -> None:
         raise EaglerayError(
             "strategy 'deepspeed' compiles a small extension at its first start and does not find "
             f"{' and '.join(missing)}: install a C++ compiler (g++) and ninja (pip install ninja), "
-            "or use "
-            "strategy 'ddp', which needs neither"
+            "or use strategy 'ddp', which needs neither"
         )
+    from torch.utils import cpp_extension  # slow to import, and looks for CUDA
+
     if hasattr(cpp_extension, "FileBaton"):
         wait_for_builds(extensions_folder(), STALE_AFTER_S)
 

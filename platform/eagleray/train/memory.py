@@ -35,8 +35,8 @@ def checkpoint_activations(model: nn.Module) -> int:
     if not blocks:
         raise SettingsError(
             f"train.activation_checkpointing is on, but {type(model).__name__} has no blocks to "
-            "checkpoint: it needs "
-            "a method checkpoint_blocks() or nn.Sequential parts; switch the setting off"
+            "checkpoint: it needs a method checkpoint_blocks() or nn.Sequential parts; switch the "
+            "setting off"
         )
     for block in blocks:
         block.forward = functools.partial(_recomputed, block, block.forward)

@@ -3,7 +3,7 @@
 metrics/<attempt>-<first step>.jsonl  every start of the workers is an attempt; per step the
                                       highest attempt counts
 tensorboard/                          events for TensorBoard (local storage only)
-log/live.json                         the newest line, for whoever shows progress
+log/live.json                         the newest value of every metric
 """
 
 from __future__ import annotations
@@ -52,6 +52,7 @@ class MetricsWriter:
         self._first_step = 0
         self._opened = time.monotonic()
         self._last_live = -_LIVE_EVERY_S
+        self._live: dict[str, Any] = {}
         self._board: Any = None
         if run.is_local:
             from torch.utils.tensorboard import SummaryWriter
@@ -95,10 +96,10 @@ class MetricsWriter:
         if self._board is not None:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, total_step)
+        self._live = {**self._live, **line, "end_step": end_step}
         now = time.monotonic()
         if now - self._last_live >= _LIVE_EVERY_S:
-            self._last_live = now
-            self._run.write(LIVE, json.dumps({**line, "end_step": end_step}).encode())
+            self._write_live(now)
         if len(self._lines) >= _SEGMENT_LINES or now - self._opened >= _SEGMENT_S:
             self.flush()
 
@@ -111,9 +112,15 @@ class MetricsWriter:
         if self._board is not None:
             self._board.flush()
 
+    def _write_live(self, now: float) -> None:
+        self._last_live = now
+        self._run.write(LIVE, json.dumps(self._live).encode())
+
     def close(self) -> None:
         """Write what is left."""
         self.flush()
+        if self._live:
+            self._write_live(time.monotonic())
         if self._board is not None:
             self._board.close()
 

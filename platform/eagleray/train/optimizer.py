@@ -60,8 +60,7 @@ def build_optimizer(
         )
         raise SettingsError(
             f"phase {phase.name!r} {what}; correct parameter_groups() of the task, which may use "
-            "any of the "
-            f"{len(parameters)} names of model.named_parameters(), each once"
+            f"any of the {len(parameters)} names of model.named_parameters(), each once"
         )
     trained = set(names)
     for name, parameter in parameters.items():

@@ -141,8 +141,7 @@ def num_micro_batches(batch_size: int, world_size: int, micro_batch_size: int | 
     least, most = batch_size // world_size, -(-batch_size // world_size)
     if least < 1:
         raise SettingsError(
-            f"batch_size is {batch_size}, but there are {world_size} workers: every worker "
-            f"needs a sample of "
-            f"each batch; use at most {batch_size} workers or a larger batch_size"
+            f"batch_size is {batch_size}, but there are {world_size} workers: every worker needs a "
+            f"sample of each batch; use at most {batch_size} workers or a larger batch_size"
         )
     return min(least, -(-most // (micro_batch_size or most)))

@@ -168,11 +168,9 @@ class PhaseRun:
             losses = {k: float(v) for k, v in result.terms.items()}
             raise TrainingError(
                 f"{state.skipped_in_a_row} steps in a row up to step {state.step} of phase "
-                f"{state.phase!r} had a loss or "
-                f"gradient that is not finite and were skipped (allowed: train.max_nan_steps = "
-                f"{self._settings.max_nan_steps}); losses of the last one: {losses}. Lower the "
-                "learning rate, set "
-                "clip_norm, or use precision fp32"
+                f"{state.phase!r} had a loss or gradient that is not finite and were skipped "
+                f"(allowed: train.max_nan_steps = {self._settings.max_nan_steps}); losses of the "
+                f"last one: {losses}. Lower the learning rate, set clip_norm, or use precision fp32"
             )
 
     def _log_line(self, speed: dict[str, float]) -> None:

@@ -73,8 +73,7 @@ def plan_phase(job: TrainJob, index: int, place: Place, data: Dataset | Batches)
     else:
         raise SettingsError(
             f"phase {phase.name!r} is {phase.epochs} epochs long, but its data live on the device "
-            "and have no "
-            "epochs: give its length in steps"
+            "and have no epochs: give its length in steps"
         )
     return PhasePlan(index, phase, order, share, total, min(total, job.limit or total))
 
@@ -86,8 +85,8 @@ def begin_state(job: TrainJob, plan: PhasePlan, latest: Checkpoint | None) -> Tr
         if state.phase != plan.phase.name or state.seed != job.experiment.seed:
             raise SettingsError(
                 f"{job.run.uri} holds a checkpoint of phase {state.phase!r} with seed "
-                f"{state.seed}, but asked is phase "
-                f"{plan.phase.name!r} with seed {job.experiment.seed}: use another run (--new)"
+                f"{state.seed}, but asked is phase {plan.phase.name!r} with seed "
+                f"{job.experiment.seed}: use another run (--new)"
             )
         return state
     return TrainState(

@@ -200,6 +200,7 @@ def _fit(
                     "stopping at the next step border with a checkpoint; once more to leave at once"
                 )
                 request_stop(run)
+    shown.update()
     shown.close()
     return errors[0] if errors else None
 
@@ -215,7 +216,7 @@ class _Shown:
         self.stopping = False
 
     def update(self) -> None:
-        """Read the newest line of metrics, if there is a new one."""
+        """Read the newest metrics, if there are new ones."""
         try:
             line = json.loads(self._run.read(LIVE))
         except (FileNotFoundError, ValueError):
@@ -266,14 +267,12 @@ def _conclude(run: Store, error: BaseException | None) -> tuple[TrainOutcome, in
         if cause is not None:
             raise TrainingError(
                 f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of "
-                "workers was started "
-                f"{starts} time(s). Mend the cause and give the same command again: it goes on "
-                "from the newest "
-                "checkpoint"
+                f"workers was started {starts} time(s). Mend the cause and give the same command "
+                "again: it goes on from the newest checkpoint"
             ) from error
         raise TrainingError(
             f"training workers died {starts} time(s) without an exception of their own (killed, or "
-            "out of memory): "
-            f"{error}; raise train.max_failures, lower micro_batch_size, or look into {run.uri}/log"
+            f"out of memory): {error}; raise train.max_failures, lower micro_batch_size, or look "
+            f"into {run.uri}/log"
         ) from error
     return outcome, max(0, starts - 1)

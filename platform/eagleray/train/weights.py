@@ -73,8 +73,7 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
     if not fitting:
         raise SettingsError(
             f"no tensor of {source} fits the model: it has {_some(tuple(weights))}, the model has "
-            f"{_some(tuple(own))}; "
-            "published weights must be imported first (eagleray import)"
+            f"{_some(tuple(own))}; published weights must be imported first (eagleray import)"
         )
     for key in fitting:
         own[key].copy_(weights[key])
@@ -112,8 +111,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     except SafetensorError as error:
         raise SettingsError(
             f"{file} is not a safetensors file ({error}): give a checkpoint folder of a run, a "
-            "model.safetensors, "
-            "or import published weights first (eagleray import)"
+            "model.safetensors, or import published weights first (eagleray import)"
         ) from error
 
 
