@@ -30,8 +30,8 @@ def bucket():
         patch.setenv("AWS_SECRET_ACCESS_KEY", "test")
         patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
         s3fs.S3FileSystem.clear_instance_cache()
-        s3fs.S3FileSystem().mkdir("bucket")
-        yield "s3://bucket"
+        s3fs.S3FileSystem().makedirs("prepared-stages", exist_ok=True)
+        yield "s3://prepared-stages"
         s3fs.S3FileSystem.clear_instance_cache()
     server.stop()
 
