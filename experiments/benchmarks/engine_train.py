@@ -1,11 +1,11 @@
-"""Strategy ``single`` against a plain torch loop over the same steps of 50 ms or more, start-up
-excluded.
+"""Strategy ``single`` against a plain torch loop over the same steps of 50 ms or more.
 
     python experiments/benchmarks/engine_train.py
 
-Rounds of both take turns, so that a change in the machine's load meets both; per round the time
-from the fifth step to the last one counts, on the wall and of the process's own CPU (which other
-programs on the machine do not disturb). The ratios of the medians are recorded; the budget is 1.05.
+Loop and engine take turns, so that a change in the machine's load meets both. Per turn the time from
+the fifth step to the last one counts (no start-up), on the wall and of the process's own CPU. The
+medians of the ratios within a turn are recorded; the budget is 1.05. On a machine with more load
+than cores only the CPU ratio says something.
 """
 
 from __future__ import annotations
