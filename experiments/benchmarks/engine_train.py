@@ -2,7 +2,7 @@
 
     python experiments/benchmarks/engine_train.py
 
-Loop and engine take turns, so that a change in the machine's load meets both. Per turn the time from
+Loop and engine take turns, so that a change in load meets both. Per turn the time from
 the fifth step to the last one counts (no start-up), on the wall and of the process's own CPU. The
 medians of the ratios within a turn are recorded; the budget is 1.05. On a machine with more load
 than cores only the CPU ratio says something.
