@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import tyro
+
 from eagleray.api import Experiment
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import VERBS
@@ -36,7 +38,7 @@ class EvaluateFlags(Flags):
 class PredictFlags(Flags):
     """Flags of ``predict``."""
 
-    files: tuple[Path, ...] = ()
+    files: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Files and folders; folders are searched recursively."""
     output: str = "predictions"
     """Folder of the exports."""
@@ -122,7 +124,7 @@ def predict(arguments: list[str]) -> int:
     """Run the trained task on a user's own files."""
     experiment, flags = _open("predict", PredictFlags, arguments)
     if not flags.files:
-        raise SettingsError("eagleray predict needs --files PATH [PATH ...]")
+        raise SettingsError("eagleray predict needs files or folders: predict EXP PATH [PATH ...]")
     summary = experiment.predict(flags.files, flags.output, flags.format, flags.checkpoint)
     for key, error in summary.rejected:
         sys.stderr.write(f"rejected {key}: {error}\n")
