@@ -72,7 +72,9 @@ def test_picked_runs_are_compared_with_overlaid_curves(visit):
     expect(page.get_by_text("momentum")).to_have_count(0)
     validation = page.locator(".js-plotly-plot").first
     expect(validation.locator(".scatterlayer .trace")).to_have_count(2)
-    expect(validation.locator(".legendtext")).to_have_text(["main-0", "main-2"])
+    assert validation.evaluate("p => p.data.map(t => t.name)") == ["main-0", "main-2"]
+    expect(page.locator(".keys a")).to_have_text(["exp/main-0", "exp/main-2"])
+    expect(page).to_have_title("Compare · eagleray")
 
 
 def test_curves_are_smoothed_by_a_slider_that_obeys_the_keyboard(visit):

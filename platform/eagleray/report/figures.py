@@ -56,6 +56,7 @@ def curves_figure(
     smoothing: float = 0.0,
     by_time: bool = False,
     log_y: bool = False,
+    has_legend: bool = True,
     height_px: int = 240,
 ) -> go.Figure:
     """Draw one metric of several runs over the optimizer step.
@@ -67,6 +68,7 @@ def curves_figure(
             stays visible behind it.
         by_time: Draw over minutes since the first entry instead of the step.
         log_y: Logarithmic y axis.
+        has_legend: Name the curves of several runs below the figure.
         height_px: Height of the figure.
     """
     lines = []
@@ -82,7 +84,7 @@ def curves_figure(
     figure = go.Figure(lines)
     unit = "minutes" if by_time else "step"
     figure.update_layout(**_layout(f"{html.escape(metric)} over {unit}", height_px))
-    if len(histories) > 1:
+    if has_legend and len(histories) > 1:
         figure.update_layout(showlegend=True, height=height_px + 20 * -(-len(histories) // 2))
     else:
         figure.update_layout(showlegend=False)

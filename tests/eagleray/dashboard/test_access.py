@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+
 import pytest
 
+from eagleray.cli.main import run as run_command
 from eagleray.dashboard import make_app, server
 from eagleray.dashboard.access import COOKIE, is_loopback
 from eagleray.task import SettingsError
@@ -119,3 +122,17 @@ def test_serving_elsewhere_makes_and_prints_a_token(storage, monkeypatch, capsys
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(SettingsError, match="there is no folder"):
         server.serve(str(tmp_path / "nope"))
+
+
+def test_a_port_that_is_taken_is_named(storage, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        with pytest.raises(SettingsError, match="cannot listen on"):
+            server.serve(str(storage), port=taken.getsockname()[1])
+
+
+def test_the_verb_names_a_folder_that_is_not_there(capsys):
+    assert run_command(["dashboard", "--storage", "/no/such/folder"]) == 2
+    assert "there is no folder" in capsys.readouterr().err

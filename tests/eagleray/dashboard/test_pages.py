@@ -340,3 +340,12 @@ def test_a_run_in_training_shows_how_far_it_is(visitor, storage):
     with Lease(folder):
         assert "training 41 training: loss 0.5" in text(visitor.open("/"))
         assert visitor.follow("/", is_tick=True, before=before) is not None
+
+
+def test_many_runs_are_the_rows_of_the_tables(visitor, storage):
+    for idx in range(3, 7):
+        shutil.copytree(storage / "runs/exp/main-0", storage / f"runs/exp/main-{idx}")
+    search = "?" + "&".join(f"run=exp/main-{idx}" for idx in range(7))
+    shown = text(visitor.open("/compare", search))
+    assert "run val (best) miou val (best) pq exp/main-0" in shown
+    assert "run seed train.phases.0.lr exp/main-0 0" in shown

@@ -1,4 +1,4 @@
-// Dark and light, and the slider that lays two pictures over each other.
+// Dark and light, titles, keys, and the slider that lays two pictures over each other.
 (function () {
   const root = document.documentElement;
 
@@ -17,6 +17,12 @@
     setTheme(theme);
     try { window.localStorage.setItem("eagleray-theme", theme); } catch (error) { /* no storage */ }
   });
+
+  new MutationObserver(function () {
+    const heading = document.querySelector("h1");
+    const title = heading ? heading.textContent + " · eagleray" : "eagleray";
+    if (document.title !== title) document.title = title;
+  }).observe(document.body, { childList: true, subtree: true });
 
   function setShare(slider, share) {
     const value = Math.min(100, Math.max(0, share));

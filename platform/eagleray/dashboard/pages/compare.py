@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from dash import dcc, html
+from dash.development.base_component import Component
 
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
@@ -25,6 +27,8 @@ from eagleray.results.settings import differing, read_settings
 from eagleray.task import InputError
 
 MOST_RUNS = 40
+MOST_COLUMNS = 4
+"""More runs than this are the rows of a table, not its columns."""
 
 
 class ComparePage:
@@ -65,12 +69,16 @@ class ComparePage:
         histories = self._source.named_histories([run.name for run in runs])
         return [
             *gone,
-            html.H2("Results"),
-            *_results(runs),
-            html.H2("Settings that differ"),
-            *self._differences(runs),
+            html.Div(
+                [
+                    html.Section([html.H2("Results"), *_results(runs)]),
+                    html.Section([html.H2("Settings that differ"), *self._differences(runs)]),
+                ],
+                className="beside",
+            ),
             html.H2("Curves"),
-            *curve_panels(histories, address),
+            html.Div(_names(runs), className="keys"),
+            *curve_panels(histories, address, has_legend=False),
         ]
 
     def version(self, address: Address) -> str:
@@ -87,16 +95,17 @@ class ComparePage:
             except InputError as error:
                 settings.append({})
                 problems.append(problem(str(error)))
-        rows = [
-            (html.Code(name), *(html.Code(value_text(value)) for value in values))
-            for name, values in differing(settings).items()
-        ]
-        if not rows:
+        found = differing(settings)
+        if not found:
             return [*problems, note("None.")]
-        return [*problems, table(("setting", *_names(runs)), rows)]
+        cells = [[html.Code(value_text(value)) for value in values] for values in found.values()]
+        return [
+            *problems,
+            _runs_table(runs, [("setting", html.Code(name)) for name in found], cells),
+        ]
 
 
-def _names(runs: Sequence[RunEntry]) -> list[object]:
+def _names(runs: Sequence[RunEntry]) -> list[Component]:
     """Return the runs' names with their curves' colors, as links."""
     return [
         html.Span(
@@ -118,6 +127,23 @@ def _results(runs: Sequence[RunEntry]) -> Content:
                 found.setdefault(key, [None] * len(runs))[idx] = value
     if not found:
         return [note("None of them has been evaluated.")]
-    rows = [(where, metric, *map(number_text, values)) for (where, metric), values in found.items()]
-    columns = ("benchmark", "metric", *_names(runs))
-    return [table(columns, rows, numbers=range(2, len(columns)))]
+    heads = [("metric", f"{where} {metric}") for where, metric in found]
+    return [_runs_table(runs, heads, [[number_text(v) for v in row] for row in found.values()])]
+
+
+def _runs_table(
+    runs: Sequence[RunEntry], heads: Sequence[tuple[str, Any]], values: Sequence[Sequence[Any]]
+) -> Component:
+    """Return values of runs: a column per run, or a row per run where there are many.
+
+    Args:
+        runs: The runs.
+        heads: What kind of value it is, and its name.
+        values: Per head one value per run.
+    """
+    names = _names(runs)
+    if len(runs) <= MOST_COLUMNS:
+        rows = [(name, *row) for (_, name), row in zip(heads, values, strict=True)]
+        return table((heads[0][0], *names), rows)
+    columns = ("run", *(name for _, name in heads))
+    return table(columns, [(name, *row) for name, *row in zip(names, *values, strict=True)])

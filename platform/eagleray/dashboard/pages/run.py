@@ -192,7 +192,9 @@ def curve_controls(address: Address) -> list[Control]:
     ]
 
 
-def curve_panels(histories: Sequence[NamedHistory], address: Address) -> Content:
+def curve_panels(
+    histories: Sequence[NamedHistory], address: Address, *, has_legend: bool = True
+) -> Content:
     """Return the curves that an address asks for, one panel per metric."""
     names = metric_names(histories)
     if not names:
@@ -207,6 +209,7 @@ def curve_panels(histories: Sequence[NamedHistory], address: Address) -> Content
                 smoothing=address.number("smooth", DEFAULT_SMOOTHING, 0.0, 0.99),
                 by_time=address.one("x") == "time",
                 log_y=address.is_on("log"),
+                has_legend=has_legend,
             ),
             name,
         )

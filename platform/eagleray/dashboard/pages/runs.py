@@ -136,7 +136,7 @@ class RunsPage:
         shown = rows[(page - 1) * ROWS_PER_PAGE : page * ROWS_PER_PAGE]
         picked = picked_runs(address)
         count = f"{len(rows)} of {len(runs)} runs" if len(rows) < len(runs) else f"{len(runs)} runs"
-        bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked)]
+        bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked, address)]
         return [
             html.Div(bar, className="bar"),
             _table(shown, address, picked),
@@ -311,11 +311,14 @@ def _cells(row: RunRow, is_picked: bool) -> list[Any]:
     ]
 
 
-def _picked_bar(picked: Sequence[str]) -> Content:
+def _picked_bar(picked: Sequence[str], address: Address) -> Content:
     if not picked:
         return []
     text = f"Compare {len(picked)} runs" if len(picked) > 1 else "Look at the curves of 1 run"
-    return [dcc.Link(text, href=link(["compare"], run=picked), className="button", id="compare")]
+    return [
+        dcc.Link(text, href=link(["compare"], run=picked), className="button", id="compare"),
+        dcc.Link("clear", href=address.with_query(pick=None)),
+    ]
 
 
 def _pager(page: int, pages: int, address: Address) -> Component:
