@@ -64,13 +64,15 @@ def point_cloud_ply(points: npt.NDArray[np.float32], colors: npt.NDArray[np.uint
 
 def _masks(selected: SelectedViews) -> Mapping[str, bytes]:
     pairs = zip(selected.names, selected.masks, strict=True)
-    return {f"{name}.png": _png(np.where(mask, np.uint8(255), np.uint8(0))) for name, mask in pairs}
+    return {
+        f"{name}.png": png_bytes(np.where(mask, np.uint8(255), np.uint8(0))) for name, mask in pairs
+    }
 
 
 def _overlays(selected: SelectedViews) -> Mapping[str, bytes]:
     triples = zip(selected.names, selected.views, selected.masks, strict=True)
     return {
-        f"{name}.png": _png(tint(to_bytes(view.rgb), mask)[:, :, ::-1])
+        f"{name}.png": png_bytes(tint(to_bytes(view.rgb), mask)[:, :, ::-1])
         for name, view, mask in triples
     }
 
@@ -90,6 +92,7 @@ def _ply(selected: SelectedViews) -> Mapping[str, bytes]:
     return {"object.ply": point_cloud_ply(points, colors)}
 
 
-def _png(pixels: npt.NDArray[np.uint8]) -> bytes:
+def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:
+    """Return an image (H, W) or BGR (H, W, 3), uint8, as PNG."""
     _, encoded = cv2.imencode(".png", np.ascontiguousarray(pixels))
     return encoded.tobytes()

@@ -82,6 +82,7 @@ from eagleray_omniseg3d.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, PatchStage
 from eagleray_omniseg3d.tools import SceneTools
+from eagleray_omniseg3d.viewing import SceneViewing
 from eagleray_vision.toyworld.stage import RoomStage
 
 _EPOCH_STEPS = 1000
@@ -288,8 +289,12 @@ class OmniSeg3DTask(Task):
         return export_selection(item, prediction, format)
 
     def tools(self) -> Sequence[Tool]:
-        """Return render, click, levels and objects; each takes the model and its arguments."""
-        return SceneTools(self.data, faithful=self.settings.faithful).tools()
+        """Return render, click, levels, objects and what the viewer needs; each takes the model and
+        its arguments.
+        """
+        faithful = self.settings.faithful
+        viewing = SceneViewing(self.data, faithful=faithful)
+        return [*SceneTools(self.data, faithful=faithful).tools(), *viewing.tools()]
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read a full or slim checkpoint of the original."""

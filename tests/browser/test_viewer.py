@@ -18,7 +18,7 @@ def opened(chromium):
     viewer = Viewer(ViewFunctions(task, no_model()), "a ball", port=0, max_side_px=160)
     visit = Visit(chromium, viewer.address, accept_downloads=True)
     visit.page.goto(viewer.address)
-    visit.page.get_by_text("a ball").wait_for()
+    visit.page.get_by_text("a ball").first.wait_for()
     yield task, visit.page
     visit.context.close()
     viewer.close()

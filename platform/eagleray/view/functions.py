@@ -1,0 +1,119 @@
+"""The functions of a task that the viewer needs, found by name.
+
+- ``start(model, arguments)`` gives ``position``, ``look_at``, ``up`` (3 numbers each) and
+``fov_rad``; - ``look(model, arguments, selection)`` gives an (H, W, 3) uint8 RGB image;
+- ``pick(model, arguments)`` gives something that stands for a click;
+- ``save(model, arguments, selection)`` gives a file's name and content.
+
+Cameras have axes right, down, forward; ``selection`` is the list of what ``pick`` gave.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import ValidationError
+from torch import nn
+
+from eagleray.task import SettingsError, Task, Tool
+
+RgbImage = npt.NDArray[np.uint8]
+
+_NEEDED = ("start", "look", "pick", "save")
+
+
+@dataclass(frozen=True, slots=True)
+class Camera:
+    """A camera of the viewer.
+
+    Args:
+        position: (3,) where it stands.
+        wxyz: Unit quaternion world_from_cam, axes right, down, forward.
+        fov_rad: Vertical field of view.
+        width_px: Image width.
+        height_px: Image height.
+    """
+
+    position: tuple[float, ...]
+    wxyz: tuple[float, ...]
+    fov_rad: float
+    width_px: int
+    height_px: int
+
+    def values(self) -> dict[str, Any]:
+        """Return the camera's fields as tool arguments."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class ViewFunctions:
+    """The viewer's functions of one task with its trained model.
+
+    Args:
+        task: The task.
+        model: Its model, on its device.
+
+    Raises:
+        SettingsError: The task has nothing to look at.
+    """
+
+    def __init__(self, task: Task, model: nn.Module) -> None:
+        tools = {tool.name: tool for tool in task.tools()}
+        missing = [name for name in _NEEDED if name not in tools]
+        if missing:
+            raise SettingsError(
+                f"task {task.name!r} cannot be viewed: it has no function {', '.join(missing)} "
+                f"(it has {', '.join(tools) or 'none'})"
+            )
+        self._tools, self._model = tools, model
+
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """What ``look`` can show."""
+        return _choices(self._tools["look"], "mode")
+
+    @property
+    def downloads(self) -> tuple[str, ...]:
+        """What ``save`` can make."""
+        return _choices(self._tools["save"], "what")
+
+    def start(self) -> Any:
+        """Return where to begin."""
+        return self._call("start", {})
+
+    def look(
+        self, camera: Camera, mode: str, threshold: float, selection: Sequence[Any]
+    ) -> RgbImage:
+        """Return what a camera sees."""
+        values = camera.values() | {"mode": mode, "threshold": threshold}
+        image = self._call("look", values, selection=list(selection))
+        return np.asarray(image, np.uint8)
+
+    def pick(self, camera: Camera, column: int, row: int, *, positive: bool) -> Any:
+        """Return what stands for a click."""
+        values = camera.values() | {"column": column, "row": row, "positive": positive}
+        return self._call("pick", values)
+
+    def save(
+        self, camera: Camera, mode: str, threshold: float, selection: Sequence[Any], what: str
+    ) -> tuple[str, bytes]:
+        """Return the name and content of a file."""
+        values = camera.values() | {"mode": mode, "threshold": threshold, "what": what}
+        name, content = self._call("save", values, selection=list(selection))
+        return str(name), bytes(content)
+
+    def _call(self, name: str, values: dict[str, Any], **more: Any) -> Any:
+        tool = self._tools[name]
+        call: Callable[..., Any] = tool.call
+        try:
+            arguments = tool.arguments(**values)
+        except ValidationError as error:
+            raise SettingsError(f"{name}: {error}") from error
+        return call(self._model, arguments, **more)
+
+
+def _choices(tool: Tool, field: str) -> tuple[str, ...]:
+    return tuple(str(v) for v in get_args(tool.arguments.model_fields[field].annotation))
