@@ -224,35 +224,19 @@ def panoptic_losses(
     proposals = network.proposals(rpn, valid_sizes)
     truths = [thing_truth(t, network.num_stuff, rpn.anchors_yxyx.dtype) for t in targets]
     chosen = list(generators) if generators is not None else [None] * len(targets)
-    with torch.no_grad():
-        matches = [
-            sample_anchors(
-                assign_anchors(rpn.anchors_yxyx, truth, size, settings.rpn), settings.rpn, generator
-            )
-            for truth, size, generator in zip(truths, valid_sizes, chosen, strict=True)
-        ]
-        anchor_codes = [
-            encode_boxes(rpn.anchors_yxyx[match >= 0], truth.boxes_yxyx[match[match >= 0]])
-            for match, truth in zip(matches, truths, strict=True)
-        ]
-        rois = [
-            roi_targets(boxes, truth, target.ids, settings.roi, generator)
-            for boxes, truth, target, generator in zip(
-                proposals, truths, targets, chosen, strict=True
-            )
-        ]
+    match, anchor_codes = _anchor_targets(
+        rpn.anchors_yxyx, truths, valid_sizes, settings.rpn, chosen
+    )
+    rois = [
+        roi_targets(boxes, truth, target.ids, settings.roi, generator)
+        for boxes, truth, target, generator in zip(proposals, truths, targets, chosen, strict=True)
+    ]
     features = network.roi_features(levels, [r.boxes_yxyx for r in rois], image_size)
     class_logits, codes, mask_logits = network.roi_outputs(features)
     labels = torch.cat([r.labels for r in rois])
     # RoIs come image by image, positives first within each: the same order as the targets'.
     pairs = [
-        *rpn_losses(
-            rpn.logits,
-            rpn.codes,
-            torch.stack(matches),
-            torch.cat(anchor_codes),
-            settings.rpn.sigma,
-        ),
+        *rpn_losses(rpn.logits, rpn.codes, match, anchor_codes, settings.rpn.sigma),
         roi_class_loss(class_logits, labels),
         roi_box_loss(codes, labels, torch.cat([r.codes for r in rois]), settings.roi.sigma),
         roi_mask_loss(mask_logits, labels, torch.cat([r.masks for r in rois])),
@@ -270,3 +254,21 @@ def panoptic_losses(
             LOSS_NAMES, pairs, settings.loss_weights, strict=True
         )
     }
+
+
+def _anchor_targets(
+    anchors_yxyx: Tensor,
+    truths: Sequence[ThingTruth],
+    valid_sizes: Sequence[Size],
+    settings: RpnSettings,
+    generators: Sequence[torch.Generator | None],
+) -> tuple[Tensor, Tensor]:
+    """Return the batch's sampled assignment ``(n, a)`` and the box codes of its positives."""
+    matches, codes = [], []
+    for truth, size, generator in zip(truths, valid_sizes, generators, strict=True):
+        match = assign_anchors(anchors_yxyx, truth, size, settings)
+        match = sample_anchors(match, settings, generator)
+        positive = match >= 0
+        codes.append(encode_boxes(anchors_yxyx[positive], truth.boxes_yxyx[match[positive]]))
+        matches.append(match)
+    return torch.stack(matches), torch.cat(codes)
