@@ -34,10 +34,16 @@ def _timed(rounds: int) -> float:
 
 
 class Busy(Stage):
-    """``count`` units of ``rounds`` rounds each; rows say when a unit began and ended (Unix s)."""
+    """``count`` units of ``rounds`` rounds each.
+
+    Rows say when a unit began (Unix s), the CPU time of its thread (s), and the CPU time of the
+    whole process at its beginning and end (s).
+    """
 
     name = "busy"
-    schema: Mapping[str, str] = {"begin_s": "float64", "end_s": "float64", "result": "float64"}
+    schema: Mapping[str, str] = dict.fromkeys(
+        ("begin_s", "cpu_s", "process_begin_s", "process_end_s", "result"), "float64"
+    )
 
     def __init__(self, count: int, rounds: int, seconds: float) -> None:
         self._count, self._rounds = count, rounds
@@ -59,8 +65,14 @@ class Busy(Stage):
         """See Stage."""
         records = []
         for key in samples:
-            begin = time.time()
+            begin_s, process_begin_s, cpu = time.time(), time.process_time(), time.thread_time()
             result = work(self._rounds)
-            row = {"begin_s": begin, "end_s": time.time(), "result": result}
+            row = {
+                "begin_s": begin_s,
+                "cpu_s": time.thread_time() - cpu,
+                "process_begin_s": process_begin_s,
+                "process_end_s": time.process_time(),
+                "result": result,
+            }
             records.append([Record(key, row)])
         return records
