@@ -67,20 +67,38 @@ class Experiment:
         """Return what the task needs and does not find."""
         return [r for r in self.task.requirements() if not r.found]
 
+    def check(self, *, training: bool = True) -> None:
+        """Refuse before anything starts what could not be finished.
+
+        Args:
+            training: Also ask for what only training needs (pretrained weights).
+
+        Raises:
+            SettingsError: Something the task needs is not there.
+        """
+        missing = [r for r in self.missing() if training or not r.training_only]
+        if missing:
+            listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
+            raise SettingsError(f"task {self.task.name!r} does not find what it needs:\n{listing}")
+
     def plan(self) -> list[StagePlan]:
         """Return what ``prepare`` would do, without doing it.
 
         Raises:
             SettingsError: Something the task needs is not there.
         """
-        self._require()
+        self.check()
         return plan_stages(
-            self.task, Store(self.settings.storage), self.settings.prepare, limit=self.limit
+            self.task,
+            Store(self.settings.storage),
+            self.settings.prepare,
+            limit=self.limit,
+            device=self.settings.device,
         )
 
     def prepare(self) -> Prepared:
         """Run all preprocessing stages; what is done already is not done again."""
-        self._require()
+        self.check(training=False)
         self._prepared = prepare_stages(
             self.task,
             Store(self.settings.storage),
@@ -94,6 +112,7 @@ class Experiment:
 
     def train(self) -> TrainResult:
         """Train, going on from the run's latest checkpoint if there is one."""
+        self.check()
         prepared = self._prepared or self.prepare()
         with Lease(self.run_folder) as lease:
             self._begin(prepared)
@@ -146,6 +165,7 @@ class Experiment:
 
     def run(self) -> list[dict[str, Any]]:
         """Prepare, train and evaluate."""
+        self.check()
         self.prepare()
         result = self.train()
         if not result.finished:
@@ -178,9 +198,3 @@ class Experiment:
         begin_run(self.run_folder, self.settings)
         record_stages(self.run_folder, {s.label: s.fingerprint for s in prepared.summaries})
         update_summary(self.run_folder, task=self.task.name, experiment=self.settings.name)
-
-    def _require(self) -> None:
-        missing = self.missing()
-        if missing:
-            listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
-            raise SettingsError(f"task {self.task.name!r} does not find what it needs:\n{listing}")

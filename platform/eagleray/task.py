@@ -428,6 +428,7 @@ class Requirement:
     name: str
     found: bool
     hint: str
+    training_only: bool = False
 
 
 class Task(ABC):

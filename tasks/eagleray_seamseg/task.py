@@ -84,7 +84,7 @@ class SeamlessTask(Task):
                 f"set network.body.weights to a file of pretrained {body.backbone} weights "
                 f"(now {body.weights!r}); without one network.body.num_frozen must be 0"
             )
-            found.append(Requirement("backbone weights", there, hint))
+            found.append(Requirement("backbone weights", there, hint, training_only=True))
         return found
 
     def stages(self) -> Sequence[Stage]:

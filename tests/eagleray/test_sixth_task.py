@@ -13,6 +13,7 @@ from eagleray.api import Experiment
 from eagleray.cli import main
 from eagleray.experiment import load
 from eagleray.storage import Store
+from eagleray.task import Requirement, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -95,3 +96,13 @@ def test_verbs_plan_train_evaluate_show_prune(tmp_path, capsys):
     left = Store(str(storage)).files("prepared", recursive=True)
     assert 0 < len(left) < len(used)
     assert main.run(["evaluate", str(path), "--inline"]) == 0
+
+
+def test_what_only_training_needs_is_asked_for_before_anything_starts(tmp_path, monkeypatch):
+    missing = [Requirement("weights", False, "set settings.weights", training_only=True)]
+    monkeypatch.setattr(sixth_task.SquareTask, "requirements", lambda self: missing)
+    experiment = Experiment.from_values(values(tmp_path), inline=True)
+    with pytest.raises(SettingsError, match=r"set settings\.weights"):
+        experiment.run()
+    assert not experiment.run_folder.exists("experiment.yaml")
+    assert experiment.evaluate(checkpoint="initial")[0]["units"] == 32

@@ -92,6 +92,7 @@ def prepare(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     """Train, or go on training."""
     experiment, _ = _open("train", Flags, arguments)
+    experiment.check()
     status = _report_prepared(experiment, experiment.prepare())
     result = experiment.train()
     _say(f"run folder: {experiment.run_folder.uri}")
@@ -110,6 +111,7 @@ def evaluate(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Prepare, train and evaluate."""
     experiment, _ = _open("run", Flags, arguments)
+    experiment.check()
     status = _report_prepared(experiment, experiment.prepare())
     result = experiment.train()
     if not result.finished:
