@@ -133,7 +133,7 @@ def _thumbnails(dashboard: Dashboard, storage: Path, name: str) -> tuple[float, 
     from eagleray.dashboard.pictures import picture_link
 
     run = RunIndex(str(storage), Path(tempfile.mkdtemp()) / "i.sqlite").store.child(name)
-    units = read_units(run, read_evaluations(run)[0].folder).units
+    units = read_units(run, read_evaluations(run)[0]).units
     links = [picture_link(name, p, is_thumbnail=True) for u in units for p in u.pictures.values()]
     times = []
     for _ in range(2):

@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
+from eagleray.evaluate.units import unit_values
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import Experiment
 from eagleray.prepare import run_stage, stage_fingerprint
@@ -125,6 +126,9 @@ def evaluate_benchmark(
     metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, unit_rows.keys()))
     label = Path(which).stem if which.endswith(".safetensors") else which
     results = _results(benchmark, label, metrics, summary, folder.uri)
+    pictured = list(unit_rows.keys()[: experiment.evaluate.pictures])
+    units = unit_values(task, benchmark.name, unit_rows, pictured)
+    run.write(f"evaluation/{benchmark.name}/units/{label}.json", _json(units))
     run.write(f"evaluation/{benchmark.name}/{label}.json", _json(results))
     short = {k: v for k, v in results.items() if k != "per_class"}
     update_summary(run, results={f"{benchmark.name}/{label}": short})

@@ -145,7 +145,7 @@ def _evaluation_part(run: Store, evaluation: Evaluation, pictures: int) -> Evalu
     problems: list[str] = []
     order = ""
     try:
-        units = read_units(run, evaluation.folder)
+        units = read_units(run, evaluation)
         problems += units.problems
         shown = [unit for unit in units.units if unit.pictures]
         order = _order_metric(units.metrics(), result["metric"]) if shown else ""

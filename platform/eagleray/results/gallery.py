@@ -1,6 +1,7 @@
 """What evaluations left in a run: results, the rows of their units, and pictures of some units.
 
     evaluation/<benchmark>/<checkpoint>.json      the results
+    evaluation/<benchmark>/units/<checkpoint>.json  the metrics of single units
     evaluation/<benchmark>/<fingerprint>/         a stage's folder: shards of rows, pictures
 
 Everything is read as it is found; what is damaged is named, not hidden.
@@ -17,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter
 
 from eagleray.prepare.manifest import Manifest, read_manifest
 from eagleray.prepare.marker import ShardMarker, done_shards, read_markers
@@ -27,6 +29,7 @@ from eagleray.task import EaglerayError, InputError, SettingsError
 FOLDER = "evaluation"
 PICTURES = "pictures/"
 _KEY = "key"
+_UnitMetrics = TypeAdapter(dict[str, dict[str, float]])
 _MARKER_ERRORS = (ValueError, KeyError, TypeError, OSError)
 
 
@@ -70,7 +73,7 @@ class Unit:
 
     Args:
         key: The unit's name.
-        values: Its numbers (the scalar columns of its row).
+        values: Its numbers: the scalar columns of its row, and its own metrics.
         pictures: Its pictures by name (``input``, ``truth``, ``prediction``).
     """
 
@@ -103,20 +106,22 @@ def read_evaluations(run: Store) -> list[Evaluation]:
     return found
 
 
-def read_units(run: Store, folder: str) -> Units:
+def read_units(run: Store, evaluation: Evaluation) -> Units:
     """Return the units of an evaluation with the pictures that were kept of them.
 
     Args:
         run: The run's folder.
-        folder: ``Evaluation.folder``.
+        evaluation: One of ``read_evaluations``.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: Its rows are not there.
     """
+    folder = evaluation.folder
     if not folder or not run.exists(folder):
         raise InputError(f"{run.uri} holds no rows of this evaluation (looked in {folder!r})")
     stage = run.child(folder)
     markers, problems = _read_markers(stage)
+    own = _unit_metrics(run, evaluation, problems)
     units: list[Unit] = []
     for marker in markers:
         pictures = _pictures(marker, folder)
@@ -125,7 +130,10 @@ def read_units(run: Store, folder: str) -> Units:
         except (pa.ArrowException, ValueError, OSError, EaglerayError) as error:
             problems.append(f"rows of shard {marker.shard} cannot be read: {error}")
             rows = {key: {} for key in pictures}
-        units += [Unit(key, values, pictures.get(key, {})) for key, values in rows.items()]
+        units += [
+            Unit(key, {**values, **own.get(key, {})}, pictures.get(key, {}))
+            for key, values in rows.items()
+        ]
     rejects = [(reject.key, reject.error) for marker in markers for reject in marker.rejected]
     return Units(units, problems, rejects)
 
@@ -170,6 +178,20 @@ def _read_markers(stage: Store) -> tuple[list[ShardMarker], list[str]]:
         except (EaglerayError, *_MARKER_ERRORS) as error:
             problems.append(f"marker of shard {shard} is damaged: {error}")
     return markers, problems
+
+
+def _unit_metrics(
+    run: Store, evaluation: Evaluation, problems: list[str]
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of single units, as far as they were computed."""
+    path = f"{FOLDER}/{evaluation.benchmark}/units/{evaluation.checkpoint}.json"
+    try:
+        return _UnitMetrics.validate_json(run.read(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{path} is damaged: {str(error).splitlines()[0]}")
+        return {}
 
 
 def _pictures(marker: ShardMarker, folder: str) -> dict[str, dict[str, Picture]]:

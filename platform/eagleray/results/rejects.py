@@ -44,7 +44,7 @@ def read_rejects(storage: str, run: Store, evaluations: Sequence[Evaluation]) ->
             continue
         where = f"evaluate {evaluation.benchmark} ({evaluation.checkpoint})"
         try:
-            units = read_units(run, evaluation.folder)
+            units = read_units(run, evaluation)
         except EaglerayError as error:
             found.append(Rejected(where, "", str(error)))
             continue

@@ -18,7 +18,7 @@ RUN = "exp/main-0"
 @pytest.fixture
 def picture(storage):
     run = Store(str(storage)).child(f"runs/{RUN}")
-    units = read_units(run, read_evaluations(run)[0].folder)
+    units = read_units(run, read_evaluations(run)[0])
     return units.units[0].pictures["prediction"]
 
 

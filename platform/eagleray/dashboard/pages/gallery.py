@@ -72,9 +72,7 @@ class GalleryPage:
         return [
             *first,
             choice_control("of", "Evaluation", labels, address.one("of"), labels[0][0]),
-            choice_control(
-                "metric", "By", [(m, m) for m in metrics], address.one("metric"), primary
-            ),
+            *_metric_control(metrics, primary, address),
             choice_control("order", "Order", orders, address.one("order")),
             text_control("q", "Filter", address.one("q"), f"{primary or 'miou'}<0.5"),
             choice_control("left", "Left", both, address.one("left"), _left(pictures)),
@@ -96,7 +94,7 @@ class GalleryPage:
         chosen = _chosen(evaluations, address)
         if chosen.problem:
             return [problem(chosen.problem)]
-        units = read_units(self._source.folder(name), chosen.folder)
+        units = read_units(self._source.folder(name), chosen)
         shown = _ordered(units, chosen, address)
         problems: Content = [problem(text) for text in units.problems]
         wanted = address.one("unit")
@@ -115,12 +113,20 @@ class GalleryPage:
     def _units(self, name: str, evaluation: Evaluation) -> Units:
         if not evaluation.folder:
             return Units([])
-        return read_units(self._source.folder(name), evaluation.folder)
+        return read_units(self._source.folder(name), evaluation)
 
     def _picture_names(self, name: str, evaluation: Evaluation) -> list[str]:
         units = self._units(name, evaluation).units
         found = {picture for unit in units for picture in unit.pictures}
         return [n for n in _ORDER if n in found] + sorted(found - set(_ORDER))
+
+
+def _metric_control(metrics: Sequence[str], primary: str, address: Address) -> list[Control]:
+    if not metrics:
+        return []
+    return [
+        choice_control("metric", "By", [(m, m) for m in metrics], address.one("metric"), primary)
+    ]
 
 
 def _label(evaluation: Evaluation) -> str:
