@@ -1,6 +1,5 @@
 """Mask sources; Segment Anything's own generator is the oracle for ours (small random network)."""
 
-import copy
 import json
 import os
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from experiments.benchmarks.small_sam import local_sam, random_sam
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -63,65 +63,8 @@ def test_cleaning_in_the_box_equals_cleaning_the_image(seed, min_area):
 
 
 @pytest.fixture(scope="module")
-def small_sam():
-    from segment_anything.modeling import (
-        ImageEncoderViT,
-        MaskDecoder,
-        PromptEncoder,
-        Sam,
-        TwoWayTransformer,
-    )
-
-    torch.manual_seed(0)
-    side, patch, width = 128, 16, 32
-    encoder = ImageEncoderViT(
-        img_size=side,
-        patch_size=patch,
-        embed_dim=32,
-        depth=1,
-        num_heads=2,
-        out_chans=width,
-        use_rel_pos=True,
-    )
-    grid = (side // patch, side // patch)
-    prompts = PromptEncoder(
-        embed_dim=width, image_embedding_size=grid, input_image_size=(side, side), mask_in_chans=4
-    )
-    decoder = MaskDecoder(
-        num_multimask_outputs=3,
-        transformer=TwoWayTransformer(depth=2, embedding_dim=width, mlp_dim=32, num_heads=2),
-        transformer_dim=width,
-    )
-    return Sam(encoder, prompts, decoder).eval()
-
-
-class LocalDecoder(torch.nn.Module):
-    """Ragged masks of three sizes around the prompt, as a trained decoder would give them."""
-
-    def forward(
-        self,
-        image_embeddings,
-        image_pe,
-        sparse_prompt_embeddings,
-        dense_prompt_embeddings,
-        multimask_output,
-    ):
-        point = torch.nn.functional.normalize(sparse_prompt_embeddings[:, 0], dim=1)
-        places = torch.nn.functional.normalize(image_pe[0], dim=0)
-        near = torch.einsum("nc,chw->nhw", point, places)
-        ragged = 0.1 * torch.sin(9 * image_embeddings[0]).mean(0)
-        sizes = torch.tensor([0.3, 0.6, 0.8])
-        logits = 12 * (near[:, None] + ragged - sizes[None, :, None, None])
-        logits = torch.nn.functional.interpolate(logits, scale_factor=4, mode="nearest")
-        noise = torch.randn(logits.shape[1:], generator=torch.Generator().manual_seed(1))
-        return logits + 1.5 * noise, 0.8 + 0.2 * near.flatten(1).amax(1, keepdim=True) * sizes
-
-
-@pytest.fixture(scope="module")
-def local_sam(small_sam):
-    network = copy.deepcopy(small_sam)
-    network.mask_decoder = LocalDecoder()
-    return network
+def networks():
+    return {"random": random_sam(), "local": local_sam()}
 
 
 def stock_masks(network, thresholds, image):
@@ -135,8 +78,8 @@ def stock_masks(network, thresholds, image):
 @pytest.mark.parametrize("crop_layers", [0, 1])
 @pytest.mark.parametrize("min_area", [0, 60])
 @pytest.mark.parametrize("kind", ["random", "local"])
-def test_masks_equal_those_of_the_stock_generator(request, kind, crop_layers, min_area):
-    network = request.getfixturevalue({"random": "small_sam", "local": "local_sam"}[kind])
+def test_masks_equal_those_of_the_stock_generator(networks, kind, crop_layers, min_area):
+    network = networks[kind]
     rng = np.random.default_rng(0)
     image = np.kron(rng.integers(0, 255, (6, 8, 3)), np.ones((16, 16, 1))).astype(np.uint8)
     # Masks of the random network all span the image, so only overlaps above 1 would keep several.
@@ -158,10 +101,10 @@ def test_masks_equal_those_of_the_stock_generator(request, kind, crop_layers, mi
     np.testing.assert_array_equal(found, expected)
 
 
-def test_no_mask_survives_impossible_thresholds(small_sam):
+def test_no_mask_survives_impossible_thresholds(networks):
     image = np.zeros((64, 64, 3), np.uint8)
     thresholds = SamMaskSettings(points_per_side=2, pred_iou_thresh=100.0)
-    assert SamMaskGenerator(small_sam, thresholds).generate(image).shape == (0, 64, 64)
+    assert SamMaskGenerator(networks["random"], thresholds).generate(image).shape == (0, 64, 64)
 
 
 def test_missing_and_foreign_weights(tmp_path):
