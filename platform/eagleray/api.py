@@ -20,6 +20,7 @@ from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.results.lease import Lease
 from eagleray.results.progress import Progress, Silent
+from eagleray.results.rejects import record_rejects
 from eagleray.results.run_folder import begin_run, record_stages, run_store, update_summary
 from eagleray.storage import Store
 from eagleray.task import Requirement, SettingsError, Task
@@ -197,4 +198,5 @@ class Experiment:
     def _begin(self, prepared: Prepared) -> None:
         begin_run(self.run_folder, self.settings)
         record_stages(self.run_folder, {s.label: s.fingerprint for s in prepared.summaries})
+        record_rejects(self.run_folder, {s.label: s.rejects for s in prepared.summaries})
         update_summary(self.run_folder, task=self.task.name, experiment=self.settings.name)

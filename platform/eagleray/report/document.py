@@ -88,7 +88,7 @@ def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> st
     labels = _short_names(names)
     histories = [NamedHistory(n, read_history(r)) for n, r in zip(labels, runs, strict=True)]
     parts = [
-        _run_part(storage, run, label, one, pictures)
+        _run_part(run, label, one, pictures)
         for run, label, one in zip(runs, labels, histories, strict=True)
     ]
     figures = [curves_figure(histories, m, smoothing=0.8) for m in metric_names(histories)]
@@ -113,7 +113,7 @@ def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> st
     )
 
 
-def _run_part(storage: str, run: Store, label: str, one: NamedHistory, pictures: int) -> RunPart:
+def _run_part(run: Store, label: str, one: NamedHistory, pictures: int) -> RunPart:
     problems: list[str] = []
     summary = read_summary(run)
     if not summary:
@@ -130,7 +130,7 @@ def _run_part(storage: str, run: Store, label: str, one: NamedHistory, pictures:
         [_evaluation_part(run, evaluation, pictures) for evaluation in evaluations],
         settings,
         flatten(_environment(run, problems), separator="."),
-        read_rejects(storage, run, evaluations),
+        read_rejects(run, evaluations),
         one.history.damaged_lines,
         problems,
     )

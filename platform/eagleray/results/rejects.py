@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from eagleray.prepare.manifest import read_rejects as stage_rejects
+from pydantic import TypeAdapter
+
 from eagleray.results.gallery import Evaluation, read_units
-from eagleray.results.run_folder import read_stages
 from eagleray.storage import Store
 from eagleray.task import EaglerayError
 
+FILE = "rejects.json"
 _LIMIT = 1000
+_Stages = TypeAdapter(dict[str, list[tuple[str, str]]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,22 +26,25 @@ class Rejected:
     error: str
 
 
-def read_rejects(storage: str, run: Store, evaluations: Sequence[Evaluation]) -> list[Rejected]:
+def record_rejects(run: Store, stages: Mapping[str, Sequence[tuple[str, str]]]) -> None:
+    """Write what the prepared stages of a run rejected, at most a thousand each.
+
+    Args:
+        run: The run's folder.
+        stages: Key and error of each rejected item by the stage's label.
+    """
+    kept = {label: [list(reject) for reject in found[:_LIMIT]] for label, found in stages.items()}
+    run.write(FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+
+
+def read_rejects(run: Store, evaluations: Sequence[Evaluation]) -> list[Rejected]:
     """Return the rejects of a run, at most a thousand.
 
     Args:
-        storage: Folder or URI that holds the prepared data.
         run: The run's folder.
         evaluations: The run's evaluations.
     """
-    found: list[Rejected] = []
-    for task, stage, fingerprint in sorted(read_stages(run)):
-        where = f"prepare {stage}"
-        try:
-            folder = Store(storage).child(f"prepared/{task}/{stage}/{fingerprint}")
-            found += [Rejected(where, r.key, r.error) for r in stage_rejects(folder)]
-        except (EaglerayError, ValueError, KeyError, TypeError, OSError) as error:
-            found.append(Rejected(where, "", f"its prepared data cannot be read: {error}"))
+    found = _prepared(run)
     for evaluation in evaluations:
         if not evaluation.result.get("rejected"):
             continue
@@ -50,3 +56,17 @@ def read_rejects(storage: str, run: Store, evaluations: Sequence[Evaluation]) ->
             continue
         found += [Rejected(where, key, error) for key, error in units.rejects]
     return found[:_LIMIT]
+
+
+def _prepared(run: Store) -> list[Rejected]:
+    try:
+        stages = _Stages.validate_json(run.read(FILE))
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError) as error:
+        return [Rejected("prepare", "", f"{FILE} is damaged: {str(error).splitlines()[0]}")]
+    return [
+        Rejected(f"prepare {label}", key, error)
+        for label, rejects in stages.items()
+        for key, error in rejects
+    ]

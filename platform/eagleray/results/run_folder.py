@@ -3,6 +3,7 @@
     experiment.yaml     the resolved experiment
     environment.json    versions, code revision, hardware, seed
     stages.json         fingerprints of the prepared data it used
+    rejects.json        inputs that the prepared stages could not process
     summary.json        state, latest and best metrics
     metrics/ checkpoints/ evaluation/ pictures/ log/ lease/
 

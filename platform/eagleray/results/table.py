@@ -41,23 +41,40 @@ def comparisons(result: Mapping[str, Any]) -> list[Comparison]:
     return rows
 
 
-def benchmark_table(result: Mapping[str, Any]) -> str:
+def benchmark_table(result: Mapping[str, Any], untrained: Mapping[str, Any] | None = None) -> str:
     """Return one benchmark's metrics beside its published numbers.
 
     Args:
         result: A results JSON as ``evaluate`` writes it: ``benchmark``, ``checkpoint``, ``values``
             and ``published``.
+        untrained: The same benchmark's results before training, shown beside it.
     """
-    table = _table(["metric", "paper", "ours", "difference", "source"])
-    rows = comparisons(result)
-    for row in rows:
-        paper = f"{_number(row.paper)}{RECALLED * row.is_recalled}"
-        difference = "" if row.difference is None else f"{row.difference:+.4g}"
-        table.add_row([row.metric, paper, _number(row.ours), difference, row.source])
+    columns = ["metric", "paper", "ours", "difference", "source"]
+    table = _table([*columns[:2], "untrained", *columns[2:]] if untrained else columns)
+    published = result.get("published", [])
+    for metric, value in result["values"].items():
+        for row in [p for p in published if p["metric"] == metric] or [None]:
+            paper = "" if row is None else f"{row['value']:.4g}{RECALLED * row['recalled']}"
+            known = row is not None and value is not None
+            difference = f"{value - row['value']:+.4g}" if known else ""
+            source = "" if row is None else " ".join(filter(None, (row["model"], row["source"])))
+            before = [_number(untrained["values"].get(metric))] if untrained else []
+            table.add_row([metric, paper, *before, _number(value), difference, source])
     title = f"{result['benchmark']} ({result['checkpoint']} checkpoint, {result['units']} units)"
-    marked = any(row.is_recalled for row in rows)
+    marked = any(p["recalled"] for p in published)
     note = f"\n{RECALLED} quoted from memory, to be checked" if marked else ""
     return f"{title}\n{table.get_string()}{note}"
+
+
+def run_tables(summary: Mapping[str, Any]) -> list[str]:
+    """Return a table per benchmark and checkpoint of a run, with what it was before training."""
+    results = summary.get("results", {})
+    untrained = {r["benchmark"]: r for r in results.values() if r["checkpoint"] == "initial"}
+    trained = [r for r in results.values() if r["checkpoint"] != "initial"]
+    return [
+        benchmark_table(r, untrained.get(r["benchmark"]))
+        for r in trained or list(untrained.values())
+    ]
 
 
 def runs_table(summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> str:

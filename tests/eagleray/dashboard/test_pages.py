@@ -257,7 +257,7 @@ def test_a_run_that_is_deleted_while_shown_says_so(visitor, storage):
         lambda run: (run / "experiment.yaml").write_text("a: ["),
         lambda run: (run / "experiment.yaml").unlink(),
         lambda run: (run / "environment.json").write_bytes(b"\xff"),
-        lambda run: (run / "stages.json").write_text('{"x:train": "0"}'),
+        lambda run: (run / "rejects.json").write_text('{"x:train": "0"}'),
         lambda run: (run / "evaluation/val/best.json").write_text("{"),
         lambda run: shutil.rmtree(run / "evaluation"),
         lambda run: shutil.rmtree(run / "metrics"),

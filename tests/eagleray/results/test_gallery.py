@@ -9,7 +9,7 @@ import pytest
 from experiments.benchmarks.fake_store import FakeRun, write_run
 
 from eagleray.results.gallery import Unit, read_evaluations, read_units, worst_first
-from eagleray.results.rejects import read_rejects
+from eagleray.results.rejects import read_rejects, record_rejects
 from eagleray.task import InputError
 
 
@@ -36,7 +36,7 @@ def test_an_evaluation_has_its_units_numbers_and_pictures(run):
 
 
 def test_rejects_of_evaluations_are_named(run):
-    rejects = read_rejects("unused", run, read_evaluations(run))
+    rejects = read_rejects(run, read_evaluations(run))
     assert [(r.where, r.key) for r in rejects] == [("evaluate val (best)", "scene-broken")]
 
 
@@ -113,3 +113,16 @@ def test_damaged_metrics_of_single_units_are_named(run, content):
     units = read_units(run, only_evaluation(run))
     assert len(units.units) == 3
     assert "units/best.json is damaged" in units.problems[0]
+
+
+def test_rejects_of_prepared_stages_are_named_and_limited(run):
+    record_rejects(run, {"draw:train": [(str(i), "InputError: broken") for i in range(2000)]})
+    rejects = read_rejects(run, read_evaluations(run))
+    assert len(rejects) == 1000
+    assert (rejects[0].where, rejects[0].key) == ("prepare draw:train", "0")
+
+
+@pytest.mark.parametrize("content", [b"{", b"3", b'{"a": [["x"]]}'])
+def test_damaged_rejects_are_named(run, content):
+    run.write("rejects.json", content)
+    assert "rejects.json is damaged" in read_rejects(run, [])[0].error

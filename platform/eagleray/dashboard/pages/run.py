@@ -146,7 +146,7 @@ class RunPage:
 
     def _rejects(self, entry: RunEntry, address: Address) -> Content:
         run = self._source.folder(entry.name)
-        rejects = read_rejects(self._source.storage, run, read_evaluations(run))
+        rejects = read_rejects(run, read_evaluations(run))
         if not rejects:
             return [note("No input was rejected.")]
         rows = [(r.where, html.Code(r.key), r.error) for r in rejects]
