@@ -317,3 +317,47 @@ def test_foreign_sample_is_an_error(done):
     task, *_, model = done
     with pytest.raises(TypeError, match="Item"):
         task.predict(model, [Item("a", "a", {})])
+
+
+def viewer_camera(start, rotation):
+    from scipy.spatial.transform import Rotation
+
+    wxyz = Rotation.from_matrix(rotation).as_quat()[[3, 0, 1, 2]]
+    return {
+        "position": start.position,
+        "wxyz": tuple(wxyz.tolist()),
+        "fov_rad": start.fov_rad,
+        "width_px": 64,
+        "height_px": 48,
+    }
+
+
+def test_viewer_begins_at_a_training_camera_and_sees_what_it_saw(done):
+    task, *_, model = done
+    tools = {tool.name: tool for tool in task.tools()}
+    start = tools["start"].call(model, tools["start"].arguments())
+    view = task.data.scene.views[task.data.scene.split("train")[0]]
+    np.testing.assert_allclose(start.position, view.world_from_cam[:, 3])
+    assert np.dot(start.up, view.world_from_cam[:, 1]) < 0
+    camera = viewer_camera(start, view.world_from_cam[:, :3])
+    look, pick, save = tools["look"], tools["pick"], tools["save"]
+    images = {
+        mode: look.call(model, look.arguments(**camera, mode=mode))
+        for mode in ("color", "depth", "features")
+    }
+    assert all(i.shape == (48, 64, 3) and i.dtype == np.uint8 for i in images.values())
+    rendered = task.predict(model, [task.data.sample(view)])[0]
+    np.testing.assert_allclose(images["color"], np.rint(rendered.rgb * 255), atol=1)
+    prompt = pick.call(model, pick.arguments(**camera, column=32, row=24))
+    similarity = look.arguments(**camera, mode="similarity", threshold=0.95)
+    assert not np.array_equal(look.call(model, similarity, [prompt]), images["color"])
+    np.testing.assert_array_equal(look.call(model, similarity, []), images["color"])
+    chosen = look.arguments(**camera, mode="selection", threshold=0.95)
+    shown = look.call(model, chosen, [prompt]).astype(int)
+    assert (shown <= images["color"].astype(int) + 1).all() and (shown < images["color"]).any()
+    for what, name in (("image", "view.png"), ("mask", "mask.png"), ("point_cloud", "object.ply")):
+        arguments = save.arguments(**camera, what=what, threshold=0.3)
+        found, content = save.call(model, arguments, [prompt])
+        assert found == name and len(content) > 50
+    with pytest.raises(SelectionError, match="positive click"):
+        save.call(model, save.arguments(**camera, what="mask"), [])
