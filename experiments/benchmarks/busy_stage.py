@@ -23,7 +23,7 @@ def work(rounds: int) -> float:
 
 def rounds_for(seconds: float) -> int:
     """Return how many rounds take about ``seconds`` on this machine when nothing disturbs it."""
-    least = min(_timed(50) for _ in range(20)) / 50
+    least = min(_timed(10) for _ in range(300)) / 10
     return max(1, round(seconds / least))
 
 

@@ -13,7 +13,7 @@ from eagleray.prepare.marker import read_markers
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.stage_run import workers_of
 from eagleray.prepare.survey import Survey, survey
-from eagleray.scheduling import local_machine
+from eagleray.scheduling import present_machine
 from eagleray.storage import Store
 from eagleray.task import Rows, Stage, Task
 
@@ -30,7 +30,7 @@ class StagePlan:
         shards: Number of shards, None likewise.
         shards_done: Those that are done.
         bytes_on_disk: Size of what is done.
-        workers: Workers that would run on this machine.
+        workers: Workers that would run, on this machine or the cluster in RAY_ADDRESS.
         expected_seconds: Time for the rest on these, from the stage's own estimate per item.
     """
 
@@ -61,8 +61,9 @@ def plan_stages(
     """
     rows: dict[str, Rows] = {}
     plans = []
+    machine = present_machine()
     for stage, folder in stage_folders(task, storage):
-        group = workers_of(stage, local_machine(), settings.workers, device)
+        group = workers_of(stage, machine, settings.workers, device)
         if not all(label in rows for label in stage.upstream):
             plans.append(_unknown(stage, folder, group.num_workers))
             continue

@@ -9,7 +9,7 @@ from eagleray.scheduling.resources import (
     fit_workers,
     local_machine,
 )
-from eagleray.scheduling.session import LazySession, ray_session
+from eagleray.scheduling.session import LazySession, present_machine, ray_session
 
 __all__ = [
     "LazySession",
@@ -20,5 +20,6 @@ __all__ = [
     "cluster_machine",
     "fit_workers",
     "local_machine",
+    "present_machine",
     "ray_session",
 ]

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from eagleray.scheduling.resources import Machine, cluster_machine, local_machine
+
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "OMP_NUM_THREADS": "1",
@@ -62,6 +64,14 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def present_machine() -> Machine:
+    """Return what workers would run on: the cluster in RAY_ADDRESS, or this machine."""
+    if not os.environ.get("RAY_ADDRESS"):
+        return local_machine()
+    with ray_session():
+        return cluster_machine()
 
 
 @contextmanager
