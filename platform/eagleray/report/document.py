@@ -25,6 +25,7 @@ from eagleray.report.figures import NamedHistory, classes_figure, curves_figure,
 from eagleray.results.gallery import (
     Evaluation,
     Unit,
+    leading_values,
     read_evaluations,
     read_units,
     worst_first,
@@ -38,6 +39,7 @@ from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 
 PICTURE_WIDTH_PX = 480
+_VALUES_SHOWN = 4
 _PICTURE_ORDER = ("input", "truth", "prediction")
 
 
@@ -150,7 +152,7 @@ def _evaluation_part(run: Store, evaluation: Evaluation, pictures: int) -> Evalu
         shown = [unit for unit in units.units if unit.pictures]
         order = _order_metric(units.metrics(), result["metric"]) if shown else ""
         shown = worst_first(shown, order, higher_is_better=result["higher_is_better"])
-        gallery = [_gallery_row(run, unit, problems) for unit in shown[:pictures]]
+        gallery = [_gallery_row(run, unit, order, problems) for unit in shown[:pictures]]
     except InputError as error:
         problems.append(str(error))
     return EvaluationPart(evaluation, comparisons(result), metrics, gallery, order, problems)
@@ -160,7 +162,7 @@ def _order_metric(metrics: Sequence[str], primary: str) -> str:
     return primary if primary in metrics else next(iter(metrics), "")
 
 
-def _gallery_row(run: Store, unit: Unit, problems: list[str]) -> GalleryRow:
+def _gallery_row(run: Store, unit: Unit, metric: str, problems: list[str]) -> GalleryRow:
     order = [n for n in _PICTURE_ORDER if n in unit.pictures]
     order += [n for n in unit.pictures if n not in _PICTURE_ORDER]
     shown = {}
@@ -169,7 +171,7 @@ def _gallery_row(run: Store, unit: Unit, problems: list[str]) -> GalleryRow:
             shown[name] = data_address(run.read(unit.pictures[name].path))
         except (OSError, ValueError, EaglerayError) as error:
             problems.append(f"picture {name} of {unit.key} cannot be read: {error}")
-    return GalleryRow(unit.key, unit.values, shown)
+    return GalleryRow(unit.key, leading_values(unit.values, metric, _VALUES_SHOWN), shown)
 
 
 def data_address(png: bytes) -> str:

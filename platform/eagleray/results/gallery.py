@@ -138,6 +138,12 @@ def read_units(run: Store, evaluation: Evaluation) -> Units:
     return Units(units, problems, rejects)
 
 
+def leading_values(values: Mapping[str, float], first: str, most: int) -> dict[str, float]:
+    """Return at most ``most`` numbers of a unit, with the one called ``first`` in front."""
+    names = [name for name in values if name == first] + [n for n in values if n != first]
+    return {name: values[name] for name in names[:most]}
+
+
 def worst_first(units: Sequence[Unit], metric: str, *, higher_is_better: bool = True) -> list[Unit]:
     """Return the units from the worst to the best; those without the number come last."""
 

@@ -27,6 +27,7 @@ from eagleray.results.gallery import (
     Evaluation,
     Unit,
     Units,
+    leading_values,
     read_evaluations,
     read_units,
     worst_first,
@@ -100,7 +101,8 @@ class GalleryPage:
         wanted = address.one("unit")
         if wanted:
             return [*problems, *_one_unit(name, wanted, shown, units, address)]
-        return [*problems, *_grid(name, shown, units, address)]
+        metric = _metric(units, chosen, address)
+        return [*problems, *_grid(name, shown, units, metric, address)]
 
     def version(self, address: Address) -> str:
         """See Page."""
@@ -157,9 +159,13 @@ def _ordered(units: Units, evaluation: Evaluation, address: Address) -> list[Uni
     order = address.one("order")
     if order == "given":
         return found
-    metric = address.one("metric") or _primary(evaluation, units.metrics())
+    metric = _metric(units, evaluation, address)
     is_higher = bool(evaluation.result.get("higher_is_better", True))
     return worst_first(found, metric, higher_is_better=is_higher == (order != "best"))
+
+
+def _metric(units: Units, evaluation: Evaluation, address: Address) -> str:
+    return address.one("metric") or _primary(evaluation, units.metrics())
 
 
 def _as_row(unit: Unit) -> RunRow:
@@ -167,7 +173,7 @@ def _as_row(unit: Unit) -> RunRow:
     return RunRow(RunEntry(unit.key, {"train": dict(unit.values)}))
 
 
-def _grid(run: str, shown: Sequence[Unit], units: Units, address: Address) -> Content:
+def _grid(run: str, shown: Sequence[Unit], units: Units, metric: str, address: Address) -> Content:
     pages = max(1, -(-len(shown) // UNITS_PER_PAGE))
     page = int(address.number("page", 1, 1, pages))
     part = shown[(page - 1) * UNITS_PER_PAGE : page * UNITS_PER_PAGE]
@@ -183,11 +189,11 @@ def _grid(run: str, shown: Sequence[Unit], units: Units, address: Address) -> Co
         )
     if page < pages:
         links.append(dcc.Link("next →", id="next", href=address.with_query(page=str(page + 1))))
-    cards = [_card(run, unit, address) for unit in part]
+    cards = [_card(run, unit, metric, address) for unit in part]
     return [html.Div(links, className="bar"), html.Div(cards, className="cards")]
 
 
-def _card(run: str, unit: Unit, address: Address) -> Component:
+def _card(run: str, unit: Unit, metric: str, address: Address) -> Component:
     images = [
         html.Img(
             src=picture_link(run, picture, is_thumbnail=True),
@@ -196,7 +202,10 @@ def _card(run: str, unit: Unit, address: Address) -> Component:
         )
         for name, picture in _in_order(unit.pictures).items()
     ]
-    texts = [html.Span(unit.key, className="name"), html.Span(_numbers(unit), className="dim")]
+    texts = [
+        html.Span(unit.key, className="name"),
+        html.Span(_numbers(unit, metric), className="dim"),
+    ]
     return dcc.Link(
         [html.Div(images, className="row"), *texts],
         href=address.with_query(unit=unit.key),
@@ -278,5 +287,7 @@ def _known(wanted: str, names: Sequence[str], default: str) -> str:
     return wanted if wanted in names else default
 
 
-def _numbers(unit: Unit) -> str:
-    return ", ".join(f"{name} {number_text(value)}" for name, value in unit.values.items())
+def _numbers(unit: Unit, first: str = "") -> str:
+    """Return all numbers of a unit, or the ``first`` and two more."""
+    values = leading_values(unit.values, first, 3) if first else unit.values
+    return ", ".join(f"{name} {number_text(value)}" for name, value in values.items())
