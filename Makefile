@@ -14,8 +14,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: install
-	$(BIN)/eagleray run experiments/quickstart.yaml
-	$(BIN)/eagleray show
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/eagleray run experiments/quickstart.yaml
+	$(BIN)/eagleray evaluate experiments/quickstart.yaml --checkpoint initial
+	$(BIN)/eagleray show quickstart
+	$(BIN)/eagleray report quickstart --output report.html
 
 lint: install
 	$(BIN)/ruff check platform tasks cuda_ops tests experiments

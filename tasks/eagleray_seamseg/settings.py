@@ -39,6 +39,11 @@ class ToyworldSettings(Settings):
     width_px: int = Field(256, ge=32, description="Image width in pixels.")
     min_thing_px: int = Field(32, ge=0, description="Things of fewer visible pixels become void.")
     seed: int = Field(0, ge=0, description="Seed of the world.")
+    labels: Literal["classes", "categories"] = Field(
+        "classes",
+        description="The 19 classes of Cityscapes, or its 7 categories (flat, construction, "
+        "object, nature, sky, human, vehicle).",
+    )
 
 
 class DataSettings(Settings):

@@ -52,9 +52,9 @@ from eagleray_seamseg.predict import (
 )
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
-from eagleray_seamseg.toyworld_stage import ToyworldFrameStage
+from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
 from eagleray_seamseg.transforms import ImageNormalization
-from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.panoptic.label_space import LabelSpace
 
 
 class SeamlessTask(Task):
@@ -226,7 +226,7 @@ class SeamlessTask(Task):
         if not hasattr(self, "_space"):
             data, faithful = self.settings.data, self.settings.faithful
             self._space = (
-                CITYSCAPES
+                toyworld_label_space(data.toyworld)
                 if self._generates
                 else label_source(data, faithful=faithful).label_space()
             )

@@ -15,7 +15,13 @@ from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
 from eagleray_seamseg.settings import ToyworldSettings
 from eagleray_seamseg.stages import PHOTO_FILE, PORTRAITS, PanopticLabelStage
 from eagleray_vision.panoptic.label_image import deep_ids_png
-from eagleray_vision.panoptic.label_space import VOID_CLASS
+from eagleray_vision.panoptic.label_space import (
+    CITYSCAPES,
+    CITYSCAPES_CATEGORIES,
+    CITYSCAPES_CATEGORY_OF_CLASS,
+    VOID_CLASS,
+    LabelSpace,
+)
 from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 _SECONDS_PER_PIXEL = 2e-6
@@ -78,15 +84,36 @@ class ToyworldFrameStage(Stage):
             (settings.height_px, settings.width_px),
             min_thing_px=settings.min_thing_px,
         )
+        classes = np.array([VOID_CLASS, *(segment.train_id for segment in segments)])
+        if settings.labels == "categories":
+            id_map, classes = _merge_to_categories(id_map, classes)
         row = {
             "image_path": "",
             "height": settings.height_px,
             "width": settings.width_px,
             "id_map": deep_ids_png(id_map),
-            "categories": [VOID_CLASS, *(segment.train_id for segment in segments)],
-            "is_crowd": [False] * (len(segments) + 1),
+            "categories": classes.tolist(),
+            "is_crowd": [False] * len(classes),
         }
         return Record(item.key, row, {PHOTO_FILE.format(key=item.key): _png(image)})
+
+
+def toyworld_label_space(settings: ToyworldSettings) -> LabelSpace:
+    """Return the class list of the generated labels."""
+    return CITYSCAPES_CATEGORIES if settings.labels == "categories" else CITYSCAPES
+
+
+def _merge_to_categories(
+    id_map: npt.NDArray[np.int32], classes: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int64]]:
+    """Put the category in place of the class; stuff of one category becomes one segment."""
+    category = np.array([*CITYSCAPES_CATEGORY_OF_CLASS, VOID_CLASS])
+    of_segment = category[np.minimum(classes, len(CITYSCAPES_CATEGORY_OF_CLASS))]
+    is_stuff = of_segment < CITYSCAPES_CATEGORIES.num_stuff
+    group = np.where(is_stuff, of_segment, VOID_CLASS + np.arange(len(classes)))
+    group[0] = -1
+    _, first, new_id = np.unique(group, return_index=True, return_inverse=True)
+    return new_id[id_map].astype(np.int32), of_segment[first]
 
 
 def _png(image: npt.NDArray[np.uint8]) -> bytes:

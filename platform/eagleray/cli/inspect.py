@@ -15,7 +15,7 @@ from eagleray.experiment.discovery import installed_tasks, task_type
 from eagleray.experiment.load import load_experiment
 from eagleray.results.environment import describe_environment
 from eagleray.results.run_folder import find_run, list_runs, read_summary
-from eagleray.results.table import RECALLED, benchmark_table, plain_table, runs_table
+from eagleray.results.table import RECALLED, plain_table, run_tables, runs_table
 from eagleray.task import EaglerayError, Requirement, Task
 
 
@@ -84,8 +84,7 @@ def show(arguments: list[str]) -> int:
     if flags.runs:
         for name in flags.runs:
             run = find_run(flags.storage, name)
-            for result in read_summary(run).get("results", {}).values():
-                _say(f"{run.uri}\n{benchmark_table(result)}")
+            _say("\n".join([run.uri, *run_tables(read_summary(run))]))
         return 0
     runs = [("/".join(r.uri.split("/")[-2:]), read_summary(r)) for r in list_runs(flags.storage)]
     _say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")

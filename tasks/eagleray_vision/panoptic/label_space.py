@@ -129,6 +129,39 @@ CITYSCAPES = _cityscapes()
 """The 19 evaluated classes of Cityscapes in train-id order (11 stuff, 8 things); original ids are
 label ids."""
 
+_CATEGORY_CLASSES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("flat", ("road", "sidewalk")),
+    ("construction", ("building", "wall", "fence")),
+    ("object", ("pole", "traffic light", "traffic sign")),
+    ("nature", ("vegetation", "terrain")),
+    ("sky", ("sky",)),
+    ("human", ("person", "rider")),
+    ("vehicle", ("car", "truck", "bus", "train", "motorcycle", "bicycle")),
+)
+"""Cityscapes' own grouping of its evaluated classes (Cordts et al. 2016, table 1), stuff first."""
+_NUM_STUFF_CATEGORIES = 5
+
+
+def _cityscapes_categories() -> LabelSpace:
+    first = [CITYSCAPES.class_names.index(classes[0]) for _, classes in _CATEGORY_CLASSES]
+    return LabelSpace(
+        "cityscapes7",
+        tuple(name for name, _ in _CATEGORY_CLASSES),
+        _NUM_STUFF_CATEGORIES,
+        tuple(range(len(_CATEGORY_CLASSES))),
+        tuple(CITYSCAPES.palette[index] for index in first),
+    )
+
+
+CITYSCAPES_CATEGORIES = _cityscapes_categories()
+"""The seven categories of Cityscapes, each in the color of its first class."""
+
+CITYSCAPES_CATEGORY_OF_CLASS: tuple[int, ...] = tuple(
+    next(index for index, (_, classes) in enumerate(_CATEGORY_CLASSES) if name in classes)
+    for name in CITYSCAPES.class_names
+)
+"""Category of each of the 19 classes."""
+
 
 def label_space_from_coco(name: str, categories: Sequence[Mapping[str, Any]]) -> LabelSpace:
     """Build a class list out of the ``categories`` of a COCO panoptic JSON.
