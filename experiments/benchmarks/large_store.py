@@ -1,6 +1,6 @@
 """Measures the dashboard on a large store: 2,000 runs, 1,000 points each, 20,000 pictures.
 
-    python -m experiments.benchmarks.large_store [--runs 2000] [--output large_store.json]
+    python experiments/benchmarks/large_store.py [--runs 2000] [--storage FOLDER]
 
 Every start is a process of its own. *Cold* is a start without an index, *warm* one with it; the
 first page is timed from the request for the address until its content is there (frame, layout and
@@ -19,8 +19,9 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks.fake_store import large_runs, write_run
+from fake_store import large_runs, write_run
 from prettytable import PrettyTable
+from record import write_record
 
 from eagleray.results.gallery import read_evaluations, read_units
 from eagleray.results.index import RunIndex
@@ -164,6 +165,17 @@ def show(found: dict[str, Any]) -> bool:
     return is_kept
 
 
+def _with_units(found: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures under names that say their unit."""
+    times = {name: value for name, value in found.items() if isinstance(value, float)}
+    times |= {f"page: {name}": value for name, value in found["pages"].items()}
+    named = {
+        f"{name.replace(': ', '_').replace(',', '').replace(' ', '_')}_s": round(s, 3)
+        for name, s in times.items()
+    }
+    return named | {"thumbnails": found["thumbnails"], "peak_bytes": found["peak bytes"]}
+
+
 def main() -> None:
     """Write the store, measure, print and keep the figures."""
     parser = argparse.ArgumentParser(description="Measure the dashboard on a large store.")
@@ -171,7 +183,6 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=1000)
     parser.add_argument("--pictures", type=int, default=20_000)
     parser.add_argument("--storage", type=Path, help="an existing or new store; default: temporary")
-    parser.add_argument("--output", type=Path, default=Path("large_store.json"))
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         storage = given.storage or Path(temporary) / "store"
@@ -181,9 +192,10 @@ def main() -> None:
                 write_run(str(storage), fake, side_px=64)
             print(f"{given.runs} runs written in {time.perf_counter() - began:.0f} s")
         found = measure(storage, Path(temporary) / "cache")
-    found |= {"runs": given.runs, "points": given.points, "pictures": given.pictures}
     is_kept = show(found)
-    given.output.write_text(json.dumps(found, indent=1) + "\n")
+    sizes = {"runs": given.runs, "points": given.points, "pictures": given.pictures}
+    results = sizes | _with_units(found) | {"budgets_kept": is_kept}
+    print(write_record("large_store", results, packages=["dash", "plotly", "eagleray"]))
     raise SystemExit(0 if is_kept else 1)
 
 
