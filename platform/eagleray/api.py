@@ -9,6 +9,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from eagleray.results.lease import Lease
 from eagleray.results.progress import Progress, Silent
 from eagleray.results.rejects import record_rejects
 from eagleray.results.run_folder import begin_run, record_stages, run_store, update_summary
+from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.task import Requirement, SettingsError, Task
 from eagleray.train import TrainResult, train_run
@@ -81,6 +83,10 @@ class Experiment:
         if missing:
             listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
             raise SettingsError(f"task {self.task.name!r} does not find what it needs:\n{listing}")
+
+    def session(self) -> AbstractContextManager[None]:
+        """Return one Ray session for several verbs; nothing where the work is done inline."""
+        return nullcontext() if self.inline else ray_session()
 
     def plan(self) -> list[StagePlan]:
         """Return what ``prepare`` would do, without doing it.
@@ -167,11 +173,12 @@ class Experiment:
     def run(self) -> list[dict[str, Any]]:
         """Prepare, train and evaluate."""
         self.check()
-        self.prepare()
-        result = self.train()
-        if not result.finished:
-            raise InterruptedError("training was stopped; the same command goes on from there")
-        return self.evaluate() if self.task.benchmarks() else []
+        with self.session():
+            self.prepare()
+            result = self.train()
+            if not result.finished:
+                raise InterruptedError("training was stopped; the same command goes on from there")
+            return self.evaluate() if self.task.benchmarks() else []
 
     def predict(
         self,

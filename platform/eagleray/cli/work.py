@@ -112,12 +112,13 @@ def run(arguments: list[str]) -> int:
     """Prepare, train and evaluate."""
     experiment, _ = _open("run", Flags, arguments)
     experiment.check()
-    status = _report_prepared(experiment, experiment.prepare())
-    result = experiment.train()
-    if not result.finished:
-        raise InterruptedError("training was stopped; the same command goes on from there")
-    if experiment.task.benchmarks():
-        status = max(status, _evaluate(experiment, (), None))
+    with experiment.session():
+        status = _report_prepared(experiment, experiment.prepare())
+        result = experiment.train()
+        if not result.finished:
+            raise InterruptedError("training was stopped; the same command goes on from there")
+        if experiment.task.benchmarks():
+            status = max(status, _evaluate(experiment, (), None))
     _say(f"run folder: {experiment.run_folder.uri}")
     return status
 
