@@ -138,6 +138,19 @@ def test_the_gallery_shows_the_worst_first_and_opens_a_unit(visit):
     assert query_of(page)["unit"] == first
 
 
+def test_the_gallery_says_which_run_it_shows(visit):
+    page = visit.open("/gallery")
+    expect(page.locator(".card")).to_have_count(3)
+    page.wait_for_url("**/gallery?run=exp%2Fmain-0")
+
+
+def test_a_linked_unit_is_drawn_once(visit):
+    page = visit.open("/gallery?run=exp/main-0&unit=scene-0001&left=input")
+    page.locator("#overlay").evaluate("overlay => overlay.setAttribute('data-first', '1')")
+    page.wait_for_timeout(3000)
+    expect(page.locator("#overlay")).to_have_attribute("data-first", "1")
+
+
 def test_the_gallery_filters_by_a_number(visit):
     page = visit.open("/gallery?run=exp/main-0")
     cards = page.locator(".card")

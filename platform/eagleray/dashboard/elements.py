@@ -74,9 +74,24 @@ def text_control(name: str, label: str, value: str, placeholder: str = "") -> Co
 
 
 def choice_control(
-    name: str, label: str, options: Sequence[tuple[str, str]], value: str, default: str = ""
+    name: str,
+    label: str,
+    options: Sequence[tuple[str, str]],
+    value: str,
+    default: str = "",
+    *,
+    is_always_said: bool = False,
 ) -> Control:
-    """Return a choice of one of several (value, label)."""
+    """Return a choice of one of several (value, label).
+
+    Args:
+        name: Its name in the query.
+        label: Its label.
+        options: Value and label of each.
+        value: The one that is chosen; another one means the default.
+        default: What is chosen where the address says nothing.
+        is_always_said: The address says the default too, because it may become another one.
+    """
     known = value if value in [key for key, _ in options] else default
     box = dcc.Dropdown(
         id={"control": name},
@@ -85,7 +100,7 @@ def choice_control(
         clearable=False,
         className="choice",
     )
-    return Control(name, default, _labelled(label, box))
+    return Control(name, "" if is_always_said else default, _labelled(label, box))
 
 
 def choices_control(

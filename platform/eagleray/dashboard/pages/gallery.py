@@ -56,9 +56,9 @@ class GalleryPage:
         """See Page."""
         runs = [run.name for run in self._source.runs() if run.results]
         name = address.one("run") or (runs[0] if runs else "")
-        first = [
-            choice_control("run", "Run", [(r, r) for r in runs], name, runs[0] if runs else "")
-        ]
+        options = [(run, run) for run in runs]
+        default = runs[0] if runs else ""
+        first = [choice_control("run", "Run", options, name, default, is_always_said=True)]
         entry = self._source.run(name)
         evaluations = self._evaluations(entry)
         if not evaluations:
