@@ -95,7 +95,8 @@ class Painter:
         done = 0
         while True:
             with self._changed:
-                self._changed.wait_for(lambda seen=done: self._closed or self._version > seen)
+                while not self._closed and self._version <= done:
+                    self._changed.wait()
                 if self._closed:
                     return
                 wish, done = self._wish, self._version
