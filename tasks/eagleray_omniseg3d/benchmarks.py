@@ -35,9 +35,9 @@ _REPLICA_SCHEMA = {
 
 _CLICK_PROTOCOL = (
     "One click per {what}, at the pixel deepest inside it in the training view that shows most of "
-    "it. The threshold with the best IoU there is kept for all other views. A {what}'s IoU is the "
-    "mean over the held-out views that show it; where no held-out view is labelled, the IoU in the "
-    "clicked view. mIoU is the mean over {what}s."
+    "it; features are compared by their cosine. The threshold with the best IoU there is kept for "
+    "all other views. A {what}'s IoU is the mean over the held-out views that show it; where no "
+    "held-out view is labelled, the IoU in the clicked view. mIoU is the mean over {what}s."
 )
 
 

@@ -30,7 +30,7 @@ from eagleray_omniseg3d.selection import Prompt, prompt_at, select, similarities
 FloatImage = npt.NDArray[np.float32]
 BoolImage = npt.NDArray[np.bool_]
 
-_THRESHOLDS = np.arange(128) / 128.0
+_THRESHOLDS = np.arange(1024) / 1024.0
 _CACHED_VIEWS = 64
 
 
@@ -136,7 +136,8 @@ _CACHE = ViewCache()
 def click_object(model: SceneModel, sample: ClickSample, *, faithful: bool) -> ClickPrediction:
     """Click at an object, find the threshold on the reference view, select in the targets.
 
-    The threshold is the one with the best IoU on the reference view, the lowest one on ties.
+    Similarities are cosines here, so that thresholds mean the same in all scenes. The threshold
+    is the one with the best IoU on the reference view, the lowest one on ties.
     """
     view = _CACHE.render(model, sample.reference, faithful=faithful)
     prompt = prompt_at(sample.column, sample.row, view.features, view.positions)
@@ -191,6 +192,7 @@ class ClickRequest:
         clicks: (column, row, positive) each.
         threshold: In [0, 1).
         distance_weight: Similarity fades with distance, per scene unit.
+        normalize: Compare cosines; otherwise raw products, as the original's viewer does.
         views: Views to select in; the reference comes first.
     """
 
@@ -198,6 +200,7 @@ class ClickRequest:
     clicks: tuple[tuple[int, int, bool], ...]
     threshold: float
     distance_weight: float
+    normalize: bool
     views: tuple[ViewSample, ...]
 
 
@@ -273,13 +276,15 @@ def select_in_view(
         prompts,
         request.threshold,
         distance_weight=request.distance_weight,
+        normalize=request.normalize,
     )
     return np.asarray(found.mask.reshape(view.opacity.shape) & (view.opacity > 0.5), np.bool_)
 
 
 def _likeness(view: RenderedView, prompt: Prompt) -> FloatImage:
     height, width, dim = view.features.shape
-    flat = similarities(view.features.reshape(-1, dim), view.positions.reshape(-1, 3), prompt)
+    features, positions = view.features.reshape(-1, dim), view.positions.reshape(-1, 3)
+    flat = similarities(features, positions, prompt, normalize=True)
     return flat.reshape(height, width)
 
 

@@ -113,8 +113,8 @@ class FieldSettings(Settings):
     max_samples: int = Field(1024, ge=1)
     """Most samples per ray; also sets the smallest step, sqrt(3) / max_samples."""
     max_step_samples: int = Field(1 << 22, ge=1)
-    """Most samples of all rays of a training step; bounds its memory. Rays that do not fit are left
-    out of the step."""
+    """Most samples of all rays of a color step (four times as many in the semantic phase); bounds
+    the memory. Rays that do not fit are left out of the step."""
     box_tolerance: float = Field(0.1, ge=0)
     """Density is 0 farther outside the scene's box than this, scene units."""
     backend: Backend = "eagleray"
@@ -185,7 +185,7 @@ class OmniSeg3DSettings(Settings):
     faithful: bool = True
     """Keep the original's defects: id 0 may be a real patch, the smallest level is always dropped,
     intrinsics of camera 1 for all images, distortion ignored, bilinear resizing, counts modulo
-    256."""
+    256, clicks compare raw products instead of cosines."""
     phases: tuple[Literal["color", "semantics"], ...] = Field(("color", "semantics"), min_length=1)
     """Phases of this experiment. For ``[semantics]`` name the color run's checkpoint in
     train.init_from: so several semantics share one color phase."""

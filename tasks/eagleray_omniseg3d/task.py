@@ -90,6 +90,8 @@ _EPOCH_STEPS = 1000
 _LAST_LR_FACTOR = 1 / 30
 _EPS = 1e-15
 _PRECISION = "fp16"
+_FROZEN_SAMPLES_FACTOR = 4
+"""Samples of a frozen geometry keep no activations, so a step of the semantic phase takes more."""
 
 
 class OmniSeg3DTask(Task):
@@ -223,7 +225,7 @@ class OmniSeg3DTask(Task):
             batch.noise,
             scene_model.occupancy.density_bitfield,
             scene_model.march,
-            self.settings.field.max_step_samples,
+            self._max_samples(step.phase.name),
         )
         if step.phase.name == SEMANTICS:
             return self._semantic_losses(scene_model, batch, num_rays, samples)
@@ -281,6 +283,7 @@ class OmniSeg3DTask(Task):
             tuple(values["clicks"]),
             values["threshold"],
             values["distance_weight"],
+            not self.settings.faithful,
             views,
         )
 
@@ -300,6 +303,11 @@ class OmniSeg3DTask(Task):
         """Read a full or slim checkpoint of the original."""
         model = SceneModel(self.settings.field, erode=False)
         return convert(read_checkpoint(path), model)
+
+    def _max_samples(self, phase: str) -> int:
+        """Return the bound on the samples of a step."""
+        bound = self.settings.field.max_step_samples
+        return bound * _FROZEN_SAMPLES_FACTOR if phase == SEMANTICS else bound
 
     def _predict_one(self, model: SceneModel, sample: Any) -> Any:
         faithful = self.settings.faithful

@@ -110,6 +110,7 @@ class SceneTools:
             _prompts(view, arguments),
             arguments.threshold,
             distance_weight=arguments.distance_weight,
+            normalize=not self._faithful,
         )
         shape = view.opacity.shape
         return ToolSelection(view, found.mask.reshape(shape), found.score.reshape(shape))
@@ -118,7 +119,12 @@ class SceneTools:
         """Return thresholds from the whole to its parts."""
         view = self.render(model, arguments)
         prompt = _prompts(view, arguments)[0]
-        likeness = similarities(*_flat(view), prompt, distance_weight=arguments.distance_weight)
+        likeness = similarities(
+            *_flat(view),
+            prompt,
+            distance_weight=arguments.distance_weight,
+            normalize=not self._faithful,
+        )
         return level_thresholds(likeness, arguments.num_levels)
 
     def objects(

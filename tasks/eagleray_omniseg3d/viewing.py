@@ -200,7 +200,13 @@ class SceneViewing:
         self, view: RenderedView, selection: Sequence[Prompt], threshold: float
     ) -> Selection:
         flat = view.features.reshape(-1, view.features.shape[2])
-        return select(flat, view.positions.reshape(-1, 3), selection, threshold)
+        return select(
+            flat,
+            view.positions.reshape(-1, 3),
+            selection,
+            threshold,
+            normalize=not self._faithful,
+        )
 
     def _shown_axes(self, model: SceneModel, view: RenderedView) -> npt.NDArray[np.float32]:
         """Return the colors of features, the same for all views of a session."""

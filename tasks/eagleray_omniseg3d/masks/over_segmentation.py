@@ -13,9 +13,9 @@ import numpy.typing as npt
 
 from eagleray_omniseg3d.masks.run_lengths import BoolArray
 
-_MERGE_AT = (8.0, 14.0, 24.0, 40.0)
+_MERGE_AT = (5.0, 9.0, 14.0, 20.0, 28.0)
 """Mean color differences (CIELAB units) below which neighbors are one region, level by level."""
-_FLAT_GRADIENT = 12.0
+_FLAT_GRADIENT = 2.0
 """Gradient magnitude (CIELAB units per pixel) below which pixels seed a region."""
 _MIN_AREA_PX = 128
 """Smallest mask, as Segment Anything's smallest region here."""
