@@ -368,3 +368,22 @@ def test_viewer_begins_at_a_training_camera_and_sees_what_it_saw(done):
         assert found == name and len(content) > 50
     with pytest.raises(SelectionError, match="positive click"):
         save.call(model, save.arguments(**camera, what="mask"), [])
+
+
+def test_another_semantic_run_shares_the_color_phase(done, tmp_path):
+    task, _, prepared, run, *_ = done
+    weights = checkpoint_weights(run, "last")
+    other = OmniSeg3DTask(task.settings.model_copy(update={"phases": ("semantics",)}))
+    settings = experiment_of(other, tmp_path)
+    train = settings.train.model_copy(update={"init_from": str(weights)})
+    settings = settings.model_copy(update={"train": train})
+    again = Store(str(tmp_path / "again"))
+    result = train_run(
+        settings, other, again, prepared.rows, inline=True, limit=3, progress=Silent()
+    )
+    before, after = load_file(weights), load_file(checkpoint_weights(again, "last"))
+    assert result.step == 3
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {
+        n for n in before if n.startswith(("field.feature_grid", "field.feature_net"))
+    }
