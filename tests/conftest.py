@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -22,6 +23,8 @@ for name, value in {
 }.items():
     os.environ.setdefault(name, value)
 os.environ.pop("RAY_ADDRESS", None)
+# A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SOURCE_ROOTS = [str(ROOT / top) for top in ("platform", "tasks", "cuda_ops")] + [str(ROOT)]
 os.environ["PYTHONPATH"] = os.pathsep.join(
