@@ -1,5 +1,6 @@
 """Building: names, locks, failures, and the real compilers where they are."""
 
+import logging
 import multiprocessing
 import time
 
@@ -39,6 +40,7 @@ def test_a_built_library_is_not_built_again(empty_cache, fake_compiler):
 
 
 def test_a_lock_that_a_killed_build_left_is_removed(empty_cache, fake_compiler, caplog):
+    caplog.set_level(logging.WARNING, logger=build.__name__)
     library = build.library_path("cpu")
     library.parent.mkdir(parents=True)
     (library.parent / "lock").touch()

@@ -178,6 +178,7 @@ def _compute(
         if log:
             name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
             folder.write(f"log/{name}.jsonl", b"\n".join(log) + b"\n")
+        folder.remove_stale_temporaries()
     return entries
 
 
