@@ -53,6 +53,8 @@ class SweepRecord(_Stored):
         variants: Setting by dotted path, by name of the variant.
         space: What each searched setting is drawn from, in words, by dotted path.
         scheduler: What stops weak trials early, in words; empty for nothing.
+        published: Which published model a variant is, by variant; without an entry it is the one
+            of the variant's own name.
     """
 
     name: str
@@ -68,6 +70,7 @@ class SweepRecord(_Stored):
     variants: dict[str, dict[str, Any]] = {}
     space: dict[str, str] = {}
     scheduler: str = ""
+    published: dict[str, str] = {}
 
 
 class TrialRecord(_Stored):
