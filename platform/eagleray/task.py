@@ -214,9 +214,20 @@ class Batches(Protocol):
     """Training data on the device (the rays of a scene): an iterator that begins at any step."""
 
     def batches(
-        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+        self,
+        phase: Phase,
+        *,
+        seed: int,
+        start_step: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
     ) -> Iterator[Any]:
-        """Yield the micro-batches of one rank from ``start_step`` on."""
+        """Yield the batches of one rank from ``start_step`` on, one per step.
+
+        What a step draws depends on (seed, phase, step) only; all ranks together draw
+        ``phase.batch_size`` samples.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from eagleray_omniseg3d.errors import MissingImageError
 from eagleray_omniseg3d.hierarchy import read_npz
 from eagleray_omniseg3d.labels import IdImage, label_path, read_labels
 from eagleray_omniseg3d.poses import FloatArray
-from eagleray_omniseg3d.ray_bank import COLOR, SEMANTICS, RayBank
+from eagleray_omniseg3d.ray_bank import RayBank
 from eagleray_omniseg3d.replica_protocol import EXCLUDED_FRAMES, OBJECT_IDS, area_weights
 from eagleray_omniseg3d.scenes.pixels import (
     ViewPixels,
@@ -113,11 +113,9 @@ class SceneData:
         Args:
             rows: Rows of the prepared stages by label.
         """
-        s = self.settings
         patches = rows.get(PATCHES_LABEL)
         pixels = [self._training_pixels(i, patches) for i in self.scene.split(TRAIN)]
-        rays = {COLOR: s.color.rays, SEMANTICS: s.semantics.rays}
-        return RayBank(self.scene, pixels, TRAIN, rays, s.data.sampling_seed)
+        return RayBank(self.scene, pixels, TRAIN)
 
     def sample(self, view: View, *, scale: float = 1.0, with_rgb: bool = True) -> ViewSample:
         """Return one view as a sample, possibly at a reduced size."""

@@ -1,6 +1,6 @@
 """Training rays on the device: all pixels of the training views, drawn from at random per step.
 
-What a step draws depends on (sampling seed, phase, step) only, so training can begin at any step
+What a step draws depends on (seed, phase, step) only, so training can begin at any step
 and the color phase sees the same rays whatever the number of ranks. In the semantic phase every
 rank has one image of its own.
 """
@@ -8,6 +8,7 @@ rank has one image of its own.
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eagleray.task import InputError
+from eagleray.task import InputError, Phase
 from eagleray_omniseg3d.hierarchy import Hierarchy
 from eagleray_omniseg3d.rays import directions_of_pixels, world_rays
 from eagleray_omniseg3d.scenes.pixels import ViewPixels
@@ -56,19 +57,10 @@ class RayBank:
         scene: The scene.
         pixels: Pixels of the training views, in the order of the split.
         split: Which views.
-        rays: Rays per step, over all ranks, by phase.
-        seed: Seed of the draws.
     """
 
-    def __init__(
-        self,
-        scene: Scene,
-        pixels: Sequence[ViewPixels],
-        split: str,
-        rays: dict[str, int],
-        seed: int,
-    ) -> None:
-        self.scene, self.rays, self._seed = scene, dict(rays), seed
+    def __init__(self, scene: Scene, pixels: Sequence[ViewPixels], split: str) -> None:
+        self.scene = scene
         self.width = scene.size_hw[1]
         self.num_pixels = scene.size_hw[0] * self.width
         self.camera_matrix = torch.from_numpy(scene.camera_matrix).float()
@@ -81,38 +73,49 @@ class RayBank:
         self._hierarchies = [p.hierarchy for p in pixels]
         self._labelled = [i for i, h in enumerate(self._hierarchies) if _has_patches(h)]
 
-    def set_rays(self, phase: str, rays: int) -> None:
-        """Set the rays per step of a phase (its batch size)."""
-        self.rays[phase] = rays
-
     def batches(
-        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+        self,
+        phase: Phase,
+        *,
+        seed: int,
+        start_step: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
     ) -> Iterator[RayBatch]:
         """Yield the batches of one rank from ``start_step`` on, without end.
+
+        All ranks together have ``phase.batch_size`` rays per step.
 
         Raises:
             InputError: The semantic phase has no image with patches.
         """
         self._to(device)
-        if phase == SEMANTICS and not self._labelled:
+        if phase.name == SEMANTICS and not self._labelled:
             raise InputError(
                 "no training view has patches: prepare the masks first, or set masks.source to "
                 "where they are"
             )
-        step = start_step
-        while True:
-            if phase == SEMANTICS:
-                yield self._image_batch(step, rank, world_size, device)
+        share = rank, world_size
+        for step in itertools.count(start_step):
+            if phase.name == SEMANTICS:
+                own = _generator(seed, phase.name, step, rank)
+                yield self._image_batch(phase.batch_size // world_size, own, device)
             else:
-                yield self._mixed_batch(phase, step, rank, world_size, device)
-            step += 1
+                shared = _generator(seed, phase.name, step)
+                yield self._mixed_batch(phase.batch_size, share, shared, device)
 
     def _mixed_batch(
-        self, phase: str, step: int, rank: int, world_size: int, device: torch.device
+        self,
+        count: int,
+        share: tuple[int, int],
+        generator: torch.Generator,
+        device: torch.device,
     ) -> RayBatch:
-        """Draw rays over all images: images with, pixels without replacement."""
-        count = self.rays[phase]
-        generator = self._generator(phase, step)
+        """Draw rays over all images: images with, pixels without replacement; keep a rank's
+        share.
+        """
+        rank, world_size = share
         view_idx = torch.randint(len(self.world_from_cam), (count,), generator=generator)
         pixel_idx = self._distinct_pixels(count, generator)
         noise = torch.rand(count, generator=generator)
@@ -121,10 +124,11 @@ class RayBank:
         places = (view_idx[own], pixel_idx[own], noise[own], background[own])
         return self._rays(places, device)
 
-    def _image_batch(self, step: int, rank: int, world_size: int, device: torch.device) -> RayBatch:
-        """Draw distinct pixels of one image per rank."""
-        count = min(max(self.rays[SEMANTICS] // world_size, 1), self.num_pixels)
-        generator = self._generator(SEMANTICS, step, rank)
+    def _image_batch(
+        self, count: int, generator: torch.Generator, device: torch.device
+    ) -> RayBatch:
+        """Draw distinct pixels of one image."""
+        count = min(max(count, 1), self.num_pixels)
         choice = int(torch.randint(len(self._labelled), (1,), generator=generator))
         view = self._labelled[choice]
         pixel_idx = self._distinct_pixels(count, generator)
@@ -157,16 +161,17 @@ class RayBank:
             return torch.randint(self.num_pixels, (count,), generator=generator)
         return torch.randperm(self.num_pixels, generator=generator)[:count]
 
-    def _generator(self, *key: object) -> torch.Generator:
-        text = "/".join(map(str, (self._seed, *key)))
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
-        return torch.Generator().manual_seed(seed)
-
     def _to(self, device: torch.device) -> None:
         self.camera_matrix = self.camera_matrix.to(device)
         self.world_from_cam = self.world_from_cam.to(device)
         self._rgb = self._rgb.to(device)
         self._depth = None if self._depth is None else self._depth.to(device)
+
+
+def _generator(*key: object) -> torch.Generator:
+    text = "/".join(map(str, key))
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7], "little")
+    return torch.Generator().manual_seed(seed)
 
 
 def _has_patches(hierarchy: Hierarchy | None) -> bool:

@@ -44,8 +44,6 @@ class DataSettings(Settings):
     toyworld: WorldSettings | None = None
     """Generate a room of the toy world into its ``folder`` first; data.format must be its
     format."""
-    sampling_seed: int = Field(0, ge=0)
-    """Seed of the training rays."""
 
     @property
     def folder(self) -> Path:

@@ -187,10 +187,9 @@ class OmniSeg3DTask(Task):
 
     def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
         """Mark what no camera sees, before the color phase."""
-        scene_model, bank = _scene_model(model), _ray_bank(data)
-        bank.set_rays(phase.name, phase.batch_size)
         if phase.name != COLOR:
             return
+        scene_model, bank = _scene_model(model), _ray_bank(data)
         device = scene_model.device
         box = bank.scene.box
         if box is not None:

@@ -83,12 +83,19 @@ class DeviceData:
         self._data = data
 
     def batches(
-        self, phase: str, start_step: int, rank: int, world_size: int, device: torch.device
+        self,
+        phase: Phase,
+        *,
+        seed: int,
+        start_step: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
     ) -> Iterator[Any]:
         step = start_step
         while True:
-            rng = np.random.default_rng(step)
-            chosen = rng.integers(0, len(self._data), 4)[rank::world_size]
+            rng = np.random.default_rng([seed, step])
+            chosen = rng.integers(0, len(self._data), phase.batch_size)[rank::world_size]
             yield self._data.collate([self._data.load(int(i), rng) for i in chosen])
             step += 1
 

@@ -153,15 +153,30 @@ def test_clicks_are_scored_on_unseen_views(done, name):
         assert guessed < learned <= 100.0
 
 
+def first_batch(task, bank, name, seed=0, step=0, rank=0, world_size=1):
+    (phase,) = (p for p in task.phases() if p.name == name)
+    return next(
+        bank.batches(
+            phase,
+            seed=seed,
+            start_step=step,
+            rank=rank,
+            world_size=world_size,
+            device=torch.device("cpu"),
+        )
+    )
+
+
 def test_rays_are_the_same_from_any_start_and_shared_between_ranks(done):
     task, _, prepared, *_ = done
     bank = task.dataset("train", prepared.rows)
     cpu = torch.device("cpu")
 
-    def batch(phase, step, rank=0, world_size=1):
-        return next(bank.batches(phase, step, rank, world_size, cpu))
+    def batch(name, step, rank=0, world_size=1, seed=3):
+        return first_batch(task, bank, name, seed, step, rank, world_size)
 
-    running = bank.batches("color", 0, 0, 1, cpu)
+    color, _ = task.phases()
+    running = bank.batches(color, seed=3, start_step=0, rank=0, world_size=1, device=cpu)
     third = [next(running) for _ in range(3)][2]
     assert torch.equal(third.rays_d, batch("color", 2).rays_d)
     halves = [batch("color", 2, rank, 2) for rank in (0, 1)]
@@ -171,13 +186,35 @@ def test_rays_are_the_same_from_any_start_and_shared_between_ranks(done):
     assert len(torch.unique(image.rays_o, dim=0)) == 1
     assert len(torch.unique(image.rays_d, dim=0)) == len(image.rays_d) == 512
     assert int(image.patch_ids.max()) < len(image.correlation)
+    assert len(batch("semantics", 5, 1, 2).rays_o) == 256
+
+
+@pytest.mark.parametrize("name", ["color", "semantics"])
+def test_seeds_give_different_rays_and_the_same_seed_equal_ones(done, name):
+    task, _, prepared, *_ = done
+    banks = [task.dataset("train", prepared.rows) for _ in range(2)]
+    first, again = (first_batch(task, bank, name, seed=1, step=4) for bank in banks)
+    for field in ("rays_o", "rays_d", "noise", "rgb", "background"):
+        assert torch.equal(getattr(first, field), getattr(again, field))
+    other = first_batch(task, banks[0], name, seed=2, step=4)
+    assert not torch.equal(first.rays_d, other.rays_d)
+    assert not torch.equal(first.noise, other.noise)
+
+
+def test_rays_per_step_follow_the_experiments_phase(done):
+    task, _, prepared, *_ = done
+    bank = task.dataset("train", prepared.rows)
+    for phase in task.phases():
+        phase = phase.model_copy(update={"batch_size": 96})
+        where = {"start_step": 0, "rank": 0, "world_size": 1, "device": torch.device("cpu")}
+        assert len(next(bank.batches(phase, seed=0, **where)).rays_o) == 96
 
 
 def test_rays_hit_the_pixels_they_are_colored_by(done):
     task, _, prepared, *_ = done
     scene = task.data.scene
     bank = task.dataset("train", prepared.rows)
-    batch = next(bank.batches("semantics", 0, 0, 1, torch.device("cpu")))
+    batch = first_batch(task, bank, "semantics")
     poses = torch.from_numpy(scene.poses("train")).float()
     view = int((poses[:, :, 3] - batch.rays_o[0]).norm(dim=1).argmin())
     local = batch.rays_d @ poses[view, :, :3]
@@ -193,7 +230,7 @@ def test_bounded_samples_leave_rays_out(done):
     task, experiment, prepared, *_, model = done
     small = room_settings("unused", field=dict(task.settings.field) | {"max_step_samples": 2000})
     bank = task.dataset("train", prepared.rows)
-    batch = next(bank.batches("color", 0, 0, 1, torch.device("cpu")))
+    batch = first_batch(task, bank, "color")
     context = StepContext(experiment.train.phases[0], 0, 60, 0)
     terms = OmniSeg3DTask(small).losses(model, batch, context)
     assert 0 < terms["opacity"].weight < 512
@@ -268,9 +305,9 @@ def test_tools_render_click_and_find_levels(done):
 def test_views_without_masks_train_color_but_no_features(done):
     task = done[0]
     bank = task.dataset("train", {})
-    next(bank.batches("color", 0, 0, 1, torch.device("cpu")))
+    first_batch(task, bank, "color")
     with pytest.raises(InputError, match="no training view has patches"):
-        next(bank.batches("semantics", 0, 0, 1, torch.device("cpu")))
+        first_batch(task, bank, "semantics")
 
 
 def test_task_pickles_without_its_scene(done):

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from eagleray.task import Batches, Dataset
+from eagleray.task import Batches, Dataset, Phase
 from eagleray.train.order import DataOrder, keyed_rng, num_micro_batches, rank_streams
 
 MicroBatch = tuple[Any, tuple[str, ...]]
@@ -131,7 +131,8 @@ def open_loader(
     order: DataOrder | None,
     share: RankShare,
     *,
-    phase: str,
+    phase: Phase,
+    seed: int,
     start_step: int,
     stop_step: int,
     device: torch.device,
@@ -144,7 +145,8 @@ def open_loader(
         data: The task's training data.
         order: Order of a map-style dataset; None for data on the device.
         share: This rank's part of every batch.
-        phase: Name of the phase.
+        phase: The phase.
+        seed: Of the run; a map-style dataset has it in its order.
         start_step: First step.
         stop_step: One after the last step.
         device: Where batches go.
@@ -152,7 +154,14 @@ def open_loader(
         channels_last: Give 4-D floating tensors that memory format.
     """
     if not isinstance(data, Dataset):
-        batches = data.batches(phase, start_step, share.rank, share.world_size, device)
+        batches = data.batches(
+            phase,
+            seed=seed,
+            start_step=start_step,
+            rank=share.rank,
+            world_size=share.world_size,
+            device=device,
+        )
         return StepLoader(((b, ()) for b in batches), 1, device, channels_last=channels_last)
     if order is None:
         raise ValueError("a map-style dataset needs an order")

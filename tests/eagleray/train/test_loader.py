@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +11,10 @@ import pytest
 import torch
 from tests.eagleray.tiny_task import TinyData, TinySettings
 
-from eagleray.task import Dataset
+from eagleray.task import Dataset, Phase
 from eagleray.train.loader import RankShare, data_order, open_loader, to_device
+
+MAIN = Phase(name="main", steps=8)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +55,8 @@ def keys_of_rank(rank: int, world_size: int, micro: int | None) -> list[tuple[st
         data,
         order,
         share,
-        phase="main",
+        phase=MAIN,
+        seed=0,
         start_step=2,
         stop_step=7,
         device=torch.device("cpu"),
@@ -81,13 +85,47 @@ class Broken(TinyData):
         return super().load(index, rng)
 
 
+class Asked:
+    """Data on the device that only say what they were asked for."""
+
+    def batches(self, phase: Phase, **asked: Any) -> Iterator[Any]:
+        while True:
+            yield phase.name, phase.batch_size, asked
+
+
+def test_data_on_the_device_are_told_seed_phase_and_share() -> None:
+    phase = MAIN.model_copy(update={"batch_size": 12})
+    loader = open_loader(
+        Asked(),
+        None,
+        RankShare(12, 1, 3, None),
+        phase=phase,
+        seed=7,
+        start_step=2,
+        stop_step=4,
+        device=torch.device("cpu"),
+        workers=0,
+        channels_last=False,
+    )
+    ((name, batch_size, asked), keys), *more = next(loader)
+    assert (name, batch_size, keys, more) == ("main", 12, (), [])
+    assert asked == {
+        "seed": 7,
+        "start_step": 2,
+        "rank": 1,
+        "world_size": 3,
+        "device": torch.device("cpu"),
+    }
+
+
 def test_error_of_a_sample_reaches_the_training_thread() -> None:
     data: Dataset = Broken(TinySettings(samples=8))
     loader = open_loader(
         data,
         data_order(data, batch_size=2, seed=0, phase="main"),
         RankShare(2, 0, 1, None),
-        phase="main",
+        phase=MAIN,
+        seed=0,
         start_step=0,
         stop_step=4,
         device=torch.device("cpu"),
@@ -107,7 +145,8 @@ def test_sample_randomness_depends_on_epoch_and_sample_only() -> None:
             data,
             order,
             RankShare(2, rank, world_size, None),
-            phase="main",
+            phase=MAIN,
+            seed=0,
             start_step=0,
             stop_step=8,
             device=torch.device("cpu"),
