@@ -433,6 +433,40 @@ class ImportedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedFiles:
+    """What ``eagleray import`` makes of a published file: weights, an experiment, or both.
+
+    Args:
+        checkpoint: The weights, where the file holds some.
+        experiment: Values of the experiment that its configuration describes; checked by the
+            engine.
+        files: What the experiment refers to, by the path below the folder that it was given.
+        notes: What the user must know, one line each: what was not carried over, and why.
+    """
+
+    checkpoint: ImportedCheckpoint | None = None
+    experiment: Mapping[str, Any] | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FittedWeights:
+    """Weights of another training, made to fit a model.
+
+    Args:
+        weights: What is loaded, by name.
+        kept: Tensors that keep the model's initial values although the file has them, with the
+            reason; said aloud.
+        notes: Further lines to say aloud.
+    """
+
+    weights: Mapping[str, Tensor]
+    kept: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Requirement:
     """What must be there before a run starts (a dataset, a weight file): ``doctor``, ``plan``."""
 
@@ -553,3 +587,20 @@ class Task(ABC):
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read published weights in the original's format; every key is accounted for."""
         raise NotImplementedError(f"task {self.name!r} has no checkpoint import")
+
+    def import_published(self, path: Path, folder: Path) -> PublishedFiles:
+        """Read any file that the original publishes or reads, whatever these settings say: weights,
+        a configuration, an archive of both. By default weights.
+
+        Args:
+            path: The file.
+            folder: Where the weights, the experiment and its files will lie.
+        """
+        return PublishedFiles(self.import_checkpoint(path))
+
+    def fit_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> FittedWeights:
+        """Make the weights of ``train.init_from`` fit the model: what depends on other classes
+        keeps its initial values; raises SettingsError for what cannot fit. By default nothing is
+        changed, and tensors of other shapes are left out.
+        """
+        return FittedWeights(weights)

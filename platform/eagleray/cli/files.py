@@ -1,33 +1,42 @@
-"""Verbs on files: import a published checkpoint, prune what no run refers to."""
+"""Verbs on files: import what an original publishes, prune what no run refers to."""
 
 from __future__ import annotations
 
 import sys
+import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
+import yaml
 from safetensors.torch import save_file
 
 from eagleray.experiment.discovery import task_type
-from eagleray.experiment.load import load_experiment
+from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.prepare import delete_prunable, prunable
 from eagleray.results.run_folder import list_runs, read_stages
 from eagleray.storage import Store
-from eagleray.task import SettingsError, Task
+from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
 
 
 @dataclass(frozen=True)
 class ImportFlags:
-    """Convert a published checkpoint to ours; every key of the file is accounted for."""
+    """Convert what an original publishes to ours: weights, a configuration, an archive of both;
+    every key of the file is accounted for.
+    """
 
     task: Annotated[str, tyro.conf.Positional]
-    """A task's name, or an experiment (.yaml) whose settings describe the network."""
+    """A task's name; or an experiment (.yaml) whose settings describe the network, for weights
+    alone."""
     file: Annotated[Path, tyro.conf.Positional]
-    """The checkpoint in its original format."""
+    """The file in its original format."""
     output: Path = Path("model.safetensors")
     """Where our weights are written."""
+    experiment: Path | None = None
+    """Where the experiment is written that a configuration gives; by default beside the weights,
+    under the file's name. A file that is there is never replaced."""
 
 
 @dataclass(frozen=True)
@@ -40,24 +49,79 @@ class PruneFlags:
     """Really delete; without it the list is shown only."""
 
 
-def import_checkpoint(arguments: list[str]) -> int:
-    """Convert a published checkpoint to ours."""
+def import_published(arguments: list[str]) -> int:
+    """Convert published weights and configurations to ours."""
     flags = tyro.cli(ImportFlags, args=arguments, prog="eagleray import")
     if not flags.file.is_file():
-        raise SettingsError(f"there is no checkpoint file {str(flags.file)!r}")
-    imported = _task(flags.task).import_checkpoint(flags.file)
+        raise SettingsError(f"there is no file {str(flags.file)!r} to import")
+    yaml_path = flags.experiment or flags.output.parent / f"{flags.file.name.split('.')[0]}.yaml"
+    imported = _imported(flags, yaml_path.parent)
+    if imported.experiment is not None and yaml_path.exists():
+        raise SettingsError(
+            f"{yaml_path} is there already and is not replaced: name another file (--experiment)"
+        )
+    weights = imported.checkpoint
+    values = imported.experiment
+    if values is not None and weights is not None:
+        values = {
+            **values,
+            "evaluate": {**values.get("evaluate", {}), "checkpoint": str(flags.output)},
+        }
+    if values is not None:
+        make_experiment({"name": yaml_path.stem, **values}, origin=str(flags.file))
+    for note in imported.notes:
+        sys.stdout.write(f"{note}\n")
+    if weights is not None:
+        _write_weights(weights, flags.output)
+    if values is not None:
+        _write_experiment(yaml_path, values, flags.file.name, imported)
+    return 0
+
+
+def _imported(flags: ImportFlags, folder: Path) -> PublishedFiles:
+    if flags.task.endswith((".yaml", ".yml")):
+        experiment = load_experiment(flags.task)
+        task = task_type(experiment.task)(experiment.settings)
+        return PublishedFiles(task.import_checkpoint(flags.file))
+    found = task_type(flags.task)
+    return found(found.settings_type()).import_published(flags.file, folder)
+
+
+def _write_weights(imported: ImportedCheckpoint, output: Path) -> None:
     for key in imported.missing:
         sys.stdout.write(f"missing in the file, keeps its initial value: {key}\n")
     for key in imported.extra:
         sys.stdout.write(f"not used by the network: {key}\n")
     state = {k: v.contiguous().clone() for k, v in imported.state_dict.items()}
-    flags.output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(state, flags.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    save_file(state, output)
     sys.stdout.write(
-        f"{flags.output}: {len(imported.mapped)} keys mapped, {len(imported.missing)} missing, "
+        f"{output}: {len(imported.mapped)} keys mapped, {len(imported.missing)} missing, "
         f"{len(imported.extra)} not used\n"
     )
-    return 0
+
+
+def _write_experiment(
+    path: Path, values: Mapping[str, Any], source: str, imported: PublishedFiles
+) -> None:
+    """Write the experiment with its notes as comments, and its files beside it."""
+    comments = [f"Imported from {source}.", *imported.notes]
+    head = "".join(f"# {line}\n" for note in comments for line in textwrap.wrap(note, 98))
+    text = yaml.safe_dump(_plain(values), sort_keys=False, width=100, allow_unicode=True)
+    Store(str(path.parent)).write(path.name, (head + text).encode())
+    for name, content in imported.files.items():
+        Store(str(path.parent)).write(name, content)
+        sys.stdout.write(f"{path.parent / name}: {len(content)} bytes\n")
+    sys.stdout.write(f"{path}: an experiment with the file's settings\n")
+
+
+def _plain(value: Any) -> Any:
+    """Return nested values as YAML knows them: lists instead of tuples."""
+    if isinstance(value, Mapping):
+        return {key: _plain(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value
 
 
 def prune(arguments: list[str]) -> int:
@@ -74,11 +138,3 @@ def prune(arguments: list[str]) -> int:
     total = sum(e.bytes for e in found)
     sys.stdout.write(f"{len(found)} folders and files, {total} bytes {verb}\n")
     return 0
-
-
-def _task(name: str) -> Task:
-    if name.endswith((".yaml", ".yml")):
-        experiment = load_experiment(name)
-        return task_type(experiment.task)(experiment.settings)
-    found = task_type(name)
-    return found(found.settings_type())

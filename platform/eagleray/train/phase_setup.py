@@ -19,7 +19,7 @@ from eagleray.train.memory import checkpoint_activations
 from eagleray.train.optimizer import PhaseOptimizer, build_optimizer
 from eagleray.train.order import DataOrder
 from eagleray.train.strategies import Strategy, build_strategy
-from eagleray.train.weights import put_weights, read_weights
+from eagleray.train.weights import begin_with_weights, put_weights, read_weights
 
 _log = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def build_model(
         put_weights(model, begin_with, f"checkpoint {latest.state.name}")
     elif settings.init_from is not None:
         path = Path(settings.init_from).expanduser()
-        note(str(put_weights(model, read_weights(path), str(path))))
+        note(str(begin_with_weights(job.task, model, read_weights(path), str(path))))
     model = model.to(place.device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eagleray.storage import Store
-from eagleray.task import SettingsError
+from eagleray.task import SettingsError, Task
 from eagleray.train.checkpoint import checkpoint_weights
 
 
@@ -25,6 +25,8 @@ class LoadedWeights:
         missing: Names of the model that the file does not have; they keep their values.
         extra: Names of the file that the model does not have.
         mismatched: Names with their shapes in the file and in the model; they keep their values.
+        kept: Names that the task did not want to load, by its reason.
+        notes: What else the task has to say.
     """
 
     source: str
@@ -32,6 +34,8 @@ class LoadedWeights:
     missing: tuple[str, ...]
     extra: tuple[str, ...]
     mismatched: tuple[str, ...]
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [f"{len(self.loaded)} tensors loaded from {self.source}"]
@@ -42,7 +46,37 @@ class LoadedWeights:
         ):
             if names:
                 lines.append(f"  {len(names)} {what}: {_some(names)}")
+        for reason, names in self.kept.items():
+            lines.append(f"  {len(names)} begin afresh, {reason}: {', '.join(names)}")
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
+
+
+def begin_with_weights(
+    task: Task, model: nn.Module, weights: Mapping[str, Tensor], source: str
+) -> LoadedWeights:
+    """Copy the weights of another training into a model, as far as the task lets them.
+
+    Args:
+        task: Says what must begin afresh.
+        model: Changed in place.
+        weights: Tensors by name.
+        source: Where they came from, for messages.
+
+    Raises:
+        SettingsError: Nothing fits, or the task refuses.
+    """
+    fitted = task.fit_weights(model, weights)
+    result = put_weights(model, fitted.weights, source)
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in fitted.kept.items():
+        by_reason.setdefault(reason, []).append(name)
+    return replace(
+        result,
+        missing=tuple(name for name in result.missing if name not in fitted.kept),
+        kept={reason: tuple(names) for reason, names in by_reason.items()},
+        notes=fitted.notes,
+    )
 
 
 def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> LoadedWeights:
