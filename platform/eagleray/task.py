@@ -112,6 +112,8 @@ class Resources(Settings):
     """Items per call of ``process``."""
     loader_threads: int = Field(1, ge=1)
     """Threads that call ``load`` ahead of ``process``."""
+    writer_threads: int = Field(2, ge=1)
+    """Threads that call ``encode`` behind ``process`` and write files."""
     seconds_per_item: float = Field(0.1, gt=0)
     """Expected seconds per item, from which shards of about a minute are cut."""
 
@@ -163,8 +165,18 @@ class Stage(ABC):
         """Decode one item on the CPU, from several threads; raises InputError for bad data."""
 
     @abstractmethod
-    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """Turn a batch of loaded samples into records, one sequence per sample, on the device."""
+    def process(self, samples: Sequence[Any]) -> Sequence[Any]:
+        """Turn a batch of loaded samples into records, one sequence per sample, on the device; or
+        into what ``encode`` takes.
+        """
+
+    def encode(self, processed: Any) -> Sequence[Record]:
+        """Turn what ``process`` gave for one sample into records, in threads of its own while the
+        device goes on; by default they are records already. Errors are rejects as in ``load``, but
+        an EaglerayError that is no InputError (a full disk) ends the job.
+        """
+        records: Sequence[Record] = processed
+        return records
 
     def fit(self, samples: Iterable[Any]) -> Mapping[str, Any]:
         """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON.
@@ -568,9 +580,12 @@ class Task(ABC):
     formats: ClassVar[Sequence[str]] = ()
     """What ``export`` can write; the first one is the default."""
 
+    def check_format(self, format: str) -> None:
+        """Raise SettingsError for one of ``formats`` that these settings cannot give."""
+
     def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
         """Return the files of one prediction in a format, and a row for ``export_index`` (JSON
-        values).
+        values). Called from several threads.
         """
         raise NotImplementedError(f"task {self.name!r} has no export {format!r}")
 

@@ -198,7 +198,7 @@ class ComputedRows(IdentifiedRows):
         stage = self._ready
         item = self._item(self._index.position(key))
         try:
-            records = stage.process([stage.load(item)])[0]
+            records = stage.encode(stage.process([stage.load(item)])[0])
         except Exception as error:
             raise InputError(
                 f"item {key!r} cannot be processed: {describe_error(error)}"

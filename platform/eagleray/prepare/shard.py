@@ -5,11 +5,13 @@ schedules.
 from __future__ import annotations
 
 import hashlib
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
+from threading import BoundedSemaphore
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +22,7 @@ from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.journal import Journal, NoJournal
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_marker
 from eagleray.storage import Store
-from eagleray.task import InputError, Item, Record, Stage
+from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _ERROR_CHARACTERS = 2000
 """Longest error text kept in a marker."""
@@ -51,6 +53,7 @@ class ComputedShard:
     items: Sequence[Item]
     results: list[_Result]
     keys: set[str] = field(default_factory=set)
+    encodes: deque[tuple[int, Future[Sequence[Record] | str]]] = field(default_factory=deque)
     writes: list[Future[None]] = field(default_factory=list)
 
 
@@ -79,7 +82,11 @@ class ShardWorker:
         self._journal = journal if journal is not None else NoJournal()
         self._schema = arrow_schema(stage.schema)
         self._loaders = ThreadPoolExecutor(stage.resources.loader_threads, "load")
-        self._writers = ThreadPoolExecutor(2, "write")
+        resources = stage.resources
+        self._writers = ThreadPoolExecutor(resources.writer_threads, "write")
+        self._encodes_behind = type(stage).encode is not Stage.encode
+        self._may_encode = BoundedSemaphore(resources.batch_size + 2 * resources.writer_threads)
+        self._last_encodes: Sequence[Future[Sequence[Record] | str]] = ()
 
     def __enter__(self) -> ShardWorker:
         return self
@@ -107,10 +114,13 @@ class ShardWorker:
         for item_idx in suspects.deadly:
             shard.results[item_idx].error = _DIED
         if suspects.is_suspect:
+            wait(self._last_encodes)  # the shard before this one must not die in its name
             self._run_one_by_one(shard)
         else:
             self._run_batches(shard)
-        self._journal.end(shard_id)
+        self._last_encodes = [future for _, future in shard.encodes]
+        if not shard.encodes:
+            self._journal.end(shard_id)
         return shard
 
     def commit(self, shard: ComputedShard) -> ShardMarker:
@@ -119,6 +129,9 @@ class ShardWorker:
         Raises:
             EaglerayError: The storage failed.
         """
+        if shard.encodes:
+            self._keep_encoded(shard, wait_for_all=True)
+            self._journal.end(shard.id)
         for written in shard.writes:
             written.result()
         tables = [table for result in shard.results for table in result.tables]
@@ -148,7 +161,11 @@ class ShardWorker:
         samples = self._load_ahead(shard.items, shard.results)
         while batch := list(islice(samples, self._stage.resources.batch_size)):
             for (item_idx, _), outcome in zip(batch, self._process(batch), strict=True):
-                self._keep(shard, item_idx, outcome)
+                if self._encodes_behind and not isinstance(outcome, str):
+                    shard.encodes.append((item_idx, self._encode_behind(outcome)))
+                else:
+                    self._keep(shard, item_idx, outcome)
+            self._keep_encoded(shard, wait_for_all=False)
 
     def _run_one_by_one(self, shard: ComputedShard) -> None:
         for item_idx, item in enumerate(shard.items):
@@ -160,7 +177,8 @@ class ShardWorker:
             except Exception as error:
                 shard.results[item_idx].error = describe_error(error)
                 continue
-            self._keep(shard, item_idx, self._process([(item_idx, sample)])[0])
+            outcome = self._process([(item_idx, sample)])[0]
+            self._keep(shard, item_idx, self._encode(outcome))
 
     def _load_ahead(self, items: Sequence[Item], results: list[_Result]) -> Iterator[Sample]:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
@@ -191,8 +209,42 @@ class ShardWorker:
             for future in waiting:
                 future.cancel()
 
-    def _process(self, batch: Sequence[Sample]) -> list[Sequence[Record] | str]:
-        """Return each sample's records or error text; a batch that raises goes item by item."""
+    def _encode_behind(self, processed: Any) -> Future[Sequence[Record] | str]:
+        """Encode while the device goes on, but let no more than a few samples wait in memory."""
+        self._may_encode.acquire()
+        try:
+            encoded = self._writers.submit(self._encode, processed)
+        except BaseException:
+            self._may_encode.release()
+            raise
+        encoded.add_done_callback(lambda _: self._may_encode.release())
+        return encoded
+
+    def _keep_encoded(self, shard: ComputedShard, *, wait_for_all: bool) -> None:
+        """Keep the records that are encoded, in order."""
+        while shard.encodes and (wait_for_all or shard.encodes[0][1].done()):
+            item_idx, encoded = shard.encodes.popleft()
+            self._keep(shard, item_idx, encoded.result())
+
+    def _encode(self, outcome: Any) -> Sequence[Record] | str:
+        """Return a processed sample's records, or its error text; raises where the job is to end
+        (`Stage.encode`).
+        """
+        if isinstance(outcome, str):
+            return outcome
+        try:
+            return self._stage.encode(outcome)
+        except InputError as error:
+            return describe_error(error)
+        except EaglerayError:
+            raise
+        except Exception as error:
+            return describe_error(error)
+
+    def _process(self, batch: Sequence[Sample]) -> list[Any]:
+        """Return what each sample came to, or its error text; a batch that raises goes item by
+        item.
+        """
         samples = [sample for _, sample in batch]
         try:
             outcome = self._stage.process(samples)

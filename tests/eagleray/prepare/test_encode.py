@@ -1,0 +1,133 @@
+"""Encoding behind the device: order, rejects, ends of jobs, memory, deaths."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+from tests.eagleray.stages import Squares, tree
+
+from eagleray.prepare import run_stage
+from eagleray.prepare.journal import MemoryJournal
+from eagleray.prepare.shard import ShardWorker
+from eagleray.storage import Store
+from eagleray.task import EaglerayError, InputError
+
+
+class EncodedSquares(Squares):
+    """Squares whose records are made in ``encode``, the first ones the slowest."""
+
+    refused: Sequence[int] = ()
+    full_disk: Sequence[int] = ()
+    pause_s = 0.0
+
+    def process(self, samples):
+        super().process([number for number in samples if number in self.raising])
+        return list(samples)
+
+    def encode(self, processed):
+        time.sleep(self.pause_s if processed % 3 == 0 else 0)
+        if processed in self.refused:
+            raise InputError(f"{processed} cannot be encoded")
+        if processed in self.full_disk:
+            raise EaglerayError("the disk is full")
+        return self._records(processed)
+
+
+def run(stage, folder, **options):
+    return run_stage(stage, Store(str(folder)), {}, inline=True, **options)
+
+
+def test_encoded_records_are_those_of_process_to_the_byte(tmp_path):
+    run(Squares(20, files=True, bad=[3], raising=[5]), tmp_path / "plain")
+    stage = EncodedSquares(20, files=True, bad=[3], raising=[5], batch_size=3, loader_threads=2)
+    stage.pause_s = 0.01
+    run(stage, tmp_path / "encoded")
+    assert tree(tmp_path / "plain") == tree(tmp_path / "encoded")
+
+
+def test_what_cannot_be_encoded_is_one_reject(tmp_path):
+    stage = EncodedSquares(12)
+    stage.refused = [4, 9]
+    summary, rows = run(stage, tmp_path)
+    assert [key for key, _ in summary.rejects] == ["n00004", "n00009"]
+    assert "cannot be encoded" in summary.rejects[0][1]
+    assert (summary.done, len(rows)) == (10, 10)
+
+
+def test_failing_storage_ends_the_job_and_rejects_nothing(tmp_path):
+    stage = EncodedSquares(12)
+    stage.full_disk = [4]
+    with pytest.raises(EaglerayError, match="disk is full"):
+        run(stage, tmp_path)
+    stage = EncodedSquares(12)
+    summary, _ = run(stage, tmp_path)
+    assert (summary.done, summary.rejected) == (12, 0)
+
+
+class Counting(EncodedSquares):
+    """Counts the samples that are processed, but not encoded yet."""
+
+    waiting = most = 0
+
+    def setup(self, device, upstream, fitted):
+        super().setup(device, upstream, fitted)
+        self.lock, self.threads = threading.Lock(), set()
+
+    def process(self, samples):
+        with self.lock:
+            self.waiting += len(samples)
+            self.most = max(self.most, self.waiting)
+        return super().process(samples)
+
+    def encode(self, processed):
+        time.sleep(0.002)
+        with self.lock:
+            self.waiting -= 1
+            self.threads.add(threading.current_thread())
+        return super().encode(processed)
+
+
+def test_few_samples_wait_for_the_writers_and_the_device_goes_on(tmp_path):
+    stage = Counting(60, batch_size=2)
+    stage.setup("cpu", {}, {})
+    with ShardWorker(stage, Store(str(tmp_path))) as worker:
+        marker = worker.run("one", list(stage.items({})))
+    assert marker.done == 60
+    assert 2 < stage.most <= 2 + 2 * 2 + 2 * 2
+    assert threading.main_thread() not in stage.threads
+    assert len(stage.threads) == 2
+
+
+def test_journal_ends_a_shard_when_it_is_encoded(tmp_path):
+    class Notes(MemoryJournal):
+        ended = ()
+
+        def end(self, shard_id):
+            super().end(shard_id)
+            self.ended = (*self.ended, (shard_id, stage.left))
+
+    class Slow(EncodedSquares):
+        left = 4
+
+        def encode(self, processed):
+            time.sleep(0.01)
+            self.left -= 1
+            return super().encode(processed)
+
+    stage, notes = Slow(4), Notes()
+    stage.setup("cpu", {}, {})
+    with ShardWorker(stage, Store(str(tmp_path)), journal=notes) as worker:
+        shard = worker.compute("one", list(stage.items({})))
+        worker.commit(shard)
+    assert notes.ended == (("one", 0),)
+
+
+def test_shard_that_killed_while_encoding_is_encoded_item_by_item(tmp_path):
+    stage, journal = Counting(4), MemoryJournal()
+    stage.setup("cpu", {}, {})
+    journal.begin("one")  # a worker that died without an end
+    with ShardWorker(stage, Store(str(tmp_path)), journal=journal) as worker:
+        marker = worker.run("one", list(stage.items({})))
+    assert (marker.done, stage.most) == (4, 1)
+    assert stage.threads == {threading.main_thread()}
