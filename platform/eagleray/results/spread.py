@@ -1,0 +1,92 @@
+"""Mean, spread and paired differences of the same metric over several seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import fmean, stdev
+from typing import TypeGuard
+
+from scipy.special import stdtrit
+
+CONFIDENCE = 0.95
+"""Confidence level of the intervals that tables show."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Values of several seeds in two numbers.
+
+    Args:
+        mean: Arithmetic mean, None without a value.
+        deviation: Sample standard deviation (n - 1 in the denominator), None below two values.
+        count: Number of finite values.
+    """
+
+    mean: float | None
+    deviation: float | None
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PairedDifference:
+    """How a variant differs from another one with the same seeds.
+
+    Args:
+        mean: Mean of the differences, None without a pair.
+        low: Lower end of its confidence interval, None below two pairs.
+        high: Upper end.
+        pairs: Number of seeds with a finite value on both sides.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    pairs: int
+
+
+def spread(values: Iterable[float | None]) -> Spread:
+    """Return mean and spread of what is a finite number.
+
+    Example:
+        >>> spread([1.0, None, 3.0, float("nan")])
+        Spread(mean=2.0, deviation=1.4142135623730951, count=2)
+    """
+    found = [value for value in values if is_finite(value)]
+    return Spread(
+        fmean(found) if found else None, stdev(found) if len(found) > 1 else None, len(found)
+    )
+
+
+def paired_difference(
+    values: Mapping[int, float | None],
+    reference: Mapping[int, float | None],
+    confidence: float = CONFIDENCE,
+) -> PairedDifference:
+    """Return the mean of ``values`` minus ``reference`` over common seeds, with its interval.
+
+    The interval is Student's for the mean of paired differences: mean ± t(n - 1) · s / √n.
+    Differences that are all alike have an interval of no width.
+
+    Args:
+        values: Value by seed.
+        reference: Value by seed of what it is compared with.
+        confidence: Share of such intervals that hold the true mean, if differences are normal.
+    """
+    differences = [
+        value - other
+        for seed, value in values.items()
+        if is_finite(value) and is_finite(other := reference.get(seed))
+    ]
+    found = spread(differences)
+    if found.mean is None or found.deviation is None:
+        return PairedDifference(found.mean, None, None, found.count)
+    t = float(stdtrit(found.count - 1, (1 + confidence) / 2))
+    half = t * found.deviation / math.sqrt(found.count)
+    return PairedDifference(found.mean, found.mean - half, found.mean + half, found.count)
+
+
+def is_finite(value: float | None) -> TypeGuard[float]:
+    """Return whether a value is there and a finite number."""
+    return value is not None and math.isfinite(value)
