@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-from eagleray.evaluate.driver import choose_benchmarks, evaluate_benchmark, find_weights
+from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
+from eagleray.evaluate.weights import find_weights
 from eagleray.experiment import schema
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
@@ -149,26 +150,32 @@ class Experiment:
         return result
 
     def evaluate(
-        self, benchmarks: Sequence[str] = (), checkpoint: str | None = None
+        self, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()
     ) -> list[dict[str, Any]]:
-        """Evaluate a checkpoint; returns one results mapping per benchmark."""
+        """Evaluate checkpoints on benchmarks, all of them on the same workers.
+
+        Args:
+            benchmarks: By name, or ``all``; by default those of the settings.
+            checkpoint: One or several: ``best``, ``last``, ``initial``, or a path; by default that
+                of the settings.
+
+        Returns:
+            One results mapping per benchmark and checkpoint.
+        """
         prepared = self._prepared or self.prepare()
         self._begin(prepared)
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
-        return [
-            evaluate_benchmark(
-                self.settings,
-                self.task,
-                self.run_folder,
-                prepared.rows,
-                benchmark,
-                checkpoint=checkpoint,
-                limit=self.limit,
-                inline=self.inline,
-                progress=self.progress,
-            )
-            for benchmark in choose_benchmarks(self.task, names)
-        ]
+        return evaluate_checkpoints(
+            self.settings,
+            self.task,
+            self.run_folder,
+            prepared.rows,
+            choose_benchmarks(self.task, names),
+            (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
+            limit=self.limit,
+            inline=self.inline,
+            progress=self.progress,
+        )
 
     def run(self) -> list[dict[str, Any]]:
         """Prepare, train and evaluate."""

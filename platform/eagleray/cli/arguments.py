@@ -64,7 +64,7 @@ def parse(
     try:
         parsed: Any = tyro.cli(
             command,
-            args=list(arguments),
+            args=[path, *_without(arguments, path)],
             default=default,
             prog=f"eagleray {verb}",
             description=summary,
@@ -77,6 +77,13 @@ def parse(
 def _experiment_path(arguments: Sequence[str]) -> str | None:
     named = [a for a in arguments if a.endswith((".yaml", ".yml")) and not a.startswith("-")]
     return named[0] if named else None
+
+
+def _without(arguments: Sequence[str], path: str) -> list[str]:
+    """Return the rest, so that a flag that takes several values does not take the experiment."""
+    rest = list(arguments)
+    rest.remove(path)
+    return rest
 
 
 def _command_type(flags: type[Any], experiment: type[Experiment]) -> type[Any]:

@@ -1,7 +1,7 @@
 """Entry point of the command ``eagleray``: picks the verb and turns errors into exit statuses.
 
 Exit status: 0 done; 2 the command or an experiment is wrong; 3 finished, but items were rejected;
-1 anything else; 130 interrupted.
+4 finished, but a metric fell (``evaluate --against``); 1 anything else; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ VERBS = {
         Verb("plan", "Say what would run, without running it.", "work:plan"),
         Verb("prepare", "Run all preprocessing stages.", "work:prepare"),
         Verb("train", "Train, or go on training.", "work:train"),
-        Verb("evaluate", "Evaluate a checkpoint; paper / ours / difference.", "work:evaluate"),
+        Verb("evaluate", "Evaluate checkpoints; paper / ours / difference.", "work:evaluate"),
         Verb("run", "Prepare, train and evaluate.", "work:run"),
         Verb("predict", "Run the trained task on your own files.", "work:predict"),
         Verb("show", "Show results of runs.", "inspect:show"),

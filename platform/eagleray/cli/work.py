@@ -4,22 +4,35 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import tyro
 
 from eagleray.api import Experiment
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import VERBS
+from eagleray.evaluate.driver import choose_benchmarks
+from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.prepare import Prepared
 from eagleray.results.progress import terminal_progress
-from eagleray.results.table import benchmark_table, plain_table
+from eagleray.results.regression import (
+    Tolerances,
+    check_tolerances,
+    compare,
+    open_run,
+    read_baseline,
+    regression_table,
+)
+from eagleray.results.table import benchmark_table, plain_table, results_table
 from eagleray.task import SettingsError
 
 REJECTS_STATUS = 3
 """Exit status of a job that finished, but rejected more items than allowed."""
+
+FALLEN_STATUS = 4
+"""Exit status of an evaluation that finished, but found a metric worse than in another run."""
 
 F = TypeVar("F", bound=Flags)
 
@@ -28,10 +41,15 @@ F = TypeVar("F", bound=Flags)
 class EvaluateFlags(Flags):
     """Flags of ``evaluate``."""
 
-    checkpoint: str | None = None
-    """best, last, initial (before training), or the path of a model.safetensors."""
+    checkpoint: tuple[str, ...] = ()
+    """One or several of best, last, initial (before training), or paths of a model.safetensors."""
     benchmark: tuple[str, ...] = ()
     """Benchmarks by name, or ``all``."""
+    against: str | None = None
+    """A run (EXPERIMENT/RUN, RUN, or its folder or URI) whose results must not be better: exit
+    status 4 and a table where a metric fell."""
+    tolerance: tuple[str, ...] = ()
+    """How far metrics may fall, in their own units: 0.5 for all, PQ=0.5 for one."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,10 +120,27 @@ def train(arguments: list[str]) -> int:
 
 
 def evaluate(arguments: list[str]) -> int:
-    """Evaluate a checkpoint."""
+    """Evaluate checkpoints."""
     experiment, flags = _open("evaluate", EvaluateFlags, arguments)
+    if flags.tolerance and flags.against is None:
+        raise SettingsError("--tolerance says how far metrics may fall --against a run: name one")
+    tolerances = Tolerances.parse(flags.tolerance)
+    baselines = _baselines(experiment, flags)
     status = _report_prepared(experiment, experiment.prepare(), quiet=True)
-    return max(status, _evaluate(experiment, flags.benchmark, flags.checkpoint))
+    results = experiment.evaluate(flags.benchmark, flags.checkpoint)
+    status = max(status, _report_results(results))
+    if flags.against is None:
+        return status
+    changes = [
+        change
+        for result in results
+        for change in compare(
+            result, baselines[result["benchmark"], result["checkpoint"]], tolerances
+        )
+    ]
+    check_tolerances(tolerances, changes)
+    _say(regression_table(changes, flags.against))
+    return FALLEN_STATUS if any(change.is_regression for change in changes) else status
 
 
 def run(arguments: list[str]) -> int:
@@ -118,7 +153,7 @@ def run(arguments: list[str]) -> int:
         if not result.finished:
             raise InterruptedError("training was stopped; the same command goes on from there")
         if experiment.task.benchmarks():
-            status = max(status, _evaluate(experiment, (), None))
+            status = max(status, _report_results(experiment.evaluate()))
     _say(f"run folder: {experiment.run_folder.uri}")
     return status
 
@@ -147,10 +182,27 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
     return experiment, given
 
 
-def _evaluate(experiment: Experiment, benchmarks: Sequence[str], checkpoint: str | None) -> int:
-    results = experiment.evaluate(benchmarks, checkpoint)
-    for result in results:
-        _say(benchmark_table(result))
+def _baselines(
+    experiment: Experiment, flags: EvaluateFlags
+) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the other run's results by benchmark and checkpoint, read before this run's results,
+    which may be the same files, are written.
+    """
+    if flags.against is None:
+        return {}
+    settings = experiment.settings
+    other = open_run(settings.storage, flags.against)
+    names = flags.benchmark or settings.evaluate.benchmarks
+    labels = checkpoint_labels(flags.checkpoint or (settings.evaluate.checkpoint,))
+    return {
+        (benchmark.name, label): read_baseline(other, benchmark.name, label, benchmark.protocol)
+        for benchmark in choose_benchmarks(experiment.task, names)
+        for label in labels.values()
+    }
+
+
+def _report_results(results: Sequence[Mapping[str, Any]]) -> int:
+    _say(benchmark_table(results[0]) if len(results) == 1 else results_table(results))
     return REJECTS_STATUS if any(r["rejected"] for r in results) else 0
 
 

@@ -1,29 +1,28 @@
-"""Evaluating a checkpoint on benchmarks: rows by unit, metrics over all rows, one results JSON."""
+"""Evaluating checkpoints on benchmarks: rows by unit, metrics over all rows, results JSON each."""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
 from eagleray.evaluate.units import unit_values
+from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import Experiment
-from eagleray.prepare import run_stage, stage_fingerprint
+from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerprint
 from eagleray.results.progress import Progress
 from eagleray.results.run_folder import update_summary
 from eagleray.storage import Store
 from eagleray.task import Benchmark, Metrics, Rows, SettingsError, Task
-
-INITIAL = "initial"
-"""Name of the checkpoint before training."""
 
 
 def choose_benchmarks(task: Task, names: tuple[str, ...]) -> list[Benchmark]:
@@ -45,23 +44,19 @@ def choose_benchmarks(task: Task, names: tuple[str, ...]) -> list[Benchmark]:
     return [offered[n] for n in names] or [next(iter(offered.values()))]
 
 
-def find_weights(run: Store, checkpoint: str, task: Task, seed: int) -> Path:
-    """Return the local path of a checkpoint's weights.
+@dataclass(frozen=True)
+class _Pair:
+    """One checkpoint on one benchmark.
 
     Args:
-        run: The run's folder.
-        checkpoint: ``best``, ``last``, ``initial``, or the path of a ``model.safetensors``.
-        task: Builds the model for ``initial``.
-        seed: Seed of the initial weights.
-
-    Raises:
-        SettingsError: There is no such checkpoint.
+        benchmark: The benchmark.
+        label: Name under which the checkpoint's results are kept.
+        task: The evaluation as a stage with its folder; checkpoints with equal weights share it.
     """
-    if checkpoint == INITIAL:
-        return _initial_weights(run, task, seed)
-    from eagleray.train import checkpoint_weights
 
-    return checkpoint_weights(run, checkpoint)
+    benchmark: Benchmark
+    label: str
+    task: StageTask
 
 
 def evaluate_benchmark(
@@ -76,24 +71,93 @@ def evaluate_benchmark(
     inline: bool = False,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Evaluate one checkpoint on one benchmark and store the results JSON.
+    """Evaluate one checkpoint on one benchmark, as ``evaluate_checkpoints`` does."""
+    checkpoints = (checkpoint,) if checkpoint else ()
+    (result,) = evaluate_checkpoints(
+        experiment,
+        task,
+        run,
+        rows,
+        [benchmark],
+        checkpoints,
+        limit=limit,
+        inline=inline,
+        progress=progress,
+    )
+    return result
+
+
+def evaluate_checkpoints(
+    experiment: Experiment,
+    task: Task,
+    run: Store,
+    rows: Mapping[str, Rows],
+    benchmarks: Sequence[Benchmark],
+    checkpoints: Sequence[str] = (),
+    *,
+    limit: int | None = None,
+    inline: bool = False,
+    progress: Progress,
+) -> list[dict[str, Any]]:
+    """Evaluate every checkpoint on every benchmark and store a results JSON of each.
+
+    All of them share the machine's workers; inline they go one after the other. What is evaluated
+    already is not evaluated again.
 
     Args:
         experiment: The experiment.
         task: Its task.
         run: The run's folder.
         rows: Rows of the prepared stages by label.
-        benchmark: What to evaluate on.
-        checkpoint: Which one; by default ``experiment.evaluate.checkpoint``.
+        benchmarks: What to evaluate on.
+        checkpoints: Which ones; by default ``experiment.evaluate.checkpoint``.
         limit: Evaluate the first units only.
         inline: Work in this process, without Ray.
-        progress: Told about finished units.
+        progress: Told about finished units, and about each result.
 
     Returns:
-        The results: values, values per class, published numbers, units and rejects.
+        The results, benchmark by benchmark: values, values per class, published numbers, units and
+        rejects.
+
+    Raises:
+        SettingsError: There is no such checkpoint, or two would go by the same name.
     """
-    which = checkpoint or experiment.evaluate.checkpoint
-    weights = find_weights(run, which, task, experiment.seed)
+    labels = checkpoint_labels(checkpoints or (experiment.evaluate.checkpoint,))
+    weights = {c: find_weights(run, c, task, experiment.seed) for c in labels}
+    pairs = [
+        _Pair(b, label, _stage_task(experiment, task, run, rows, b, weights[checkpoint], limit))
+        for b in benchmarks
+        for checkpoint, label in labels.items()
+    ]
+    stages = list({pair.task.folder.uri: pair.task for pair in pairs}.values())
+    results: dict[tuple[str, str], dict[str, Any]] = {}
+    for position, summary, unit_rows in run_stages(
+        stages,
+        title=pairs[0].task.stage.label if len(pairs) == 1 else f"evaluate: {len(pairs)} results",
+        items_per_shard=experiment.evaluate.units_per_shard,
+        workers=experiment.evaluate.workers,
+        device=experiment.device,
+        inline=inline,
+        progress=progress,
+    ):
+        for pair in pairs:
+            if pair.task.folder.uri == stages[position].folder.uri:
+                result = _store_result(experiment, task, run, pair, summary, unit_rows)
+                results[pair.benchmark.name, pair.label] = result
+                if len(pairs) > 1:
+                    progress.note(_headline(result))
+    return [results[pair.benchmark.name, pair.label] for pair in pairs]
+
+
+def _stage_task(
+    experiment: Experiment,
+    task: Task,
+    run: Store,
+    rows: Mapping[str, Rows],
+    benchmark: Benchmark,
+    weights: Path,
+    limit: int | None,
+) -> StageTask:
     settings = EvaluationSettings(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
@@ -113,35 +177,51 @@ def evaluate_benchmark(
         gpus=1.0 if on_gpu else 0.0,
     )
     folder = run.child(f"evaluation/{benchmark.name}/{stage_fingerprint(stage, {})}")
-    summary, unit_rows = run_stage(
-        stage,
-        folder,
-        {},
-        items_per_shard=experiment.evaluate.units_per_shard,
-        workers=experiment.evaluate.workers,
-        device=experiment.device,
-        inline=inline,
-        progress=progress,
-    )
-    metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, unit_rows.keys()))
-    label = Path(which).stem if which.endswith(".safetensors") else which
-    results = _results(benchmark, label, metrics, summary, folder.uri)
-    pictured = list(unit_rows.keys()[: experiment.evaluate.pictures])
-    units = unit_values(task, benchmark.name, unit_rows, pictured)
-    run.write(f"evaluation/{benchmark.name}/units/{label}.json", _json(units))
-    run.write(f"evaluation/{benchmark.name}/{label}.json", _json(results))
+    return StageTask(stage, folder)
+
+
+def _store_result(
+    experiment: Experiment,
+    task: Task,
+    run: Store,
+    pair: _Pair,
+    summary: StageSummary,
+    unit_rows: Rows,
+) -> dict[str, Any]:
+    name, keys = pair.benchmark.name, unit_rows.keys()
+    metrics = task.compute(name, map(unit_rows.__getitem__, keys))
+    results = _results(pair, metrics, summary, units_digest(keys))
+    units = unit_values(task, name, unit_rows, list(keys[: experiment.evaluate.pictures]))
+    run.write(f"evaluation/{name}/units/{pair.label}.json", _json(units))
+    run.write(f"evaluation/{name}/{pair.label}.json", _json(results))
     short = {k: v for k, v in results.items() if k != "per_class"}
-    update_summary(run, results={f"{benchmark.name}/{label}": short})
+    update_summary(run, results={f"{name}/{pair.label}": short})
     return results
 
 
-def _results(
-    benchmark: Benchmark, checkpoint: str, metrics: Metrics, summary: Any, rows_uri: str
-) -> dict[str, Any]:
+def units_digest(keys: Iterable[str]) -> str:
+    """Return a name of a set of units in its order, so that unequal splits can be told apart."""
+    digest = hashlib.blake2b(digest_size=8)
+    for key in keys:
+        digest.update(key.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def _headline(result: Mapping[str, Any]) -> str:
+    value = result["values"].get(result["metric"])
+    shown = "undefined" if value is None else f"{value:.4g}"
+    return (
+        f"{result['benchmark']}, {result['checkpoint']}: {result['metric']} {shown} "
+        f"({result['units']} units)"
+    )
+
+
+def _results(pair: _Pair, metrics: Metrics, summary: StageSummary, digest: str) -> dict[str, Any]:
+    benchmark = pair.benchmark
     return {
         "benchmark": benchmark.name,
         "protocol": benchmark.protocol,
-        "checkpoint": checkpoint,
+        "checkpoint": pair.label,
         "metric": benchmark.metric,
         "higher_is_better": benchmark.higher_is_better,
         "values": {k: _finite(v) for k, v in metrics.values.items()},
@@ -152,7 +232,8 @@ def _results(
         "published": [dataclasses.asdict(p) for p in benchmark.published],
         "units": summary.done,
         "rejected": summary.rejected,
-        "rows": rows_uri.rstrip("/").rsplit("/", 1)[-1],
+        "units_digest": digest,
+        "rows": summary.fingerprint,
     }
 
 
@@ -163,18 +244,6 @@ def _finite(value: float) -> float | None:
 def _listing(rows: Rows) -> str:
     """Return a name that changes when any of the rows may have changed."""
     return str(getattr(rows, "digest", ""))
-
-
-def _initial_weights(run: Store, task: Task, seed: int) -> Path:
-    path = run.local_path("checkpoints/initial/model.safetensors")
-    if not path.exists():
-        torch.manual_seed(seed)
-        state = {k: v.contiguous().clone() for k, v in task.build().state_dict().items()}
-        temporary = path.with_suffix(".building")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary)
-        temporary.replace(path)
-    return path
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

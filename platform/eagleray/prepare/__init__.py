@@ -12,7 +12,7 @@ from eagleray.prepare.marker import Reject
 from eagleray.prepare.plan import StagePlan, plan_stages
 from eagleray.prepare.prune import Prunable, delete_prunable, prunable
 from eagleray.prepare.rows import StoredRows, open_rows
-from eagleray.prepare.stage_run import StageSummary, run_stage
+from eagleray.prepare.stage_run import StageSummary, StageTask, run_stage, run_stages
 
 __all__ = [
     "ComputedRows",
@@ -21,6 +21,7 @@ __all__ = [
     "Reject",
     "StagePlan",
     "StageSummary",
+    "StageTask",
     "StoredRows",
     "delete_prunable",
     "open_rows",
@@ -29,6 +30,7 @@ __all__ = [
     "prunable",
     "read_rejects",
     "run_stage",
+    "run_stages",
     "stage_fingerprint",
     "stage_folder",
 ]

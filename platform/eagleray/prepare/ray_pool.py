@@ -8,8 +8,8 @@ import pickle
 import time
 import traceback
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import ray
@@ -18,7 +18,8 @@ from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.fit import run_fit
 from eagleray.prepare.journal import MemoryJournal, Suspects
 from eagleray.prepare.manifest import ShardEntry, entry_of
-from eagleray.prepare.shard import ComputedShard, DeviceLostError
+from eagleray.prepare.marker import ShardMarker
+from eagleray.prepare.shard import DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker
 from eagleray.scheduling import WorkerGroup
 from eagleray.task import EaglerayError, Item
@@ -31,81 +32,125 @@ class WorkerError(RuntimeError):
     """An error on a worker that is neither a bad item nor a user's mistake, with its traceback."""
 
 
-class _Coordinator(MemoryJournal):
-    """An actor that holds the job and its journal, so that workers can be restarted anywhere."""
+class _Coordinator:
+    """An actor that holds the jobs and a journal of each, so that workers can be restarted
+    anywhere.
+    """
 
-    def __init__(self, job: StageJob) -> None:
-        super().__init__()
-        self._job = job
+    def __init__(self, jobs: Sequence[StageJob]) -> None:
+        self._jobs = jobs
+        self._journals = [MemoryJournal() for _ in jobs]
 
-    def job(self) -> StageJob:
-        return self._job
+    def job(self, job_idx: int) -> StageJob:
+        return self._jobs[job_idx]
+
+    def note(self, job_idx: int, what: str, *arguments: Any) -> Any:
+        return getattr(self._journals[job_idx], what)(*arguments)
 
 
 class _RemoteJournal:
-    """The coordinator as workers see it; calls that matter return when the note is taken."""
+    """One job's journal as workers see it; calls that matter return when the note is taken."""
 
-    def __init__(self, coordinator: Any) -> None:
-        self._actor = coordinator
+    def __init__(self, coordinator: Any, job_idx: int) -> None:
+        self._actor, self._job_idx = coordinator, job_idx
 
     def starting(self) -> int:
-        return int(ray.get(self._actor.starting.remote()))
+        return int(ray.get(self._note("starting")))
 
     def started(self) -> None:
-        ray.get(self._actor.started.remote())
+        ray.get(self._note("started"))
 
     def begin(self, shard_id: str) -> Suspects:
-        suspects: Suspects = ray.get(self._actor.begin.remote(shard_id))
+        suspects: Suspects = ray.get(self._note("begin", shard_id))
         return suspects
 
     def at(self, shard_id: str, item_idx: int) -> None:
-        ray.get(self._actor.at.remote(shard_id, item_idx))
+        ray.get(self._note("at", shard_id, item_idx))
 
     def end(self, shard_id: str) -> None:
-        self._actor.end.remote(shard_id)
+        self._note("end", shard_id)
+
+    def _note(self, what: str, *arguments: Any) -> Any:
+        return self._actor.note.remote(self._job_idx, what, *arguments)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """One shard among all jobs."""
+
+    job_idx: int
+    position: int
 
 
 class _PoolWorker:
-    """What Ray Data runs: gets the position of a shard, returns its entry or what went wrong.
+    """What Ray Data runs: gets the number of a place, returns its shard's entry or what went wrong.
 
+    It is set up for one job at a time, and for the next one when it is dealt a shard of that.
     Errors travel as data, because Ray would lose their type.
     """
 
-    def __init__(self, coordinator: Any, num_workers: int) -> None:
+    def __init__(self, coordinator: Any, places: Sequence[_Place], num_workers: int) -> None:
+        self._coordinator, self._places, self._num_workers = coordinator, places, num_workers
         self._failure = b""
+        self._jobs: dict[int, StageJob] = {}
+        self._worker: StageWorker | None = None
+        self._job_idx = -1
         self._compute = ThreadPoolExecutor(1, "compute")
+        self._commits = ThreadPoolExecutor(1, "commit")
+        if len({place.job_idx for place in places}) > 1:
+            return  # which job comes first is not known yet
         try:
-            self._worker = self._compute.submit(_set_up, coordinator, num_workers).result()
+            self._compute.submit(self._worker_of, places[0].job_idx).result()
         except Exception as error:
             self._failure = _pickled(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        entry, seconds = b"", 0.0
-        if not self._failure:
+        place = self._places[int(batch["item"][0])]
+        entry, seconds, failure = b"", 0.0, self._failure
+        if not failure:
             try:
-                entry, seconds = self._run(int(batch["item"][0]))
+                entry, seconds = self._run(place)
             except Exception as error:
-                return {"entry": [b""], "seconds": [0.0], "failure": [_pickled(error)]}
-        return {"entry": [entry], "seconds": [seconds], "failure": [self._failure]}
+                failure = _pickled(error)
+        found = {"entry": entry, "seconds": seconds, "failure": failure, "job": place.job_idx}
+        return {name: [value] for name, value in found.items()}
 
-    def _run(self, position: int) -> tuple[bytes, float]:
-        """Compute in the thread for that; commit in this one while the next shard is computed."""
-        items = self._worker.items(position)
-        shard, seconds = self._compute.submit(self._timed, position, items).result()
-        return canonical_json(asdict(entry_of(self._worker.commit(shard)))), seconds
+    def _run(self, place: _Place) -> tuple[bytes, float]:
+        """Compute in the thread for that; the next shard is computed while this one is written."""
+        job = self._job(place.job_idx)
+        items = job.listing.items(
+            job.shards[place.position].start, job.shards[place.position].num_items
+        )
+        committed, seconds = self._compute.submit(self._timed, place, items).result()
+        return canonical_json(asdict(entry_of(committed.result()))), seconds
 
-    def _timed(self, position: int, items: Sequence[Item]) -> tuple[ComputedShard, float]:
+    def _timed(self, place: _Place, items: Sequence[Item]) -> tuple[Future[ShardMarker], float]:
+        worker = self._worker_of(place.job_idx)
         begin = time.perf_counter()
         try:
-            shard = self._worker.compute(position, items)
+            shard = worker.compute(place.position, items)
         except DeviceLostError:
             os._exit(1)  # the journal counts it as a death, and Ray starts another process
-        return shard, time.perf_counter() - begin
+        return self._commits.submit(worker.commit, shard), time.perf_counter() - begin
+
+    def _worker_of(self, job_idx: int) -> StageWorker:
+        if self._worker is None or job_idx != self._job_idx:
+            if self._worker is not None:
+                self._commits.submit(int).result()  # its shards are written before it ends
+                self._worker.close()
+                self._worker = None
+            journal = _RemoteJournal(self._coordinator, job_idx)
+            self._worker = _set_up(self._job(job_idx), journal, self._num_workers)
+            self._job_idx = job_idx
+        return self._worker
+
+    def _job(self, job_idx: int) -> StageJob:
+        if job_idx not in self._jobs:
+            self._jobs[job_idx] = ray.get(self._coordinator.job.remote(job_idx))
+        return self._jobs[job_idx]
 
 
-def _set_up(coordinator: Any, num_workers: int) -> StageWorker:
-    journal = _RemoteJournal(coordinator)
-    job: StageJob = ray.get(coordinator.job.remote())
+def _set_up(job: StageJob, journal: _RemoteJournal, num_workers: int) -> StageWorker:
     died = journal.starting()
     if died > _SETUP_DEATHS_ALLOWED * num_workers:
         raise EaglerayError(
@@ -117,27 +162,31 @@ def _set_up(coordinator: Any, num_workers: int) -> StageWorker:
     return worker
 
 
-def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEntry, float]]:
-    """Compute the job's shards on a pool of actors; yields each one's entry and seconds as it is
-    committed.
+def compute_on_ray(
+    jobs: Sequence[StageJob], group: WorkerGroup
+) -> Iterator[tuple[int, ShardEntry, float]]:
+    """Compute the shards of all jobs on one pool of actors; yields the job's position, the entry
+    and the seconds of each shard as it is committed.
+
+    Shards of the first job are dealt first, so that a worker is set up once per job at most.
 
     Args:
-        job: What to do.
+        jobs: What to do; no job reads what another one gives.
         group: The workers, which must fit on the cluster.
 
     Raises:
         EaglerayError: A worker could not be set up, or the storage failed.
         WorkerError: Something else went wrong on a worker.
     """
-    num_workers = min(group.num_workers, len(job.shards))
-    coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(job)
+    places = [_Place(idx, position) for idx, job in enumerate(jobs) for position in _order(job)]
+    num_workers = min(group.num_workers, len(places))
+    coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(jobs)
     # from_items has its blocks in place: the read tasks of ray.data.range would wait for a CPU
     # where the pool holds all of them
-    largest_first = sorted(range(len(job.shards)), key=lambda i: -job.shards[i].num_items)
-    positions = ray.data.from_items(largest_first, override_num_blocks=len(job.shards))
-    computed = positions.map_batches(
+    numbers = ray.data.from_items(list(range(len(places))), override_num_blocks=len(places))
+    computed = numbers.map_batches(
         _PoolWorker,
-        fn_constructor_args=(coordinator, num_workers),
+        fn_constructor_args=(coordinator, places, num_workers),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
             min_size=1 if group.is_elastic else num_workers,
@@ -151,7 +200,12 @@ def compute_on_ray(job: StageJob, group: WorkerGroup) -> Iterator[tuple[ShardEnt
     for row in computed.iter_rows():
         if row["failure"]:
             raise pickle.loads(row["failure"])
-        yield ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
+        yield int(row["job"]), ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
+
+
+def _order(job: StageJob) -> list[int]:
+    """Return the positions of a job's shards, the largest first."""
+    return sorted(range(len(job.shards)), key=lambda i: -job.shards[i].num_items)
 
 
 def fit_on_ray(job: StageJob, group: WorkerGroup) -> None:

@@ -30,6 +30,7 @@ class _Result(BaseModel):
     published: list[_Published] = []
     units: int = 0
     rejected: int = 0
+    units_digest: str = ""
     rows: str = ""
 
 

@@ -66,6 +66,35 @@ def benchmark_table(result: Mapping[str, Any], untrained: Mapping[str, Any] | No
     return f"{title}\n{table.get_string()}{note}"
 
 
+def results_table(results: Sequence[Mapping[str, Any]]) -> str:
+    """Return one table of paper / ours / difference over several results.
+
+    Args:
+        results: Results JSONs as ``evaluate`` writes them.
+    """
+    columns = (
+        "benchmark",
+        "checkpoint",
+        "units",
+        "metric",
+        "paper",
+        "ours",
+        "difference",
+        "source",
+    )
+    table = _table(columns)
+    for result in results:
+        first = (result["benchmark"], result["checkpoint"], result["units"])
+        for row in comparisons(result):
+            paper = f"{_number(row.paper)}{RECALLED * row.is_recalled}"
+            difference = "" if row.difference is None else f"{row.difference:+.4g}"
+            table.add_row([*first, row.metric, paper, _number(row.ours), difference, row.source])
+            first = ("", "", "")
+    marked = any(p["recalled"] for result in results for p in result.get("published", []))
+    note = f"\n{RECALLED} quoted from memory, to be checked" if marked else ""
+    return f"{table.get_string()}{note}"
+
+
 def run_tables(summary: Mapping[str, Any]) -> list[str]:
     """Return a table per benchmark and checkpoint of a run, with what it was before training."""
     results = summary.get("results", {})

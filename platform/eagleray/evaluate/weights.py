@@ -1,0 +1,82 @@
+"""Which weights are evaluated: a checkpoint of the run, the model before training, or a file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from eagleray.storage import Store
+from eagleray.task import SettingsError, Task
+
+INITIAL = "initial"
+"""Name of the checkpoint before training."""
+
+_MODEL_STEM = "model"
+"""A checkpoint's weights are called this; its folder says more."""
+
+
+def find_weights(run: Store, checkpoint: str, task: Task, seed: int) -> Path:
+    """Return the local path of a checkpoint's weights.
+
+    Args:
+        run: The run's folder.
+        checkpoint: ``best``, ``last``, ``initial``, or the path of a ``model.safetensors``.
+        task: Builds the model for ``initial``.
+        seed: Seed of the initial weights.
+
+    Raises:
+        SettingsError: There is no such checkpoint.
+    """
+    if checkpoint == INITIAL:
+        return _initial_weights(run, task, seed)
+    from eagleray.train import checkpoint_weights
+
+    return checkpoint_weights(run, checkpoint)
+
+
+def checkpoint_labels(checkpoints: Sequence[str]) -> Mapping[str, str]:
+    """Return the name under which each checkpoint's results are kept; a file goes by its own name
+    or, where that says nothing, by its folder's.
+
+    Raises:
+        SettingsError: Two checkpoints would go by the same name.
+
+    Example:
+        >>> checkpoint_labels(["best", "runs/a/model.safetensors", "old.safetensors"])
+        {'best': 'best', 'runs/a/model.safetensors': 'a', 'old.safetensors': 'old'}
+    """
+    labels: dict[str, str] = {}
+    for checkpoint in dict.fromkeys(checkpoints):
+        label = _label(checkpoint)
+        other = next((c for c, taken in labels.items() if taken == label), None)
+        if other is not None:
+            raise SettingsError(
+                f"checkpoints {other!r} and {checkpoint!r} would both be called {label!r} in the "
+                "results: rename one of the files or folders, or evaluate one at a time"
+            )
+        labels[checkpoint] = label
+    return labels
+
+
+def _label(checkpoint: str) -> str:
+    path = Path(checkpoint)
+    name = path.stem if path.suffix == ".safetensors" else path.name
+    if name == _MODEL_STEM and path.suffix:
+        name = path.absolute().parent.name
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or _MODEL_STEM
+
+
+def _initial_weights(run: Store, task: Task, seed: int) -> Path:
+    path = run.local_path("checkpoints/initial/model.safetensors")
+    if not path.exists():
+        torch.manual_seed(seed)
+        state = {k: v.contiguous().clone() for k, v in task.build().state_dict().items()}
+        temporary = path.with_suffix(".building")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
+        save_file(state, temporary)
+        temporary.replace(path)
+    return path
