@@ -29,6 +29,8 @@ from eagleray_vision.losses.detection import (
 LOSS_NAMES = ("obj", "bbx", "roi_cls", "roi_bbx", "roi_msk", "sem")
 """Names of the losses, in the order of ``NetworkSettings.loss_weights``."""
 
+_Pair = tuple[Tensor, Tensor]
+
 
 @dataclass(frozen=True, slots=True)
 class PanopticTarget:
@@ -211,7 +213,8 @@ def panoptic_losses(
             ones instead of random ones (for comparisons, not for training).
 
     Returns:
-        Terms by name, in the order of ``LOSS_NAMES``, with the settings' loss weights as factors.
+        Terms by name, in the order of ``LOSS_NAMES``, with the settings' loss weights as factors;
+        those of heads that ``network.layout`` leaves out are missing.
 
     Raises:
         FrozenRandomBackboneError: If frozen backbone modules were never given weights.
@@ -220,39 +223,57 @@ def panoptic_losses(
     settings = network.settings
     image_size = (images.shape[2], images.shape[3])
     levels = network.features(images)
-    rpn = network.run_rpn(levels)
-    proposals = network.proposals(rpn, valid_sizes)
-    truths = [thing_truth(t, network.num_stuff, rpn.anchors_yxyx.dtype) for t in targets]
-    chosen = list(generators) if generators is not None else [None] * len(targets)
-    match, anchor_codes = _anchor_targets(
-        rpn.anchors_yxyx, truths, valid_sizes, settings.rpn, chosen
-    )
-    rois = [
-        roi_targets(boxes, truth, target.ids, settings.roi, generator)
-        for boxes, truth, target, generator in zip(proposals, truths, targets, chosen, strict=True)
-    ]
-    features = network.roi_features(levels, [r.boxes_yxyx for r in rois], image_size)
-    class_logits, codes, mask_logits = network.roi_outputs(features)
-    labels = torch.cat([r.labels for r in rois])
-    # RoIs come image by image, positives first within each: the same order as the targets'.
-    pairs = [
-        *rpn_losses(rpn.logits, rpn.codes, match, anchor_codes, settings.rpn.sigma),
-        roi_class_loss(class_logits, labels),
-        roi_box_loss(codes, labels, torch.cat([r.codes for r in rois]), settings.roi.sigma),
-        roi_mask_loss(mask_logits, labels, torch.cat([r.masks for r in rois])),
-        bootstrapped_cross_entropy(
-            network.semantic_logits(levels),
+    pairs: dict[str, _Pair] = {}
+    if settings.has_instances:
+        chosen = list(generators) if generators is not None else [None] * len(targets)
+        pairs |= _instance_losses(network, levels, image_size, valid_sizes, targets, chosen)
+    if settings.has_semantics:
+        pairs["sem"] = bootstrapped_cross_entropy(
+            network.semantic_logits(network.semantic_features(images, levels)),
             [t.classes[t.ids] for t in targets],
             image_size,
             settings.sem.ohem,
             chunk_pixels=settings.sem.loss_chunk_pixels,
-        ),
-    ]
-    return {
-        name: LossTerm(total, weight, factor)
-        for name, (total, weight), factor in zip(
-            LOSS_NAMES, pairs, settings.loss_weights, strict=True
         )
+    factors = dict(zip(LOSS_NAMES, settings.loss_weights, strict=True))
+    return {name: LossTerm(*pair, factors[name]) for name, pair in pairs.items()}
+
+
+def _instance_losses(
+    network: SeamlessNetwork,
+    levels: Sequence[Tensor],
+    image_size: Size,
+    valid_sizes: Sequence[Size],
+    targets: Sequence[PanopticTarget],
+    generators: Sequence[torch.Generator | None],
+) -> dict[str, _Pair]:
+    """Return the (sum, weight) pairs of RPN and RoI heads."""
+    settings = network.settings
+    rpn = network.run_rpn(levels)
+    proposals = network.proposals(rpn, valid_sizes)
+    truths = [thing_truth(t, network.num_stuff, rpn.anchors_yxyx.dtype) for t in targets]
+    match, anchor_codes = _anchor_targets(
+        rpn.anchors_yxyx, truths, valid_sizes, settings.rpn, generators
+    )
+    rois = [
+        roi_targets(boxes, truth, target.ids, settings.roi, generator)
+        for boxes, truth, target, generator in zip(
+            proposals, truths, targets, generators, strict=True
+        )
+    ]
+    features = network.roi_features(levels, [r.boxes_yxyx for r in rois], image_size)
+    class_logits, codes, mask_logits = network.roi_outputs(features)
+    labels = torch.cat([r.labels for r in rois])
+    objectness, boxes = rpn_losses(rpn.logits, rpn.codes, match, anchor_codes, settings.rpn.sigma)
+    # RoIs come image by image, positives first within each: the same order as the targets'.
+    return {
+        "obj": objectness,
+        "bbx": boxes,
+        "roi_cls": roi_class_loss(class_logits, labels),
+        "roi_bbx": roi_box_loss(
+            codes, labels, torch.cat([r.codes for r in rois]), settings.roi.sigma
+        ),
+        "roi_msk": roi_mask_loss(mask_logits, labels, torch.cat([r.masks for r in rois])),
     }
 
 

@@ -14,6 +14,8 @@ from eagleray.task import Settings
 RESNET_DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """Names of the built-in residual backbones and their depth."""
 
+SemanticHead = Literal["mini_dl", "fpn", "deeplab", "upernet"]
+Layout = Literal["joint", "separate", "semantic", "instance"]
 NormalizationMode = Literal["bn", "syncbn", "syncbn+bn", "gn", "syncbn+gn", "off"]
 Positive = Annotated[int, Field(ge=1)]
 Unit = Annotated[float, Field(ge=0, le=1)]
@@ -200,15 +202,32 @@ class RoiSettings(Settings):
 
 
 class SemSettings(Settings):
-    """The Mini-DL semantic head and its loss."""
+    """The semantic head and its loss."""
 
+    head: SemanticHead = Field(
+        "mini_dl",
+        description="Kind of head: mini_dl (the paper's), fpn (levels climb and are added, "
+        "Panoptic FPN), deeplab (ASPP of the coarsest level with a decoder at the finest), upernet "
+        "(pyramid pooling on top of a pyramid, levels fused).",
+    )
     fpn_min_level: int = Field(0, ge=0, description="First FPN level that the head reads.")
     fpn_levels: Positive = Field(4, description="Number of FPN levels that the head reads.")
     hidden_channels: Positive = Field(128, description="Channels of each level's module.")
     pooling_size: tuple[Positive, Positive] = Field(
-        (64, 64), description="Height and width of the averaging window in cells of the level."
+        (64, 64),
+        description="Height and width of the averaging window in cells of the level (mini_dl).",
     )
-    dilation: Positive = Field(6, description="Dilation of the second branch in cells.")
+    dilation: Positive = Field(6, description="Dilation of the second branch in cells (mini_dl).")
+    aspp_rates: tuple[Positive, ...] = Field(
+        (6, 12, 18),
+        min_length=1,
+        description="Dilations of ASPP in cells of the coarsest level that is read (deeplab).",
+    )
+    pooling_bins: tuple[Positive, ...] = Field(
+        (1, 2, 3, 6),
+        min_length=1,
+        description="Parts along each side of the grids that are averaged (upernet).",
+    )
     ohem: float | None = Field(
         0.25,
         gt=0,
@@ -224,6 +243,12 @@ class SemSettings(Settings):
 class NetworkSettings(Settings):
     """Everything that the network and its losses depend on, apart from the data's classes."""
 
+    layout: Layout = Field(
+        "joint",
+        description="joint: one body for all heads (the paper); separate: a body of its own for "
+        "the semantic head, two networks in all but name; semantic: semantic head alone; instance: "
+        "RPN and RoI heads alone. What has no head has no loss.",
+    )
     body: BodySettings = Field(BodySettings(), description="Backbone and normalization.")
     fpn: FpnSettings = Field(FpnSettings(), description="Feature pyramid.")
     rpn: RpnSettings = Field(RpnSettings(), description="Region proposal network.")
@@ -233,6 +258,16 @@ class NetworkSettings(Settings):
         (1.0, 1.0, 1.0, 1.0, 1.0, 1.0),
         description="Factors of the losses obj, bbx, roi_cls, roi_bbx, roi_msk and sem.",
     )
+
+    @property
+    def has_instances(self) -> bool:
+        """Whether there are RPN and RoI heads."""
+        return self.layout != "semantic"
+
+    @property
+    def has_semantics(self) -> bool:
+        """Whether there is a semantic head."""
+        return self.layout != "instance"
 
     @property
     def num_fpn_levels(self) -> int:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,11 @@ from eagleray_seamseg.model.foreign_backbone import MobileNetV2, TimmBackbone
 from eagleray_seamseg.model.norm import norm_specs
 from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.model.resnet import ResNet
+from eagleray_seamseg.model.semantic_head import (
+    AnySemanticHead,
+    build_semantic_head,
+    trained_blocks,
+)
 from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
 from eagleray_vision.detection.boxes import clip_boxes
@@ -25,17 +30,17 @@ from eagleray_vision.detection.detections import DetectionRule, Detections, sele
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
 from eagleray_vision.heads.mask_rcnn import BOX_AVERAGE, MaskRcnnHead
-from eagleray_vision.heads.mini_dl import MiniDeepLabHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
 from eagleray_vision.layers.residual import ResidualBlock
-from eagleray_vision.losses.bootstrapped_ce import upsampled_argmax
+from eagleray_vision.losses.bootstrapped_ce import VOID_ID, upsampled_argmax
 
 FINEST_STRIDE = 4
 """Stride of FPN level 0 in pixels; every further level doubles it."""
 
 Size = tuple[int, int]
+Part = TypeVar("Part", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +59,14 @@ class RpnOutput:
 
 
 class Body(nn.Module):
-    """Backbone and feature pyramid."""
+    """Backbone and feature pyramid.
 
-    def __init__(self, settings: NetworkSettings) -> None:
+    Args:
+        settings: Settings of the network.
+        extra_scales: Levels beyond the coarsest input.
+    """
+
+    def __init__(self, settings: NetworkSettings, extra_scales: int) -> None:
         super().__init__()
         norm, _ = norm_specs(settings.body)
         self.inputs = settings.fpn.inputs
@@ -65,7 +75,7 @@ class Body(nn.Module):
             [self.backbone.out_channels[name] for name in self.inputs],
             settings.fpn.out_channels,
             norm,
-            extra_scales=settings.fpn.extra_scales,
+            extra_scales=extra_scales,
             interpolation=settings.fpn.interpolation,
         )
 
@@ -87,8 +97,10 @@ def _build_backbone(body: BodySettings) -> ResNet | MobileNetV2 | TimmBackbone:
 class SeamlessNetwork(nn.Module):
     """Backbone, pyramid and three heads, with random weights.
 
-    Parameters of the first ``body.num_frozen`` backbone modules do not require gradients.
-    ``build_network`` also loads pretrained backbone weights.
+    ``settings.layout`` leaves heads out, or gives the semantic head a body of its own
+    (``sem_body``); a part that is left out is ``None`` and has no losses. Parameters of the first
+    ``body.num_frozen`` backbone modules do not require gradients. ``build_network`` also loads
+    pretrained backbone weights.
 
     Args:
         settings: Settings of the network.
@@ -101,34 +113,43 @@ class SeamlessNetwork(nn.Module):
         self.settings, self.num_stuff, self.num_thing = settings, num_stuff, num_thing
         static, dynamic = norm_specs(settings.body)
         channels = settings.fpn.out_channels
-        self.body = Body(settings)
-        self.rpn_head = RpnHead(
-            channels,
-            len(settings.rpn.anchor_ratios),
-            dynamic,
-            hidden_channels=settings.rpn.hidden_channels,
+        used = settings.sem.fpn_min_level + settings.sem.fpn_levels
+        sem_extra = max(0, used - len(settings.fpn.inputs))
+        self.body = Body(
+            settings, settings.fpn.extra_scales if settings.has_instances else sem_extra
         )
-        self.roi_head = MaskRcnnHead(
-            channels,
-            num_thing,
-            settings.roi.roi_size,
-            dynamic,
-            hidden_channels=settings.roi.hidden_channels,
-            mask_channels=settings.roi.mask_channels,
-        )
-        self.sem_head = MiniDeepLabHead(
-            channels,
-            settings.sem.fpn_levels,
-            num_stuff + num_thing,
-            static,
-            hidden_channels=settings.sem.hidden_channels,
-            pooling_size=settings.sem.pooling_size,
-            dilation=settings.sem.dilation,
-        )
-        for module in self.body.backbone.frozen_modules(settings.body.num_frozen):
-            module.requires_grad_(False)
+        self.sem_body = Body(settings, sem_extra) if settings.layout == "separate" else None
+        self.rpn_head: RpnHead | None = None
+        self.roi_head: MaskRcnnHead | None = None
+        self.sem_head: AnySemanticHead | None = None
+        if settings.has_instances:
+            self.rpn_head = RpnHead(
+                channels,
+                len(settings.rpn.anchor_ratios),
+                dynamic,
+                hidden_channels=settings.rpn.hidden_channels,
+            )
+            self.roi_head = MaskRcnnHead(
+                channels,
+                num_thing,
+                settings.roi.roi_size,
+                dynamic,
+                hidden_channels=settings.roi.hidden_channels,
+                mask_channels=settings.roi.mask_channels,
+            )
+        if settings.has_semantics:
+            self.sem_head = build_semantic_head(
+                settings.sem, channels, num_stuff + num_thing, static
+            )
+        for body in self.bodies():
+            for module in body.backbone.frozen_modules(settings.body.num_frozen):
+                module.requires_grad_(False)
         frozen = self._first_frozen_parameter()
         self._random_values = None if frozen is None else frozen.detach().clone()
+
+    def bodies(self) -> list[Body]:
+        """Return the body, and the semantic head's own one where it has one."""
+        return [self.body] if self.sem_body is None else [self.body, self.sem_body]
 
     def _first_frozen_parameter(self) -> Tensor | None:
         """Return the first parameter of the frozen backbone modules, the stem's convolution."""
@@ -175,33 +196,47 @@ class SeamlessNetwork(nn.Module):
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing to save memory."""
-        backbone = self.body.backbone
-        blocks = [m for m in backbone.modules() if isinstance(m, ResidualBlock)]
-        if isinstance(backbone, MobileNetV2):
-            blocks = list(backbone.features)
-        return [*blocks, *self.sem_head.output]
+        blocks: list[nn.Module] = []
+        for body in self.bodies():
+            backbone = body.backbone
+            if isinstance(backbone, MobileNetV2):
+                blocks += list(backbone.features)
+            blocks += [m for m in backbone.modules() if isinstance(m, ResidualBlock)]
+        return [*blocks, *trained_blocks(self.sem_head)]
 
     def compile(self, *args: Any, **kwargs: Any) -> None:
         """Compile the parts whose shapes repeat; RoIs differ in number from step to step."""
-        self.body.compile(*args, **kwargs)
-        self.sem_head.compile(*args, **kwargs)
+        for part in (*self.bodies(), self.sem_head):
+            if part is not None:
+                part.compile(*args, **kwargs)
 
     def features(self, images: Tensor) -> list[Tensor]:
         """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.
 
         Channels are stored last, which CPUs and half precision on GPUs compute faster.
         """
-        if images.dtype != torch.float64:
-            images = images.contiguous(memory_format=torch.channels_last)
-        levels: list[Tensor] = self.body(images)
+        levels: list[Tensor] = self.body(_channels_last(images))
         return levels
+
+    def semantic_features(self, images: Tensor, levels: list[Tensor]) -> list[Tensor]:
+        """Return the levels that the semantic head reads: ``levels``, unless it has its own body.
+
+        Args:
+            images: As in ``features``.
+            levels: What ``features`` returned for them.
+        """
+        if self.sem_body is None:
+            return levels
+        own: list[Tensor] = self.sem_body(_channels_last(images))
+        return own
 
     def run_rpn(self, levels: Sequence[Tensor]) -> RpnOutput:
         """Run the RPN on its levels, all of the pyramid given."""
         rpn = self.settings.rpn
         first = rpn.fpn_min_level
         used = levels[first : first + rpn.fpn_levels]
-        outputs = [self.rpn_head(x) for x in used]
+        head = _present(self.rpn_head)
+        outputs = [head(x) for x in used]
         logits, codes = flatten_levels([o for o, _ in outputs], [c for _, c in outputs])
         precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
         anchors = [
@@ -273,7 +308,7 @@ class SeamlessNetwork(nn.Module):
     def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor:
         """Return semantic logits at the finest semantic level, ``(n, classes, h, w)``."""
         sem = self.settings.sem
-        logits: Tensor = self.sem_head(
+        logits: Tensor = _present(self.sem_head)(
             levels[sem.fpn_min_level : sem.fpn_min_level + sem.fpn_levels]
         )
         return logits
@@ -320,34 +355,71 @@ class SeamlessNetwork(nn.Module):
         """
         image_size = (images.shape[2], images.shape[3])
         levels = self.features(images)
-        rpn = self.run_rpn(levels)
-        precise = rpn.anchors_yxyx.dtype
-        proposals = self.proposals(rpn, valid_sizes)
-        averaged = self.roi_features(levels, proposals, image_size, average=BOX_AVERAGE)
-        class_logits, codes = self.roi_head.boxes(averaged)
-        detections = self.detections(proposals, class_logits, codes, valid_sizes)
+        detections = self.detect(levels, image_size, valid_sizes)
         masks = self.infer_masks(levels, detections, image_size)
-        semantic = self.semantic_logits(levels).to(precise)
+        logits = self.infer_semantics(images, levels)
         return [
             PanopticInference(
                 boxes_yxyx=detection.boxes,
                 classes=detection.classes,
                 scores=detection.scores,
-                mask_logits=mask.to(precise),
-                semantic_classes=upsampled_argmax(
-                    logits, image_size, size, chunk_pixels=self.settings.sem.loss_chunk_pixels
-                ),
-                semantic_logits=logits,
+                mask_logits=mask.to(detection.boxes.dtype),
+                semantic_classes=self.semantic_classes(one, image_size, size),
+                semantic_logits=one,
             )
-            for detection, mask, logits, size in zip(
-                detections, masks, semantic, valid_sizes, strict=True
+            for detection, mask, one, size in zip(
+                detections, masks, logits, valid_sizes, strict=True
             )
         ]
+
+    def detect(
+        self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """Return each image's detections, without masks; none where there are no heads for them.
+
+        Args:
+            levels: The pyramid.
+            image_size: Height and width of the padded images.
+            valid_sizes: Unpadded height and width per image.
+        """
+        if self.roi_head is None:
+            return [_no_detections(levels[0]) for _ in valid_sizes]
+        rpn = self.run_rpn(levels)
+        proposals = self.proposals(rpn, valid_sizes)
+        averaged = self.roi_features(levels, proposals, image_size, average=BOX_AVERAGE)
+        class_logits, codes = self.roi_head.boxes(averaged)
+        return self.detections(proposals, class_logits, codes, valid_sizes)
+
+    def infer_semantics(self, images: Tensor, levels: list[Tensor]) -> Tensor:
+        """Return semantic logits of images, float32 or wider; zeros where there is no head."""
+        if self.sem_head is None:
+            count, _, height, width = levels[0].shape
+            logits = levels[0].new_zeros(count, self.num_stuff + self.num_thing, height, width)
+        else:
+            logits = self.semantic_logits(self.semantic_features(images, levels))
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def semantic_classes(self, logits: Tensor, image_size: Size, valid_size: Size) -> Tensor:
+        """Return the class of every pixel of one image; void where there is no semantic head.
+
+        Args:
+            logits: ``(classes, h, w)`` of the padded image.
+            image_size: Height and width of the padded image.
+            valid_size: Height and width of the unpadded image.
+        """
+        if self.sem_head is None:
+            return torch.full(valid_size, VOID_ID, dtype=torch.int64, device=logits.device)
+        return upsampled_argmax(
+            logits, image_size, valid_size, chunk_pixels=self.settings.sem.loss_chunk_pixels
+        )
 
     def infer_masks(
         self, levels: Sequence[Tensor], detections: Sequence[Detections], image_size: Size
     ) -> list[Tensor]:
         """Return the mask logits of each image's detections, ``(k_i, 2 rows, 2 columns)``."""
+        if self.roi_head is None:
+            rows, columns = self.settings.roi.roi_size
+            return [levels[0].new_zeros(0, 2 * rows, 2 * columns) for _ in detections]
         rois = self.roi_features(levels, [d.boxes for d in detections], image_size)
         classes = torch.cat([d.classes for d in detections])
         chosen = self.roi_head.masks_of_classes(rois, classes)
@@ -355,8 +427,9 @@ class SeamlessNetwork(nn.Module):
 
     def roi_outputs(self, rois: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Run the RoI head for training: class logits, box codes, mask logits of every RoI."""
-        class_logits, codes = self.roi_head.boxes(F.avg_pool2d(rois, BOX_AVERAGE))
-        return class_logits, codes, self.roi_head.masks(rois)
+        head = _present(self.roi_head)
+        class_logits, codes = head.boxes(F.avg_pool2d(rois, BOX_AVERAGE))
+        return class_logits, codes, head.masks(rois)
 
 
 def build_network(settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> SeamlessNetwork:
@@ -371,5 +444,27 @@ def build_network(settings: NetworkSettings, *, num_stuff: int, num_thing: int) 
     body = settings.body
     network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
     if body.weights is not None:
-        load_backbone_weights(network.body.backbone, Path(body.weights))
+        for part in network.bodies():
+            load_backbone_weights(part.backbone, Path(body.weights))
     return network
+
+
+def _channels_last(images: Tensor) -> Tensor:
+    if images.dtype == torch.float64:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def _present(part: Part | None) -> Part:
+    if part is None:
+        raise TypeError("network.layout leaves out the head that is asked for")
+    return part
+
+
+def _no_detections(like: Tensor) -> Detections:
+    precise = torch.float64 if like.dtype == torch.float64 else torch.float32
+    return Detections(
+        like.new_zeros(0, 4, dtype=precise),
+        like.new_zeros(0, dtype=torch.int64),
+        like.new_zeros(0, dtype=precise),
+    )

@@ -1,1 +1,1 @@
-"""Prediction heads that the panoptic systems share: RPN, Mask R-CNN, Mini-DL."""
+"""Prediction heads that the panoptic systems share: RPN, Mask R-CNN and semantic heads."""

@@ -94,6 +94,10 @@ class MiniDeepLabHead(nn.Module):
                 init_xavier(module, gain)
         init_xavier(self.conv_sem, LOGIT_GAIN)
 
+    def checkpoint_blocks(self) -> list[nn.Module]:
+        """Return the blocks whose activations are worth recomputing."""
+        return list(self.output)
+
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
         """Map levels ``(n, c, h_i, w_i)``, finest first, to logits ``(n, classes, h_0, w_0)``."""
         size = levels[0].shape[2:]

@@ -58,7 +58,7 @@ def fuse_panoptic(
     IoU and are void for panoptic quality.
 
     Args:
-        semantic: ``(H, W)`` class per pixel, stuff classes first.
+        semantic: ``(H, W)`` class per pixel, stuff classes first; 255 where there is none.
         boxes_yxyx: ``(n, 4)`` float boxes in pixels of the same image; n may be 0.
         thing_classes: ``(n,)`` int64, 0 = first thing class.
         scores: ``(n,)`` float.
@@ -129,6 +129,8 @@ class _Canvas:
         areas = np.bincount(semantic[free], minlength=int(semantic.max(initial=-1)) + 1)
         table = np.zeros(len(areas), dtype=np.int32)
         for category in np.flatnonzero(areas >= min_area_px).tolist():
+            if category == VOID_CATEGORY:
+                continue
             table[category] = self._add_segment(category, 1.0, is_crowd=category >= num_stuff)
         self._id_map[free] = table[semantic[free]]
 
