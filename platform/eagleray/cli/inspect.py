@@ -6,27 +6,36 @@ import os
 import shutil
 import sys
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch
 import tyro
 
-from eagleray.experiment.discovery import installed_tasks, task_type
+from eagleray.experiment.discovery import installed_tasks, nearest, task_type
 from eagleray.experiment.load import load_experiment
+from eagleray.results.ablation import make_table
 from eagleray.results.environment import describe_environment
 from eagleray.results.run_folder import find_run, list_runs, read_summary
+from eagleray.results.sweep_folder import find_sweep, list_sweeps, sweep_name
+from eagleray.results.sweep_results import read_results
 from eagleray.results.table import RECALLED, plain_table, run_tables, runs_table
-from eagleray.task import EaglerayError, Requirement, Task
+from eagleray.task import EaglerayError, Requirement, SettingsError, Task
 
 
 @dataclass(frozen=True)
 class ShowFlags:
-    """Show results of runs: all of them, or some in full."""
+    """Show results of runs: all of them, or some in full; or the table of a sweep."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
     """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
     storage: str = "storage"
     """Folder or URI that holds the runs."""
+    sweep: str = ""
+    """Show the table of a sweep: EXPERIMENT/SWEEP, SWEEP, or EXPERIMENT."""
+    metric: str = ""
+    """Another metric than the sweep's own."""
+    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    """Format of a sweep's table; CSV has every digit."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +88,11 @@ def doctor(arguments: list[str]) -> int:
 
 
 def show(arguments: list[str]) -> int:
-    """Show results of runs."""
+    """Show results of runs, or the table of a sweep."""
     flags = tyro.cli(ShowFlags, args=arguments, prog="eagleray show")
+    if flags.sweep:
+        _say(_sweep_text(flags).rstrip("\n"))
+        return 0
     if flags.runs:
         for name in flags.runs:
             run = find_run(flags.storage, name)
@@ -88,12 +100,30 @@ def show(arguments: list[str]) -> int:
         return 0
     runs = [("/".join(r.uri.split("/")[-2:]), read_summary(r)) for r in list_runs(flags.storage)]
     _say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
+    sweeps = [sweep_name(sweep) for sweep in list_sweeps(flags.storage)]
+    if sweeps:
+        _say("\n".join(["sweeps (--sweep NAME shows one):", *sweeps]))
     return 0
 
 
 @dataclass(frozen=True)
 class _NoFlags:
     """List installed tasks with their benchmarks and published numbers."""
+
+
+def _sweep_text(flags: ShowFlags) -> str:
+    """Return a sweep's table in the format that was asked for."""
+    if flags.runs:
+        raise SettingsError(
+            f"show --sweep shows one sweep, but runs are named too: {', '.join(flags.runs)}"
+        )
+    results = read_results(find_sweep(flags.storage, flags.sweep))
+    known = results.metrics()
+    if flags.metric and flags.metric not in known:
+        raise SettingsError(
+            f"sweep {flags.sweep!r} has no metric {flags.metric!r}; {nearest(flags.metric, known)}"
+        )
+    return make_table(results, flags.metric).formatted(flags.format)
 
 
 def _task_rows(name: str, task_cls: type[Task]) -> list[tuple[object, ...]]:

@@ -6,8 +6,9 @@ What the numbers mean is said in ``variants``.
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eagleray.results.spread import PairedDifference, Spread
@@ -87,19 +88,22 @@ def ablation_table(results: SweepResults, metric: str) -> Table:
     is_own, is_published = metric == record.metric, any(v.published for v in variants)
     best = best_ones((v.best.mean for v in variants), higher_is_better=is_higher)
     last = best_ones((v.last.mean for v in variants), higher_is_better=is_higher)
+    places = decimals([v.best.mean for v in variants])
     columns: dict[str, list[Cell]] = {
         "variant": [Cell(v.name) for v in variants],
         metric_heading(results, metric): [
-            Cell(spread_text(v.best), is_best) for v, is_best in zip(variants, best, strict=True)
+            Cell(spread_text(v.best, places), is_best)
+            for v, is_best in zip(variants, best, strict=True)
         ],
     }
     if is_own:
         columns["last"] = [
-            Cell(spread_text(v.last), is_best) for v, is_best in zip(variants, last, strict=True)
+            Cell(spread_text(v.last, places), is_best)
+            for v, is_best in zip(variants, last, strict=True)
         ]
     if is_compared:
-        columns["difference"] = [Cell(difference_text(v.difference)) for v in variants]
-        columns["95 % interval"] = [Cell(interval_text(v.difference)) for v in variants]
+        columns["difference"] = [Cell(difference_text(v.difference, places)) for v in variants]
+        columns["95 % interval"] = [Cell(interval_text(v.difference, places)) for v in variants]
     if is_published:
         columns["paper"] = [Cell(published_text(v.published)) for v in variants]
     columns["device-hours"] = [Cell(hours_text(v.device_hours)) for v in variants]
@@ -110,8 +114,11 @@ def ablation_table(results: SweepResults, metric: str) -> Table:
         list(columns),
         list(zip(*columns.values(), strict=True)),
         frozenset(range(1, len(columns) - 1)),
-        [_INTERVAL_NOTE, *([_RECALLED_NOTE] if is_recalled else []), *_problem_notes(results)],
-        [f"{v.name}: {settings_text(v.settings)}" for v in variants if v.settings],
+        [*([_RECALLED_NOTE] if is_recalled else []), *_problem_notes(results)],
+        [
+            _INTERVAL_NOTE,
+            *(f"{v.name}: {settings_text(v.settings)}" for v in variants if v.settings),
+        ],
         _ABLATION_DATA,
         [_data_of(variant, results, metric) for variant in variants],
     )
@@ -125,6 +132,7 @@ def search_table(results: SweepResults, metric: str) -> Table:
     values = [trial_value(trial, results, metric) for trial in trials]
     finished = [v if t.state == "done" else None for t, v in zip(trials, values, strict=True)]
     marks = best_ones(finished, higher_is_better=is_higher)
+    places = decimals(values)
     columns: dict[str, list[Cell]] = {
         "trial": [Cell(trial.id) for trial in trials],
         **{
@@ -132,11 +140,13 @@ def search_table(results: SweepResults, metric: str) -> Table:
             for name, short in names.items()
         },
         metric_heading(results, metric): [
-            Cell(number_text(value), mark) for value, mark in zip(values, marks, strict=True)
+            Cell(number_text(value, places), mark)
+            for value, mark in zip(values, marks, strict=True)
         ],
     }
     if metric == record.metric:
-        columns["last"] = [Cell(number_text(last_value(t, results, metric))) for t in trials]
+        last = [last_value(trial, results, metric) for trial in trials]
+        columns["last"] = [Cell(number_text(value, places)) for value in last]
     columns["steps"] = [Cell(str(trial.steps)) for trial in trials]
     columns["device-hours"] = [Cell(hours_text(device_hours([trial]))) for trial in trials]
     columns["state"] = [Cell(state_text(trial)) for trial in trials]
@@ -167,28 +177,39 @@ def setting_headings(results: SweepResults, metric: str) -> dict[str, str]:
     return {name: f"setting {short}" if short in taken else short for name, short in names.items()}
 
 
-def spread_text(found: Spread) -> str:
+def decimals(values: Iterable[float | None], digits: int = 4) -> int:
+    """Return how many decimals show the greatest of some values with so many digits.
+
+    Example:
+        >>> decimals([0.6145, 0.5951, None]), decimals([37.99, 4.1]), decimals([])
+        (4, 2, 4)
+    """
+    greatest = max((abs(value) for value in values if value is not None), default=0.0)
+    return max(0, digits - 1 - math.floor(math.log10(greatest))) if greatest else digits
+
+
+def spread_text(found: Spread, places: int) -> str:
     """Return ``mean ± deviation``; the mean alone of one value, ``-`` without any."""
     if found.mean is None:
         return NO_INTERVAL
-    spread_part = "" if found.deviation is None else f" ± {found.deviation:.2g}"
-    return f"{found.mean:.4g}{spread_part}"
+    spread_part = "" if found.deviation is None else f" ± {found.deviation:.{places}f}"
+    return f"{found.mean:.{places}f}{spread_part}"
 
 
-def difference_text(found: PairedDifference | None) -> str:
+def difference_text(found: PairedDifference | None, places: int) -> str:
     """Return a difference with its sign and, in brackets, its number of pairs."""
     if found is None:
         return ""
-    return NO_INTERVAL if found.mean is None else f"{found.mean:+.3g} ({found.pairs})"
+    return NO_INTERVAL if found.mean is None else f"{found.mean:+.{places}f} ({found.pairs})"
 
 
-def interval_text(found: PairedDifference | None) -> str:
+def interval_text(found: PairedDifference | None, places: int) -> str:
     """Return an interval; ``-`` where there are too few pairs for one."""
     if found is None:
         return ""
     if found.low is None or found.high is None:
         return NO_INTERVAL
-    return f"[{found.low:+.3g}, {found.high:+.3g}]"
+    return f"[{found.low:+.{places}f}, {found.high:+.{places}f}]"
 
 
 def published_text(published: Sequence[PublishedValue]) -> str:
@@ -219,9 +240,9 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={setting_text(value)}" for name, value in settings.items())
 
 
-def number_text(value: float | None) -> str:
-    """Return four digits, ``-`` for what is missing."""
-    return NO_INTERVAL if value is None else f"{value:.4g}"
+def number_text(value: float | None, places: int) -> str:
+    """Return a number, ``-`` for what is missing."""
+    return NO_INTERVAL if value is None else f"{value:.{places}f}"
 
 
 _ABLATION_DATA = (

@@ -97,22 +97,22 @@ def test_the_interval_of_pairs_is_narrower_than_that_of_the_means():
 def test_people_see_rounded_numbers_and_the_best_one_marked():
     table = make_table(results_of())
     cells = cells_of(table)
-    assert cells["baseline"]["pq"] == "0.5233 ± 0.025"
+    assert cells["baseline"]["pq"] == "0.5233 ± 0.0252"
     assert cells["plain_head"]["difference"] == "-0.0333 (3)"
     assert cells["plain_head"]["95 % interval"] == "[-0.0958, +0.0292]", "4.30265 · 0.025166 / √3"
     assert cells["plain_head"]["device-hours"] == "0.3 cpu"
     assert cells["plain_head"]["trials"] == "3 done"
-    assert "0.5233 ± 0.025 (best)" in table.text()
-    assert "**0.5233 ± 0.025**" in table.markdown()
-    assert r"\textbf{0.5233 $\pm$ 0.025}" in table.latex()
-    assert r"plain\_head & 0.49 $\pm$ 0.02" in table.latex()
+    assert "0.5233 ± 0.0252 (best)" in table.text()
+    assert "**0.5233 ± 0.0252**" in table.markdown()
+    assert r"\textbf{0.5233 $\pm$ 0.0252}" in table.latex()
+    assert r"plain\_head & 0.4900 $\pm$ 0.0200" in table.latex()
     assert "plain_head: settings.head=fpn" in table.text()
 
 
 def test_where_less_is_better_the_smallest_mean_is_the_best():
     record = sweep_record(higher_is_better=False, metric_unit="m")
     text = make_table(results_of(record=record)).text()
-    assert "0.49 ± 0.02 (best)" in text
+    assert "0.4900 ± 0.0200 (best)" in text
     assert "lower is better" in text
     assert "pq (m)" in text
 
@@ -121,8 +121,8 @@ def test_one_seed_has_no_spread_and_no_interval():
     values = {"baseline": {0: 0.5}, "plain_head": {0: 0.6}}
     table = make_table(results_of(values, sweep_record(seeds=(0,))))
     cells = cells_of(table)
-    assert cells["plain_head"]["pq"] == "0.6"
-    assert cells["plain_head"]["difference"] == "+0.1 (1)"
+    assert cells["plain_head"]["pq"] == "0.6000"
+    assert cells["plain_head"]["difference"] == "+0.1000 (1)"
     assert cells["plain_head"]["95 % interval"] == "-"
     row = data_of(table)["plain_head"]
     assert (row["standard_deviation"], row["difference_low"], row["difference_high"]) == (
@@ -138,8 +138,8 @@ def test_a_failed_trial_is_counted_and_takes_its_pair_with_it():
     table = make_table(results_of(values, extra=[failed]))
     cells = cells_of(table)["plain_head"]
     assert cells["trials"] == "2 done, 1 failed"
-    assert cells["difference"] == "-0.02 (2)", "the mean over the two pairs, not over three"
-    assert cells["pq"] == "0.49 ± 0.028"
+    assert cells["difference"] == "-0.0200 (2)", "the mean over the two pairs, not over three"
+    assert cells["pq"] == "0.4900 ± 0.0283"
 
 
 def test_a_failed_trial_with_a_value_does_not_count():
@@ -155,7 +155,7 @@ def test_trials_that_are_not_finished_are_no_part_of_the_mean(state):
     values = {"baseline": VALUES["baseline"], "plain_head": {0: 0.47, 1: 0.51}}
     table = make_table(results_of(values, extra=[trial("plain_head", 2, 0.99, state)]))
     cells = cells_of(table)["plain_head"]
-    assert cells["pq"].startswith("0.49 ")
+    assert cells["pq"].startswith("0.4900 ± 0.0283")
     assert cells["trials"] == f"2 done, 1 {state}"
 
 
@@ -163,7 +163,7 @@ def test_trials_that_are_not_finished_are_no_part_of_the_mean(state):
 def test_a_finished_trial_without_a_number_says_so(value):
     values = {"baseline": VALUES["baseline"], "plain_head": {0: 0.47, 1: 0.51, 2: value}}
     cells = cells_of(make_table(results_of(values)))["plain_head"]
-    assert cells["pq"].startswith("0.49 ")
+    assert cells["pq"].startswith("0.4900 ± 0.0283")
     assert cells["trials"] == "3 done, 1 without a value"
     assert cells["difference"].endswith("(2)")
 
@@ -195,8 +195,8 @@ def test_another_metric_can_be_shown_but_has_no_best():
     extra += [trial("plain_head", 0, 0.4, values={"pq": 0.4, "miou": 0.9})]
     table = make_table(results_of({}, extra=extra), "miou")
     cells = cells_of(table)
-    assert (cells["baseline"]["miou"], cells["plain_head"]["miou"]) == ("0.7", "0.9")
-    assert cells["plain_head"]["difference"] == "+0.2 (1)"
+    assert (cells["baseline"]["miou"], cells["plain_head"]["miou"]) == ("0.7000", "0.9000")
+    assert cells["plain_head"]["difference"] == "+0.2000 (1)"
     assert "last" not in table.columns
     assert "(best)" not in table.text(), "which way it is better is not known"
 
@@ -265,8 +265,8 @@ def test_trials_of_a_search_come_best_first_with_their_settings():
     assert cells["t-2"]["steps"] == "100"
     assert cells["t-3"]["state"] == "failed: NaN in step 3"
     assert cells["t-3"]["pq"] == "-"
-    assert "0.6 (best)" in table.text(), "a stopped trial was measured on something else"
-    assert "0.7 (best)" not in table.text()
+    assert "0.6000 (best)" in table.text(), "a stopped trial was measured on something else"
+    assert "0.7000 (best)" not in table.text()
     assert "stopped: ended early" in table.text()
     data = {r["trial"]: r for r in csv.DictReader(io.StringIO(table.csv()))}
     assert float(data["t-3"]["train.phases.0.lr"]) == 10.0**-3
