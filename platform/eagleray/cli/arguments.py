@@ -16,6 +16,7 @@ from pydantic import ValidationError
 
 from eagleray.experiment.load import explain, load_experiment
 from eagleray.experiment.schema import Experiment
+from eagleray.experiment.sweep import SweepSettings
 from eagleray.task import SettingsError
 
 F = TypeVar("F")
@@ -60,7 +61,8 @@ def parse(
         raise SettingsError(f"eagleray {verb} needs the path of an experiment (.yaml); {usage}")
     experiment = load_experiment(path)
     command = _command_type(flags, type(experiment))
-    default = command(experiment_file=Path(path), flags=flags(), experiment=experiment)
+    shown = _without_mappings(experiment)
+    default = command(experiment_file=Path(path), flags=flags(), experiment=shown)
     try:
         parsed: Any = tyro.cli(
             command,
@@ -69,9 +71,10 @@ def parse(
             prog=f"eagleray {verb}",
             description=summary,
         )
+        overridden = _with_mappings(parsed.experiment, experiment)
     except ValidationError as error:
         raise SettingsError(explain(error, type(experiment), "command line")) from error
-    return parsed.experiment_file, parsed.flags, parsed.experiment
+    return parsed.experiment_file, parsed.flags, overridden
 
 
 def _experiment_path(arguments: Sequence[str]) -> str | None:
@@ -84,6 +87,30 @@ def _without(arguments: Sequence[str], path: str) -> list[str]:
     rest = list(arguments)
     rest.remove(path)
     return rest
+
+
+def _without_mappings(experiment: Experiment) -> Experiment:
+    """Return the experiment without its sweep's variants and spaces: free mappings are said in the
+    file only, since every entry would become a flag or a subcommand.
+    """
+    sweep = experiment.sweep
+    emptied = sweep.model_copy(
+        update={
+            "ablations": {},
+            "grid": {},
+            "published": {},
+            "search": sweep.search.model_copy(update={"space": {}}),
+        }
+    )
+    return experiment.model_copy(update={"sweep": emptied})
+
+
+def _with_mappings(overridden: Experiment, original: Experiment) -> Experiment:
+    """Put back what ``_without_mappings`` left out; raises ValidationError."""
+    values, sweep = overridden.sweep.model_dump(), original.sweep.model_dump()
+    values |= {name: sweep[name] for name in ("ablations", "grid", "published")}
+    values["search"]["space"] = sweep["search"]["space"]
+    return overridden.model_copy(update={"sweep": SweepSettings.model_validate(values)})
 
 
 def _command_type(flags: type[Any], experiment: type[Experiment]) -> type[Any]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from eagleray.experiment.sweep import SweepSettings
 from eagleray.task import Phase, Settings
 
 
@@ -46,6 +47,9 @@ class TrainSettings(Settings):
     """Keep ZeRO's optimizer states in CPU memory."""
     cpus_per_worker: float = Field(1.0, gt=0)
     """Logical CPUs per training process."""
+    gpus_per_worker: float = Field(1.0, gt=0)
+    """GPUs per training process, where there are GPUs; below 1 several trials of a sweep share
+    one."""
     phases: tuple[Phase, ...] = ()
     """Training phases; by default the task's own."""
     micro_batch_size: int | None = Field(None, ge=1)
@@ -89,6 +93,16 @@ class TrainSettings(Settings):
                 f"train.strategy 'single' has one process, but train.num_workers is "
                 f"{self.num_workers}: "
                 "set num_workers to 1 or the strategy to 'ddp' or 'deepspeed'"
+            )
+        if self.gpus_per_worker < 1 and most > 1:
+            raise ValueError(
+                f"train.gpus_per_worker is {self.gpus_per_worker:g}, but a group of {most} workers "
+                "needs whole GPUs: set it to 1 or num_workers to 1"
+            )
+        if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
+            raise ValueError(
+                f"train.gpus_per_worker is {self.gpus_per_worker:g}, allowed are whole numbers and "
+                "fractions below 1"
             )
         if self.offload_optimizer and (self.strategy != "deepspeed" or self.zero_stage == 0):
             raise ValueError(
@@ -141,3 +155,5 @@ class Experiment(Settings):
     """Training."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """Evaluation."""
+    sweep: SweepSettings = SweepSettings()
+    """Ablations, grids and searches."""

@@ -26,13 +26,14 @@ from eagleray.results.environment import describe_environment
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 
-_NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name")
+_NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
 _NOT_RESULTS_TRAIN = [
     "strategy",
     "num_workers",
     "zero_stage",
     "offload_optimizer",
     "cpus_per_worker",
+    "gpus_per_worker",
     "micro_batch_size",
     "loader_workers",
     "log_every",

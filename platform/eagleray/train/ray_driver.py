@@ -86,7 +86,7 @@ def _trainer(job: TrainJob) -> Any:
     settings = job.experiment.train
     asked = settings.num_workers
     least, most = (asked, asked) if isinstance(asked, int) else (min(asked), max(asked))
-    gpus = 0.0 if job.experiment.device == "cpu" else 1.0
+    gpus = 0.0 if job.experiment.device == "cpu" else settings.gpus_per_worker
     worker = Resources(cpus=settings.cpus_per_worker, gpus=gpus)
     group = fit_workers(
         cluster_machine(),
