@@ -69,7 +69,7 @@ class Experiment:
 
     def missing(self) -> list[Requirement]:
         """Return what the task needs and does not find."""
-        return [r for r in self.task.requirements() if not r.found]
+        return [r for r in self.task.requirements() if not (r.found or r.optional)]
 
     def check(self, *, training: bool = True) -> None:
         """Refuse before anything starts what could not be finished.

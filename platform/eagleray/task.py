@@ -2,7 +2,8 @@
 
 A task says what is computed; the engine says where, when and how often. Nothing here knows Ray, a
 file layout or vision. The order of this file is the order of an experiment: settings, prepare,
-data, train, evaluate, predict.
+data, train, evaluate, predict. Errors and the base of settings are in ``errors.py``, the settings
+of training in ``phase.py``; all of it is imported from here.
 ``tasks/README.md`` shows how to write a task in an afternoon.
 """
 
@@ -13,32 +14,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-
-class EaglerayError(Exception):
-    """Anything a user can mend: says what was asked and found, what is allowed and what to do."""
-
-
-class SettingsError(EaglerayError, ValueError):
-    """A setting that is unknown, of the wrong type or impossible together with another one."""
-
-
-class InputError(EaglerayError, ValueError):
-    """Data that cannot be used. Raised for one item it becomes a reject, never the end of a job."""
-
-
-class Settings(BaseModel):
-    """Base of every settings model: immutable, unknown keys refused, every field documented."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
+from eagleray.errors import EaglerayError as EaglerayError
+from eagleray.errors import InputError as InputError
+from eagleray.errors import Settings as Settings
+from eagleray.errors import SettingsError as SettingsError
+from eagleray.phase import Phase as Phase
+from eagleray.phase import Schedule as Schedule
 
 # ---------------------------------------------------------------------- prepare
 
@@ -246,89 +235,6 @@ class Batches(Protocol):
 # ---------------------------------------------------------------------- train
 
 
-class Schedule(Settings):
-    """Learning rate over optimizer steps, as a stateless function of the step."""
-
-    kind: Literal["constant", "poly", "cosine", "linear", "step", "multistep"] = "constant"
-    """Shape after the warm-up."""
-    power: float = Field(0.9, gt=0)
-    """Exponent of ``poly``: (1 - t/total)^power."""
-    gamma: float = Field(0.1, gt=0)
-    """Factor of ``step`` and ``multistep``."""
-    milestones: tuple[int, ...] = ()
-    """Optimizer steps at which ``multistep`` multiplies by gamma."""
-    milestone_fractions: tuple[float, ...] = ()
-    """The same as parts of the phase's length (120 of 160 epochs: 0.75)."""
-    step_size: int = Field(1, ge=1)
-    """Optimizer steps between two drops of ``step``."""
-    start_factor: float = Field(1.0, ge=0)
-    """Multiplier at the beginning of ``linear``."""
-    end_factor: float = Field(0.0, ge=0)
-    """Multiplier at the end of ``linear`` and ``cosine``."""
-    end_lr: float | None = Field(None, ge=0)
-    """Learning rate at the end of ``linear`` and ``cosine``, the same for all groups; replaces
-    end_factor."""
-    warmup_steps: int = Field(0, ge=0)
-    """Optimizer steps of linear warm-up."""
-    warmup_start: float = Field(1 / 3, ge=0, le=1)
-    """Multiplier at the beginning of the warm-up."""
-    warmup_start_lr: float | None = Field(None, ge=0)
-    """Learning rate at the beginning of the warm-up, the same for all groups; replaces
-    warmup_start."""
-    first_step: int = Field(0, ge=-1, le=1)
-    """Clock t of the first optimizer step: 1 where the original counts from 1, -1 where it runs
-    one step late."""
-    hold_steps: int = Field(1, ge=1)
-    """The shape is read at multiples of this many steps (1000: once per epoch of 1000 steps)."""
-    lag_steps: int = Field(0, ge=0)
-    """After a warm-up the shape is read this many steps late (1 in the original Seamless)."""
-
-
-class Phase(Settings):
-    """One stretch of training with its own length, optimizer, schedule and precision."""
-
-    name: str = Field("main", pattern=r"^[a-z0-9_]+$")
-    """Name of the phase."""
-    steps: int | None = Field(None, ge=1)
-    """Length in optimizer steps; give this or ``epochs``."""
-    epochs: float | None = Field(None, gt=0)
-    """Length in passes over the training data."""
-    batch_size: int = Field(1, ge=1)
-    """Samples per optimizer step over all workers and micro-batches."""
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    """Update rule."""
-    lr: float = Field(0.01, ge=0)
-    """Base learning rate."""
-    momentum: float = Field(0.9, ge=0, lt=1)
-    """SGD momentum."""
-    nesterov: bool = False
-    """Nesterov form of the SGD momentum."""
-    betas: tuple[float, float] = (0.9, 0.999)
-    """Adam's decay rates."""
-    eps: float = Field(1e-8, gt=0)
-    """Adam's denominator offset."""
-    weight_decay: float = Field(0.0, ge=0)
-    """Weight decay (L2 for sgd and adam, decoupled for adamw)."""
-    schedule: Schedule = Schedule()
-    """Learning-rate schedule."""
-    clip_norm: float | None = Field(None, gt=0)
-    """Largest global L2 norm of the gradient."""
-    ema_decay: float | None = Field(None, gt=0, lt=1)
-    """Decay of an exponential moving average of the weights, which is then what is evaluated."""
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    """Arithmetic of forward and backward; master weights stay float32."""
-    normalize: Literal["global", "rank"] = "global"
-    """Loss sums are divided by the weights of all ranks, or of each rank alone."""
-
-    @model_validator(mode="after")
-    def _one_length(self) -> Phase:
-        if (self.steps is None) == (self.epochs is None):
-            raise ValueError(
-                f"phase {self.name!r}: give either steps or epochs, exactly one of them"
-            )
-        return self
-
-
 @dataclass(frozen=True, slots=True)
 class ParameterGroup:
     """Parameters (by name) that share multipliers; parameters in no group are frozen during the
@@ -480,12 +386,52 @@ class FittedWeights:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What must be there before a run starts (a dataset, a weight file): ``doctor``, ``plan``."""
+    """What must be there before a run starts (a dataset, a weight file): ``doctor``, ``plan``.
+
+    Args:
+        name: What it is.
+        found: Whether it is there.
+        hint: What to do where it is not; names ``eagleray download NAME`` where there is one.
+        training_only: Evaluation and prediction do without it.
+        optional: Everything does without it, at a price that the hint names.
+        build: Makes it here and now (``doctor --build``); None where a person has to.
+    """
 
     name: str
     found: bool
     hint: str
     training_only: bool = False
+    optional: bool = False
+    build: Callable[[], object] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """A published file by name: ``eagleray download NAME``.
+
+    Args:
+        name: Unique over all tasks.
+        summary: What it is.
+        url: Where it is published.
+        license: The license it comes under, and whose terms bind its use besides.
+        file: Name under which it is kept.
+        checksum: ``sha256:`` or ``md5:`` with the hexadecimal digits that are published (the first
+            ones at least); empty where none are.
+        num_bytes: Size as published; 0 = unknown.
+        by_hand: How a person gets the file where its host wants a browser or a login; empty where
+            the URL gives the file itself.
+        is_archive: A zip or tar file, unpacked into a folder called ``name``.
+    """
+
+    name: str
+    summary: str
+    url: str
+    license: str
+    file: str
+    checksum: str = ""
+    num_bytes: int = 0
+    by_hand: str = ""
+    is_archive: bool = False
 
 
 class Task(ABC):
@@ -500,6 +446,11 @@ class Task(ABC):
 
     def requirements(self) -> Sequence[Requirement]:
         """Return the files this task needs with these settings."""
+        return ()
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return the published files that this task can use."""
         return ()
 
     def stages(self) -> Sequence[Stage]:
