@@ -1,0 +1,1 @@
+"""Configuration files of the original code: what they may say, and the experiment they become."""
