@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from eagleray_seamseg.conversion.source import LabeledImage, LabelSource, paths_matching
+from eagleray_seamseg.conversion.source import (
+    LabeledImage,
+    LabelSource,
+    fixed_folder,
+    paths_matching,
+)
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
@@ -51,6 +56,10 @@ class CityscapesSource(LabelSource):
         """
         found = sorted(self._root.glob(name)) if "*" in name else []
         return found[0] if found else self._root / name
+
+    def photo_folder(self, split: str) -> str:
+        """Return the fixed part of the photographs' pattern."""
+        return fixed_folder(self._images.format(split=split))
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; groups of things become crowd segments."""

@@ -64,6 +64,10 @@ class CocoPanopticSource(LabelSource):
                 },
             )
 
+    def photo_folder(self, split: str) -> str:
+        """Return the folder of the photographs."""
+        return self._images.format(split=split)
+
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the PNG and check it against its list and the size that the JSON states.
 

@@ -15,12 +15,21 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from eagleray_seamseg.conversion.seamless_metadata import (
+    METADATA_FILE,
+    SeamlessMetadata,
+    read_metadata,
+)
 from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
 from eagleray_vision.panoptic.coco_instances import instance_annotation
 from eagleray_vision.panoptic.errors import LabelSizeError, MissingLabelFileError, SegmentListError
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
+from eagleray_vision.panoptic.panoptic_map import (
+    IndexedPanoptic,
+    check_categories,
+    indexed_panoptic,
+)
 
 _IMAGE_SUFFIXES = (".png", ".jpg")
 """In the order in which the original looks for them."""
@@ -56,60 +65,61 @@ class SeamlessSource(LabelSource):
 
     def label_space(self) -> LabelSpace:
         """Return the classes of ``metadata.bin``."""
-        meta = self._metadata["meta"]
-        num_classes = len(meta["categories"])
-        return LabelSpace(
-            self._root.name,
-            tuple(meta["categories"]),
-            int(meta["num_stuff"]),
-            tuple(meta["original_ids"]),
-            tuple(tuple(color) for color in meta["palette"][:num_classes]),
-        )
+        return self._metadata.space
 
     def labeled_images(self, split: str) -> Iterator[LabeledImage]:
-        """List the images of a split in the order of the metadata."""
+        """List the images of a split in the order of the metadata, then those that only the list
+        names: these become rejects.
+        """
         path = self._root / "lst" / f"{split}.txt"
         if not path.is_file():
             raise MissingLabelFileError(f"{path}: the list of the split does not exist")
-        wanted = set(path.read_text().split())
-        for entry in self._metadata["images"]:
-            if entry["id"] in wanted:
-                yield LabeledImage(
-                    entry["id"],
-                    self._photo(entry["id"]),
-                    self._root / "msk" / f"{entry['id']}.png",
-                    entry,
-                )
+        entries = self._metadata.images
+        if entries is None:
+            raise SegmentListError(
+                f"{self._root / METADATA_FILE}: it was stripped of its images, so there are "
+                "classes but no labels; use the file of the converted data set"
+            )
+        wanted = dict.fromkeys(line.strip() for line in path.read_text().splitlines())
+        wanted.pop("", None)
+        for image_id in [one for one in entries if one in wanted]:
+            yield self._labeled(image_id, entries[image_id])
+        for image_id in [one for one in wanted if one not in entries]:
+            yield self._labeled(image_id, {})
+
+    def photo_folder(self, split: str) -> str:
+        """Return ``img``."""
+        return "img"
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the mask; categories and crowds come from the metadata."""
         entry = image.annotation
+        if not entry:
+            raise SegmentListError(
+                f"{image.key}: a list in {self._root / 'lst'} names it, but "
+                f"{self._root / METADATA_FILE} does not describe it"
+            )
         panoptic = indexed_panoptic(read_deep_ids(image.label_path), entry["cat"], entry["iscrowd"])
         if list(panoptic.id_map.shape) != list(entry["size"]):
             raise LabelSizeError(
                 f"{image.label_path}: shape {panoptic.id_map.shape}, metadata state {entry['size']}"
             )
+        check_categories(
+            panoptic.categories[1:], range(self._metadata.space.num_classes), what=image.key
+        )
         return panoptic
+
+    def _labeled(self, image_id: str, entry: Mapping[str, Any]) -> LabeledImage:
+        label = self._root / "msk" / f"{image_id}.png"
+        return LabeledImage(image_id, self._photo(image_id), label, entry)
 
     def _photo(self, image_id: str) -> Path:
         candidates = [self._root / "img" / f"{image_id}{suffix}" for suffix in _IMAGE_SUFFIXES]
         return next((path for path in candidates if path.is_file()), candidates[-1])
 
     @cached_property
-    def _metadata(self) -> Mapping[str, Any]:
-        path = self._root / "metadata.bin"
-        if not path.is_file():
-            raise MissingLabelFileError(
-                f"{path}: not found; is this the root of a converted data set?"
-            )
-        try:
-            content: Mapping[str, Any] = msgpack.unpackb(path.read_bytes(), raw=False)
-            _ = content["images"], content["meta"]["categories"]
-        except (ValueError, KeyError, TypeError, msgpack.UnpackException) as error:
-            raise SegmentListError(
-                f"{path}: not the metadata of a converted data set ({error})"
-            ) from error
-        return content
+    def _metadata(self) -> SeamlessMetadata:
+        return read_metadata(self._root / METADATA_FILE)
 
 
 def metadata_bytes(images: Iterable[ConvertedImage], space: LabelSpace) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from itertools import takewhile
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from eagleray_vision.panoptic.errors import MissingLabelFileError
@@ -49,6 +50,12 @@ class LabelSource(ABC):
         """
 
     @abstractmethod
+    def photo_folder(self, split: str) -> str:
+        """Return the folder of a split's photographs relative to the root, below which the
+        original's COCO lists name them.
+        """
+
+    @abstractmethod
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read and check the label of one image.
 
@@ -58,6 +65,18 @@ class LabelSource(ABC):
         Raises:
             PanopticError: The label is missing, damaged or contradicts itself.
         """
+
+
+def fixed_folder(pattern: str) -> str:
+    """Return the part of a glob pattern that has no wildcard, as a folder.
+
+    Example:
+        >>> fixed_folder("training/images/*.jpg"), fixed_folder("*.png")
+        ('training/images', '')
+    """
+    parts = PurePosixPath(pattern).parts[:-1]
+    fixed = takewhile(lambda part: not any(sign in part for sign in "*?["), parts)
+    return "/".join(fixed)
 
 
 def paths_matching(root: Path, pattern: str) -> list[Path]:

@@ -6,7 +6,12 @@ from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
-from eagleray_seamseg.conversion.source import LabeledImage, LabelSource, paths_matching
+from eagleray_seamseg.conversion.source import (
+    LabeledImage,
+    LabelSource,
+    fixed_folder,
+    paths_matching,
+)
 from eagleray_vision.panoptic.cityscapes import vistas_to_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import LabelSpace, label_space_from_vistas
@@ -45,6 +50,10 @@ class VistasSource(LabelSource):
         for path in paths_matching(self._root, self._images.format(split=split)):
             label = self._root / self._labels.format(split=split, id=path.stem)
             yield LabeledImage(path.stem, path, label)
+
+    def photo_folder(self, split: str) -> str:
+        """Return the fixed part of the photographs' pattern."""
+        return fixed_folder(self._images.format(split=split))
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; classes called a group become crowd segments."""

@@ -1,0 +1,155 @@
+"""Zip archives as the original's model was published: weights, ``config.ini`` and
+``metadata.bin`` (spec 8).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import stat
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from eagleray_seamseg.model.backbone_weights import WeightFileError
+
+PUBLISHED_MD5 = "7046e54e54e9dcc38060b150e97f4a5a"
+"""Checksum of the published Vistas model (README of the original)."""
+PUBLISHED_LICENSE = "CC BY-NC-SA 4.0"
+"""License of the published model (README of the original)."""
+
+_WEIGHT_SUFFIXES = (".tar", ".pth", ".pt", ".safetensors")
+_TORCH_PICKLE = "data.pkl"
+"""Member that every file of ``torch.save`` has, which is a zip archive too."""
+
+
+@dataclass(frozen=True)
+class OpenArchive:
+    """The members of a published archive.
+
+    Attributes:
+        weights: The weight file, unpacked; it is there while the archive is open.
+        config: Text of the configuration, if there is one.
+        metadata: Bytes of ``metadata.bin``, if there are some.
+        md5: Checksum of the whole archive.
+    """
+
+    weights: Path
+    config: str | None
+    metadata: bytes | None
+    md5: str
+
+    @property
+    def origin(self) -> str:
+        """One line about where the archive comes from, by its checksum."""
+        if self.md5 == PUBLISHED_MD5:
+            return f"md5 {self.md5}: the published Vistas model, licensed {PUBLISHED_LICENSE}"
+        return (
+            f"md5 {self.md5} is not that of the published Vistas model ({PUBLISHED_MD5}): it is "
+            "another one, or not the file that was published; make sure of where it comes from"
+        )
+
+
+def is_archive(path: Path) -> bool:
+    """Return whether a file is a zip archive, and not a file of ``torch.save``."""
+    if not zipfile.is_zipfile(path):
+        return False
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return True
+    return not any(PurePosixPath(name).name == _TORCH_PICKLE for name in names)
+
+
+@contextmanager
+def open_archive(path: Path) -> Iterator[OpenArchive]:
+    """Open an archive; nothing is written but the weights, into a temporary folder.
+
+    Args:
+        path: The zip archive.
+
+    Raises:
+        WeightFileError: The archive is damaged or encrypted, a member's name leaves the folder or
+            is a link, or there is not exactly one weight file and at most one of the others.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            opened = _unpacked(path, Path(folder))
+        except (
+            zipfile.BadZipFile,
+            RuntimeError,
+            EOFError,
+            zlib.error,
+            UnicodeDecodeError,
+        ) as error:
+            raise WeightFileError(
+                f"{path} cannot be unpacked ({error}): download it again"
+            ) from error
+        yield opened
+
+
+def _unpacked(path: Path, folder: Path) -> OpenArchive:
+    with zipfile.ZipFile(path) as archive:
+        members = [_checked(path, one) for one in archive.infolist()]
+        members = [m for m in members if not m.is_dir() and not _is_litter(m.filename)]
+        weights = _only(path, members, _WEIGHT_SUFFIXES, "weight file", needed=True)
+        config = _only(path, members, (".ini",), "configuration")
+        metadata = _only(path, members, ("metadata.bin",), "metadata.bin")
+        target = folder / PurePosixPath(weights[0].filename).name
+        with archive.open(weights[0]) as packed, target.open("wb") as unpacked:
+            shutil.copyfileobj(packed, unpacked)
+        return OpenArchive(
+            target,
+            archive.read(config[0]).decode() if config else None,
+            archive.read(metadata[0]) if metadata else None,
+            _md5(path),
+        )
+
+
+def _checked(path: Path, member: zipfile.ZipInfo) -> zipfile.ZipInfo:
+    name = member.filename
+    parts = PurePosixPath(name).parts
+    if name.startswith("/") or ".." in parts or "\\" in name or (parts and ":" in parts[0]):
+        reason = "its name leads out of the archive"
+    elif stat.S_ISLNK(member.external_attr >> 16):
+        reason = "it is a link"
+    else:
+        return member
+    raise WeightFileError(
+        f"{path} is refused because of its member {name!r}: {reason}; a published archive has no "
+        "such member, so do not trust this one"
+    )
+
+
+def _is_litter(name: str) -> bool:
+    """Return whether a member was left by a file manager (resource forks, hidden files)."""
+    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(name).parts)
+
+
+def _only(
+    path: Path,
+    members: Sequence[zipfile.ZipInfo],
+    endings: tuple[str, ...],
+    what: str,
+    *,
+    needed: bool = False,
+) -> list[zipfile.ZipInfo]:
+    """Return the one member of a kind, or nothing where it may be absent."""
+    found = [one for one in members if one.filename.lower().endswith(endings)]
+    if len(found) > 1 or (needed and not found):
+        raise WeightFileError(
+            f"{path} holds {len(found)} members that could be the {what} "
+            f"({', '.join(one.filename for one in found or members)}), expected is one: an archive "
+            "with the weights (.tar), config.ini and metadata.bin, or give the weight file itself"
+        )
+    return found
+
+
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "md5").hexdigest()
