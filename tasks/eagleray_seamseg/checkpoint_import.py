@@ -1,6 +1,9 @@
 """Import snapshots of the original code, whose parameter names and raw values are ours."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -16,6 +19,61 @@ MODULES = ("body", "rpn_head", "roi_head", "sem_head")
 
 _NUM_NAMED = 5
 """How many tensors an error message names."""
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """A snapshot of the original, or a flat dictionary of tensors by full name.
+
+    Attributes:
+        path: Its file.
+        entries: Everything in it by flat names; tensors of the network by their full name.
+        config: Text of the configuration that it was trained with, if it holds one.
+    """
+
+    path: Path
+    entries: Mapping[str, object]
+    config: str | None
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Which of the network's four parts it holds."""
+        return tuple(m for m in MODULES if any(name.startswith(f"{m}.") for name in self.entries))
+
+    @property
+    def num_classes(self) -> tuple[int, int]:
+        """Stuff and thing classes that its heads tell; without a semantic head there is no stuff.
+
+        Raises:
+            WeightFileError: There is neither of the two heads.
+        """
+        things = self._length("roi_head.roi_msk.bias") or self._length("roi_head.roi_cls.bias", -1)
+        both = self._length("sem_head.conv_sem.bias")
+        if not things and not both:
+            raise WeightFileError(
+                f"{self.path} holds no tensor of a Seamless network's heads; its entries begin "
+                f"with {sorted(self.entries)[:_NUM_NAMED]}. Expected is a snapshot of the "
+                f"original, with {', '.join(MODULES)} under state_dict"
+            )
+        return (max(both - things, 0), things)
+
+    def _length(self, name: str, more: int = 0) -> int:
+        value = self.entries.get(name)
+        return value.shape[0] + more if isinstance(value, Tensor) and value.ndim else 0
+
+
+def read_snapshot(path: Path) -> Snapshot:
+    """Read a snapshot as plain data.
+
+    Args:
+        path: File of ``torch.save`` or safetensors.
+
+    Raises:
+        WeightFileError: If it cannot be read without running what it may contain.
+    """
+    content = read_tensors(path)
+    config = content.get("config")
+    return Snapshot(path, _flat_entries(content), config if isinstance(config, str) else None)
 
 
 def _flat_entries(content: Mapping[str, object]) -> dict[str, object]:
@@ -80,7 +138,14 @@ def import_snapshot(
         WeightFileError: If the file cannot be read safely, holds nothing of the network, or holds
             tensors of other shapes.
     """
-    entries = _flat_entries(read_tensors(path))
+    return convert_snapshot(read_snapshot(path), settings, num_stuff=num_stuff, num_thing=num_thing)
+
+
+def convert_snapshot(
+    snapshot: Snapshot, settings: NetworkSettings, *, num_stuff: int, num_thing: int
+) -> ImportedCheckpoint:
+    """Account for every entry of a snapshot; see `import_snapshot`."""
+    path, entries = snapshot.path, snapshot.entries
     with torch.device("meta"):
         network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
     ours = network.state_dict()

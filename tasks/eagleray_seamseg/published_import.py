@@ -1,0 +1,142 @@
+"""Whatever the original publishes or reads, as an experiment of ours: a configuration, a snapshot
+with the configuration inside, or the published archive of weights, configuration and class list.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
+from eagleray_seamseg.checkpoint_import import Snapshot, convert_snapshot, read_snapshot
+from eagleray_seamseg.conversion.seamless_metadata import METADATA_FILE, parse_metadata
+from eagleray_seamseg.model.backbone_weights import WeightFileError
+from eagleray_seamseg.model.config import NetworkSettings
+from eagleray_seamseg.original_config.experiment import experiment_of, network_values
+from eagleray_seamseg.original_config.ini import OriginalConfig, parse_config, read_config_file
+from eagleray_seamseg.original_config.keys import Kind
+from eagleray_seamseg.published_archive import OpenArchive, is_archive, open_archive
+
+CONFIG_SUFFIXES = (".ini", ".cfg", ".conf")
+_DATA_FOLDER = "data/seamless"
+"""Where the written experiment looks for the converted data set that no file names."""
+_DATA_NOTE = (
+    "data.root: name the folder of the converted data set, DATA of the original's command line, or "
+    "choose another data.format"
+)
+
+
+def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> PublishedFiles:
+    """Import a file of the original by its kind.
+
+    Args:
+        path: A configuration (``.ini``), a snapshot (``.pth.tar``) or the published zip archive.
+        folder: Where the experiment and its files will lie.
+        fallback: Network of a weight file that brings no configuration.
+
+    Returns:
+        The weights; an experiment with the configuration's settings; ``metadata.bin`` of the
+        archive, from which the experiment has its class list.
+
+    Raises:
+        SettingsError: The configuration is none, or says something impossible.
+        WeightFileError: The archive or the weights are damaged or unsafe, or do not fit.
+    """
+    if path.suffix.lower() in CONFIG_SUFFIXES:
+        experiment, notes = experiment_of(read_config_file(path), _DATA_FOLDER)
+        return PublishedFiles(experiment=experiment, notes=(_DATA_NOTE, *notes))
+    if path.suffix.lower() == ".zip" or is_archive(path):
+        with open_archive(path) as archive:
+            return _import_archive(archive, path, folder, fallback)
+    return _import_weights(read_snapshot(path), None, fallback)
+
+
+def import_weights(
+    path: Path, settings: NetworkSettings, *, num_stuff: int, num_thing: int
+) -> ImportedCheckpoint:
+    """Import the weights of a snapshot, or of the published archive, for a given network.
+
+    Args:
+        path: The file.
+        settings: The network.
+        num_stuff: Its stuff classes.
+        num_thing: Its thing classes.
+
+    Raises:
+        WeightFileError: See `eagleray_seamseg.checkpoint_import.import_snapshot`.
+    """
+    if path.suffix.lower() == ".zip" or is_archive(path):
+        with open_archive(path) as archive:
+            snapshot = read_snapshot(archive.weights)
+    else:
+        snapshot = read_snapshot(path)
+    return convert_snapshot(snapshot, settings, num_stuff=num_stuff, num_thing=num_thing)
+
+
+def _import_archive(
+    archive: OpenArchive, path: Path, folder: Path, fallback: NetworkSettings
+) -> PublishedFiles:
+    snapshot = read_snapshot(archive.weights)
+    config = None
+    if archive.config is not None:
+        config = parse_config(archive.config, f"{path.name}/config.ini", _kind_of(snapshot))
+    if archive.metadata is None:
+        found = _import_weights(snapshot, config, fallback)
+        missing = f"{path.name} holds no {METADATA_FILE}, so there are no class names"
+        return PublishedFiles(
+            found.checkpoint, found.experiment, notes=(archive.origin, missing, *found.notes)
+        )
+    space = parse_metadata(archive.metadata, f"{path.name}/{METADATA_FILE}", path.stem).space
+    if snapshot.num_classes != (space.num_stuff, space.num_things):
+        raise WeightFileError(
+            f"{path}: its {METADATA_FILE} lists {space.num_stuff} stuff and {space.num_things} "
+            f"thing classes, its weights have {snapshot.num_classes[0]} and "
+            f"{snapshot.num_classes[1]}: they do not belong together"
+        )
+    found = _import_weights(snapshot, config, fallback, str(folder))
+    classes = (
+        f"{space.num_classes} classes ({space.num_stuff} stuff, {space.num_things} things) are "
+        f"read from {METADATA_FILE} beside the experiment: prediction works at once; to evaluate "
+        "or train, name a data set of these classes in data.root (and data.format)"
+    )
+    files = {METADATA_FILE: archive.metadata} if found.experiment is not None else {}
+    return PublishedFiles(
+        found.checkpoint, found.experiment, files, (archive.origin, classes, *found.notes)
+    )
+
+
+def _import_weights(
+    snapshot: Snapshot,
+    config: OriginalConfig | None,
+    fallback: NetworkSettings,
+    root: str | None = None,
+) -> PublishedFiles:
+    """Import a snapshot with the configuration beside it, else the one inside."""
+    num_stuff, num_thing = snapshot.num_classes
+    if config is None and snapshot.config is not None:
+        name = f"the configuration in {snapshot.path.name}"
+        config = parse_config(snapshot.config, name, _kind_of(snapshot))
+    if config is None:
+        note = (
+            f"{snapshot.path.name} brings no configuration: its weights are read for the network "
+            "of preset vistas_r50; for another one, give an experiment (.yaml) instead of the task"
+        )
+        found = convert_snapshot(snapshot, fallback, num_stuff=num_stuff, num_thing=num_thing)
+        return PublishedFiles(found, notes=(note,))
+    experiment, notes = experiment_of(config, root or _DATA_FOLDER)
+    try:
+        network = NetworkSettings.model_validate(network_values(config))
+    except ValidationError as error:
+        raise SettingsError(f"{config.name}: {error}") from error
+    found = convert_snapshot(snapshot, network, num_stuff=num_stuff, num_thing=num_thing)
+    further = () if root else (_DATA_NOTE,)
+    return PublishedFiles(found, experiment, notes=(*further, *notes))
+
+
+def _kind_of(snapshot: Snapshot) -> Kind:
+    """Return the kind of configuration that belongs to the heads of a snapshot."""
+    if "sem_head" in snapshot.modules:
+        return "panoptic"
+    masks = any(name.startswith("roi_head.roi_msk.") for name in snapshot.entries)
+    return "instance_seg" if masks else "detection"
