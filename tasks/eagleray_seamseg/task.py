@@ -21,6 +21,7 @@ from eagleray.task import (
     Metrics,
     ParameterGroup,
     Phase,
+    PublishedFiles,
     Record,
     Requirement,
     Rows,
@@ -36,7 +37,6 @@ from eagleray_seamseg.benchmarks import (
     score_sample,
     seamless_benchmarks,
 )
-from eagleray_seamseg.checkpoint_import import import_snapshot
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
@@ -50,6 +50,7 @@ from eagleray_seamseg.predict import (
     load_input,
     predict_panoptic,
 )
+from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
 from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
@@ -212,11 +213,15 @@ class SeamlessTask(Task):
         return export_index(format, rows, self._label_space())
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
-        """Read a snapshot of the original code."""
+        """Read the weights of a snapshot or published archive of the original, for this network."""
         space = self._label_space()
-        return import_snapshot(
+        return import_weights(
             path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
+
+    def import_published(self, path: Path, folder: Path) -> PublishedFiles:
+        """Read a configuration, snapshot or published archive of the original."""
+        return import_original(path, folder, self.settings.network)
 
     @property
     def _generates(self) -> bool:
