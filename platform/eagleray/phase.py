@@ -1,4 +1,4 @@
-"""The settings of a stretch of training, part of the contract: import them from ``eagleray.task``."""
+"""The settings of training, part of the contract: import them from ``eagleray.task``."""
 
 from __future__ import annotations
 

@@ -39,6 +39,7 @@ VERBS = {
         Verb("report", "Write results as one HTML file.", "reporting:report"),
         Verb("dashboard", "Show all runs in the browser.", "reporting:dashboard"),
         Verb("view", "Look at a run from any side in the browser.", "viewing:view"),
+        Verb("schema", "Write the JSON schema of experiments, for editors.", "schema:schema"),
         Verb("import", "Convert published weights, configurations.", "files:import_published"),
         Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
     )
