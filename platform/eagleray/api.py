@@ -69,7 +69,12 @@ class Experiment:
 
     def missing(self) -> list[Requirement]:
         """Return what the task needs and does not find."""
-        return [r for r in self.task.requirements() if not (r.found or r.optional)]
+        begun = self.settings.train.init_from is not None
+        return [
+            r
+            for r in self.task.requirements()
+            if not (r.found or r.optional or (begun and r.replaced_by_init))
+        ]
 
     def check(self, *, training: bool = True) -> None:
         """Refuse before anything starts what could not be finished.

@@ -395,6 +395,7 @@ class Requirement:
         training_only: Evaluation and prediction do without it.
         optional: Everything does without it, at a price that the hint names.
         build: Makes it here and now (``doctor --build``); None where a person has to.
+        replaced_by_init: Weights to begin with, for which ``train.init_from`` stands in.
     """
 
     name: str
@@ -403,6 +404,7 @@ class Requirement:
     training_only: bool = False
     optional: bool = False
     build: Callable[[], object] | None = None
+    replaced_by_init: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,6 +170,12 @@ class SeamlessSettings(Settings):
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
     fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
+    init_class_list: str = Field(
+        "",
+        description="Class list of the checkpoint in train.init_from: heads keep the rows of "
+        "classes of the same name. 'cityscapes', or a metadata.bin, a config.json of Vistas or a "
+        "COCO panoptic JSON. Empty: heads of other classes begin afresh.",
+    )
     norm_weight_decay: bool = Field(
         True, description="Apply weight decay to scales and shifts of the normalization too."
     )

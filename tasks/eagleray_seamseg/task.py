@@ -8,12 +8,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+from torch import Tensor, nn
 
 from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
+    FittedWeights,
     ImportedCheckpoint,
     InputError,
     Item,
@@ -38,6 +39,7 @@ from eagleray_seamseg.benchmarks import (
     seamless_benchmarks,
 )
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
+from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
 from eagleray_seamseg.picture import sample_pictures
@@ -85,7 +87,15 @@ class SeamlessTask(Task):
                 f"set network.body.weights to a file of pretrained {body.backbone} weights "
                 f"(now {body.weights!r}); without one network.body.num_frozen must be 0"
             )
-            found.append(Requirement("backbone weights", there, hint, training_only=True))
+            found.append(
+                Requirement(
+                    "backbone weights",
+                    there,
+                    hint,
+                    training_only=True,
+                    replaced_by_init=body.weights is None,
+                )
+            )
         return found
 
     def stages(self) -> Sequence[Stage]:
@@ -123,6 +133,16 @@ class SeamlessTask(Task):
     def phases(self) -> Sequence[Phase]:
         """Return the recipe of the preset."""
         return (paper_phase(self.settings.preset),)
+
+    def fit_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> FittedWeights:
+        """Let the heads of other classes begin afresh, or keep their rows by class names."""
+        source = self.settings.init_class_list
+        return fit_to_classes(
+            _as_network(model),
+            weights,
+            self._label_space(),
+            read_class_list(source) if source else None,
+        )
 
     def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
         """Refuse to train while frozen backbone modules are random."""
