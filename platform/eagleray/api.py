@@ -27,7 +27,7 @@ from eagleray.results.run_folder import begin_run, record_stages, run_store, upd
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.task import Requirement, SettingsError, Task
-from eagleray.train import TrainResult, train_run
+from eagleray.train import Report, TrainResult, train_run
 
 
 class Experiment:
@@ -123,8 +123,12 @@ class Experiment:
         )
         return self._prepared
 
-    def train(self) -> TrainResult:
-        """Train, going on from the run's latest checkpoint if there is one."""
+    def train(self, report: Report | None = None) -> TrainResult:
+        """Train, going on from the run's latest checkpoint if there is one.
+
+        Args:
+            report: Told about metrics at validations and ends of phases.
+        """
         self.check()
         prepared = self._prepared or self.prepare()
         with Lease(self.run_folder) as lease:
@@ -139,9 +143,12 @@ class Experiment:
                     inline=self.inline,
                     limit=self.limit,
                     progress=self.progress,
+                    report=report,
                 )
             except BaseException as error:
-                update_summary(self.run_folder, state="failed", error=str(error)[:2000])
+                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+                state = "stopped" if stopped else "failed"
+                update_summary(self.run_folder, state=state, error=str(error)[:2000])
                 raise
             update_summary(
                 self.run_folder,

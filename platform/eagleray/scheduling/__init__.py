@@ -8,6 +8,7 @@ from eagleray.scheduling.resources import (
     cluster_machine,
     fit_workers,
     local_machine,
+    num_places,
 )
 from eagleray.scheduling.session import LazySession, present_machine, ray_session
 
@@ -20,6 +21,7 @@ __all__ = [
     "cluster_machine",
     "fit_workers",
     "local_machine",
+    "num_places",
     "present_machine",
     "ray_session",
 ]

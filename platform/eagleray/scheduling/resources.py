@@ -119,15 +119,24 @@ def fit_workers(
         "cuda" if uses_gpu else "cpu",
         is_elastic=machine.limit is not None,
     )
-    places = machine.nodes if machine.limit is None else (machine.limit,)
-    room = sum(_room(place, group) for place in places)
+    room = num_places(machine, group)
     if room < (asked or 1):
         raise SchedulingError(
             f"{what}: {asked or 1} worker(s) with {group.cpus:g} CPUs, {group.gpus:g} GPUs and "
-            f"{group.memory_gb:g} GB each were asked for, but {room} fit on {_describe(places)}; "
-            "ask for fewer workers (prepare.workers) or a larger machine"
+            f"{group.memory_gb:g} GB each were asked for, but {room} fit on "
+            f"{_describe(_places(machine))}; ask for fewer workers (prepare.workers) or a "
+            "larger machine"
         )
     return replace(group, num_workers=asked or room)
+
+
+def num_places(machine: Machine, group: WorkerGroup) -> int:
+    """Return how many workers of a group's kind the machine holds at a time."""
+    return sum(_room(place, group) for place in _places(machine))
+
+
+def _places(machine: Machine) -> tuple[Node, ...]:
+    return machine.nodes if machine.limit is None else (machine.limit,)
 
 
 def _room(node: Node, group: WorkerGroup) -> int:

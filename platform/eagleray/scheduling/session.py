@@ -28,16 +28,17 @@ _QUIET_LOGGERS = ("ray.data", "ray.data._internal", "ray.train", "ray.tune")
 
 
 @contextmanager
-def ray_session(num_cpus: int | None = None) -> Iterator[None]:
+def ray_session(num_cpus: int | None = None, *, dashboard: bool = False) -> Iterator[None]:
     """Have Ray running inside the ``with`` statement.
 
     An initialized Ray is used as it is and left running. Else the cluster in the environment
-    variable RAY_ADDRESS is joined, or a local one started without dashboard; either is left at the
-    end.
+    variable RAY_ADDRESS is joined, or a local one started; either is left at the end.
 
     Args:
         num_cpus: Logical CPUs of a local Ray; by default the machine's. Ignored where a Ray is
         joined.
+        dashboard: Start a local Ray with its dashboard. Where groups of workers may be aborted from
+            outside, it is needed: without it their resources are never given back.
     """
     address = os.environ.get("RAY_ADDRESS")
     for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
@@ -55,7 +56,7 @@ def ray_session(num_cpus: int | None = None) -> Iterator[None]:
             ray.init(
                 address="local",
                 num_cpus=num_cpus,
-                include_dashboard=False,
+                include_dashboard=dashboard,
                 logging_level="ERROR",
                 log_to_driver=False,
             )

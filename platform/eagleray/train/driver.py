@@ -79,7 +79,7 @@ def train_run(
     """
     begin = time.monotonic()
     job = TrainJob(experiment, task, run, rows, limit)
-    _check(job, inline=inline)
+    check_job(job, inline=inline)
     clear_stop(run)
     if inline:
         outcome, restarts = _train_inline(job, progress, report), 0
@@ -100,8 +100,17 @@ def train_run(
     )
 
 
-def _check(job: TrainJob, *, inline: bool) -> None:
-    """Refuse what can be known to fail before any process starts."""
+def check_job(job: TrainJob, *, inline: bool) -> None:
+    """Refuse what can be known to fail before any process starts.
+
+    Args:
+        job: What to do.
+        inline: It would be trained in this process, by one worker.
+
+    Raises:
+        SettingsError: Batches cannot be dealt to the workers, or the benchmark to validate on is
+        unknown.
+    """
     settings = job.experiment.train
     asked = settings.num_workers
     most = 1 if inline else asked if isinstance(asked, int) else max(asked)

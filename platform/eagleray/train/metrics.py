@@ -97,6 +97,8 @@ class MetricsWriter:
             for name, value in values.items():
                 self._board.add_scalar(f"{kind}/{name}", value, total_step)
         self._live = {**self._live, **line, "end_step": end_step}
+        if kind == "validate":
+            self._live["validated_step"] = total_step
         now = time.monotonic()
         if now - self._last_live >= _LIVE_EVERY_S:
             self._write_live(now)

@@ -11,13 +11,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import signal
 import threading
 import uuid
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
-from types import FrameType
 from typing import Any
 
 from eagleray.results.progress import Progress, Silent
@@ -34,7 +31,7 @@ from eagleray.train.failure import (
 from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.metrics import LIVE
-from eagleray.train.stop import request_stop
+from eagleray.train.stop import request_stop, sigterm_as_interrupt
 
 _log = logging.getLogger(__name__)
 
@@ -187,7 +184,7 @@ def _fit(
     thread = threading.Thread(target=fit, name="eagleray-train", daemon=True)
     shown = _Shown(run, progress, report)
     thread.start()
-    with _sigterm_as_interrupt():
+    with sigterm_as_interrupt():
         while not ended.is_set():
             try:
                 ended.wait(_POLL_S)
@@ -239,22 +236,6 @@ class _Shown:
         """End the bar of the phase."""
         if self._phase is not None:
             self._progress.finish()
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Any:
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    old = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, old)
 
 
 def _conclude(run: Store, error: BaseException | None) -> tuple[TrainOutcome, int]:
