@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import BaseModel, Field, field_validator, model_validator
 
 from eagleray.task import Phase, Schedule, Settings
 from eagleray_seamseg.model.config import (
@@ -83,6 +83,11 @@ class DataSettings(Settings):
         description="Decode every photograph while preparing, so that a damaged one is a reject "
         "instead of a failure in training.",
     )
+    metadata: str = Field(
+        "",
+        description="metadata.bin of the original code: class list for predicting with its "
+        "weights, where the data set itself is not there. Empty: the data set's own.",
+    )
     toyworld: ToyworldSettings = Field(
         ToyworldSettings(), description="What is generated where the format is toyworld."
     )
@@ -96,6 +101,18 @@ class InputSettings(Settings):
     )
     longest_max_px: int = Field(
         2048, ge=1, description="Largest length of the longer side after resizing, in pixels."
+    )
+    max_network_px: int = Field(
+        1 << 25,
+        ge=1,
+        description="Largest network input of a user's own file, in pixels; a photograph that "
+        "would need more (12,000 x 800, enlarged until its shorter side fits) is rejected.",
+    )
+    pad_mixed_sizes: bool = Field(
+        False,
+        description="Let images of unequal size share a forward pass, padded as by the original "
+        "(spec 1.14). What is predicted for one then depends on the others of its batch; else "
+        "every size of a batch gets a forward pass of its own.",
     )
     random_scale: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(
         (0.8, 1.0),
@@ -150,6 +167,32 @@ class EvaluationSettings(Settings):
     )
 
 
+class TestTimeSettings(Settings):
+    """Several views of an image for one prediction (``model/multi_view.py`` says how they meet)."""
+
+    __test__ = False
+
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (1.0,),
+        min_length=1,
+        description="Sizes at which an image is looked at, as multiples of the network input. The "
+        "original has 1 alone.",
+    )
+    flip: bool = Field(False, description="Look at the mirror image too, at every scale.")
+
+    @field_validator("scales")
+    @classmethod
+    def _different(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(scales)) < len(scales):
+            raise ValueError(f"test_time.scales {scales} names a scale twice")
+        return scales
+
+    @property
+    def is_on(self) -> bool:
+        """Whether there is more to look at than the network input."""
+        return self.flip or self.scales != (1.0,)
+
+
 class SeamlessSettings(Settings):
     """Everything that a Seamless experiment may set."""
 
@@ -170,6 +213,9 @@ class SeamlessSettings(Settings):
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
     fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
+    test_time: TestTimeSettings = Field(
+        TestTimeSettings(), description="Views per image in evaluation and prediction."
+    )
     init_class_list: str = Field(
         "",
         description="Class list of the checkpoint in train.init_from: heads keep the rows of "

@@ -1,5 +1,6 @@
 """Turn classified and refined proposals into detections."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,6 +72,28 @@ def select_detections(boxes: Tensor, scores: Tensor, rule: DetectionRule) -> Det
         order = (candidate * scores.shape[1] + label).argsort()
     candidate, label = candidate[order], label[order]
     return Detections(boxes[candidate, label], label, score[order])
+
+
+def merge_detections(
+    parts: Sequence[Detections], num_classes: int, rule: DetectionRule
+) -> Detections:
+    """Unite detections of the same image and suppress duplicates class by class.
+
+    Args:
+        parts: Detections of one image from several passes, in pixels of one frame.
+        num_classes: Classes.
+        rule: How to choose; scores were above its threshold already.
+
+    Returns:
+        What ``select_detections`` keeps of all of them: of detections of one class that overlap by
+        ``rule.nms_threshold``, the one of highest score, with its own box and score.
+    """
+    boxes = torch.cat([part.boxes for part in parts])
+    classes = torch.cat([part.classes for part in parts])
+    values = torch.cat([part.scores for part in parts])
+    scores = values.new_full((len(values), num_classes), -torch.inf)
+    scores[torch.arange(len(values), device=values.device), classes] = values
+    return select_detections(boxes[:, None].expand(-1, num_classes, 4), scores, rule)
 
 
 def _suppress_class(

@@ -1,6 +1,11 @@
 import torch
 
-from eagleray_vision.detection.detections import DetectionRule, select_detections
+from eagleray_vision.detection.detections import (
+    DetectionRule,
+    Detections,
+    merge_detections,
+    select_detections,
+)
 
 APART = torch.tensor([[0.0, 0, 9, 9], [20, 20, 29, 29], [40, 40, 49, 49]])
 
@@ -52,3 +57,21 @@ def test_nothing_in_nothing_out() -> None:
     assert found.boxes.shape == (0, 4)
     assert found.classes.dtype == torch.int64
     assert found.scores.shape == (0,)
+
+
+def test_merging_keeps_the_surest_of_overlapping_detections_of_a_class() -> None:
+    shifted = APART + torch.tensor([0.0, 1, 0, 1])
+    first = Detections(APART, torch.tensor([0, 1, 0]), torch.tensor([0.5, 0.6, 0.7]))
+    second = Detections(shifted, torch.tensor([0, 0, 0]), torch.tensor([0.8, 0.3, 0.4]))
+    merged = merge_detections([first, second], 3, DetectionRule(0.05, 0.5, 10))
+    assert merged.classes.tolist() == [0, 0, 0, 1]
+    assert torch.equal(merged.scores, torch.tensor([0.8, 0.7, 0.3, 0.6]))
+    assert torch.equal(merged.boxes, torch.stack([shifted[0], APART[2], shifted[1], APART[1]]))
+
+
+def test_merging_cuts_by_score_and_takes_empty_parts() -> None:
+    none = Detections(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), torch.zeros(0))
+    some = Detections(APART, torch.tensor([0, 1, 0]), torch.tensor([0.5, 0.6, 0.7]))
+    merged = merge_detections([none, some], 2, DetectionRule(0.05, 0.5, 2))
+    assert torch.equal(merged.scores, torch.tensor([0.7, 0.6]))
+    assert len(merge_detections([none, none], 2, DetectionRule(0.05, 0.5, 2)).scores) == 0

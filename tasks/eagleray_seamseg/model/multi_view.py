@@ -1,0 +1,178 @@
+"""Test-time augmentation: one prediction out of several views of an image.
+
+A view is the image at another size, mirrored or not. The papers agree on the outline, and the
+original Seamless code has no such mode (spec 7), so the procedure is the field's:
+
+* Semantic classes: the class probabilities of all views, brought to the size of the network input,
+  are averaged (Chen et al., "DeepLab", TPAMI 2018, section 4: multi-scale inputs with their mirror
+  images; here the mean of the softmax).
+* Instances: the boxes of all views are united and class-wise non-maximum suppression chooses among
+  them; for the chosen boxes every view's mask branch gives a mask, and the probabilities are
+  averaged before the threshold (He et al., "Mask R-CNN", ICCV 2017, appendix B on test-time
+  augmentation). Scores are those of the boxes that were kept.
+
+What the papers leave open is settled like this: views count equally; suppression has the settings
+of the detections of one view (``roi.nms_threshold``, ``roi.max_predictions``); proposals are not
+shared between views, levels of the pyramid are chosen in each view's own pixels. The features of a
+view are computed again for the masks, so that memory does not grow with the number of views, and
+full-size probabilities are made strip by strip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from eagleray_seamseg.model.network import FINEST_STRIDE, SeamlessNetwork, Size
+from eagleray_seamseg.model.prediction import PanopticInference
+from eagleray_vision.detection.boxes import clip_boxes
+from eagleray_vision.detection.detections import DetectionRule, Detections, merge_detections
+from eagleray_vision.losses.bootstrapped_ce import VOID_ID, upsample_rows
+
+LEAST_PROBABILITY = 1e-7
+"""Averaged probabilities are kept this far from 0 and 1 before they become logits again."""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """One view of an image.
+
+    Args:
+        image: Normalized image ``(3, h, w)``, mirrored if ``is_mirrored``.
+        is_mirrored: Whether it is mirrored left to right.
+    """
+
+    image: Tensor
+    is_mirrored: bool
+
+    @property
+    def size_hw(self) -> Size:
+        """Height and width in pixels."""
+        return (self.image.shape[1], self.image.shape[2])
+
+
+@torch.no_grad()
+def infer_views(
+    network: SeamlessNetwork, views: Sequence[View], size_hw: Size
+) -> PanopticInference:
+    """Predict one image from several views.
+
+    Args:
+        network: The network, on any device.
+        views: The views, at least one.
+        size_hw: Height and width of the network input without augmentation; the prediction is in
+            its pixels.
+
+    Returns:
+        The prediction; ``semantic_logits`` are the logarithms of the averaged probabilities, and
+        ``mask_logits`` the logits of the averaged masks.
+    """
+    found = [_look(network, view, size_hw) for view in views]
+    roi = network.settings.roi
+    rule = DetectionRule(roi.score_threshold, roi.nms_threshold, roi.max_predictions)
+    merged = merge_detections([detections for detections, _ in found], network.num_thing, rule)
+    logits = [one for _, one in found]
+    return PanopticInference(
+        boxes_yxyx=merged.boxes,
+        classes=merged.classes,
+        scores=merged.scores,
+        mask_logits=_mean_masks(network, views, merged, size_hw),
+        semantic_classes=_mean_classes(network, views, logits, size_hw),
+        semantic_logits=_mean_logits(network, views, logits, size_hw),
+    )
+
+
+def _look(network: SeamlessNetwork, view: View, size_hw: Size) -> tuple[Detections, Tensor]:
+    """Return a view's detections in the frame of the network input, and its semantic logits."""
+    images = _on_device(network, view)
+    levels = network.features(images)
+    (found,) = network.detect(levels, view.size_hw, [view.size_hw])
+    boxes = clip_boxes(_from_view(found.boxes, view, size_hw), size_hw)
+    return Detections(boxes, found.classes, found.scores), network.infer_semantics(images, levels)[
+        0
+    ]
+
+
+def _mean_masks(
+    network: SeamlessNetwork, views: Sequence[View], merged: Detections, size_hw: Size
+) -> Tensor:
+    """Return the logits of the mean mask of each merged detection, ``(n, rows, columns)``."""
+    rows, columns = network.settings.roi.roi_size
+    total = merged.boxes.new_zeros(len(merged.classes), 2 * rows, 2 * columns)
+    if len(merged.classes):
+        for view in views:
+            levels = network.features(_on_device(network, view))
+            inside = Detections(
+                _to_view(merged.boxes, view, size_hw), merged.classes, merged.scores
+            )
+            (masks,) = network.infer_masks(levels, [inside], view.size_hw)
+            shares = masks.to(total.dtype).sigmoid()
+            total += shares.flip(-1) if view.is_mirrored else shares
+    return torch.logit(total / len(views), eps=LEAST_PROBABILITY)
+
+
+def _mean_classes(
+    network: SeamlessNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
+) -> Tensor:
+    """Return the class of highest mean probability per pixel, the first one on ties."""
+    if network.sem_head is None:
+        return torch.full(size_hw, VOID_ID, dtype=torch.int64, device=logits[0].device)
+    step = max(1, network.settings.sem.loss_chunk_pixels // size_hw[1])
+    return torch.cat([part.argmax(0) for part in _mean_strips(views, logits, size_hw, step)])
+
+
+def _mean_logits(
+    network: SeamlessNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
+) -> Tensor:
+    """Return the logarithm of the mean probabilities at the stride of the finest level."""
+    if network.sem_head is None:
+        return torch.zeros_like(logits[0])
+    stride = FINEST_STRIDE << network.settings.sem.fpn_min_level
+    coarse = (-(-size_hw[0] // stride), -(-size_hw[1] // stride))
+    (mean,) = _mean_strips(views, logits, coarse, coarse[0])
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+
+
+def _mean_strips(
+    views: Sequence[View], logits: Sequence[Tensor], size_hw: Size, step: int
+) -> Iterator[Tensor]:
+    """Yield strips of the mean probabilities at a size, ``(classes, rows, width)``."""
+    for start in range(0, size_hw[0], step):
+        rows = (start, min(start + step, size_hw[0]))
+        total: Tensor | None = None
+        for view, one in zip(views, logits, strict=True):
+            share = upsample_rows(one, size_hw, rows).softmax(0)
+            share = share.flip(-1) if view.is_mirrored else share
+            total = share if total is None else total + share
+        if total is not None:
+            yield total / len(views)
+
+
+def _on_device(network: SeamlessNetwork, view: View) -> Tensor:
+    return view.image[None].to(next(network.parameters()).device)
+
+
+def _from_view(boxes_yxyx: Tensor, view: View, size_hw: Size) -> Tensor:
+    """Bring boxes from the pixels of a view to those of the network input."""
+    return _scaled(_mirrored(boxes_yxyx, view), view.size_hw, size_hw)
+
+
+def _to_view(boxes_yxyx: Tensor, view: View, size_hw: Size) -> Tensor:
+    """Bring boxes from the pixels of the network input to those of a view."""
+    return _mirrored(_scaled(boxes_yxyx, size_hw, view.size_hw), view)
+
+
+def _mirrored(boxes_yxyx: Tensor, view: View) -> Tensor:
+    if not view.is_mirrored:
+        return boxes_yxyx
+    y0, x0, y1, x1 = boxes_yxyx.unbind(-1)
+    width = view.size_hw[1]
+    return torch.stack([y0, width - x1, y1, width - x0], dim=-1)
+
+
+def _scaled(boxes_yxyx: Tensor, from_hw: Size, to_hw: Size) -> Tensor:
+    factors = [to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]] * 2
+    return boxes_yxyx * boxes_yxyx.new_tensor(factors)
