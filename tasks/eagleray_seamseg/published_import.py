@@ -94,11 +94,11 @@ def _import_archive(
             f"thing classes, its weights have {snapshot.num_classes[0]} and "
             f"{snapshot.num_classes[1]}: they do not belong together"
         )
-    found = _import_weights(snapshot, config, fallback, str(folder))
+    found = _import_weights(snapshot, config, fallback, str(folder / METADATA_FILE))
     classes = (
         f"{space.num_classes} classes ({space.num_stuff} stuff, {space.num_things} things) are "
-        f"read from {METADATA_FILE} beside the experiment: prediction works at once; to evaluate "
-        "or train, name a data set of these classes in data.root (and data.format)"
+        f"read from {METADATA_FILE} beside the experiment: prediction on your own files works at "
+        "once; to evaluate or train, name a data set in data.root (and data.format)"
     )
     files = {METADATA_FILE: archive.metadata} if found.experiment is not None else {}
     return PublishedFiles(
@@ -110,7 +110,7 @@ def _import_weights(
     snapshot: Snapshot,
     config: OriginalConfig | None,
     fallback: NetworkSettings,
-    root: str | None = None,
+    metadata: str = "",
 ) -> PublishedFiles:
     """Import a snapshot with the configuration beside it, else the one inside."""
     num_stuff, num_thing = snapshot.num_classes
@@ -124,13 +124,13 @@ def _import_weights(
         )
         found = convert_snapshot(snapshot, fallback, num_stuff=num_stuff, num_thing=num_thing)
         return PublishedFiles(found, notes=(note,))
-    experiment, notes = experiment_of(config, root or _DATA_FOLDER)
+    experiment, notes = experiment_of(config, _DATA_FOLDER, metadata)
     try:
         network = NetworkSettings.model_validate(network_values(config))
     except ValidationError as error:
         raise SettingsError(f"{config.name}: {error}") from error
     found = convert_snapshot(snapshot, network, num_stuff=num_stuff, num_thing=num_thing)
-    further = () if root else (_DATA_NOTE,)
+    further = () if metadata else (_DATA_NOTE,)
     return PublishedFiles(found, experiment, notes=(*further, *notes))
 
 

@@ -56,10 +56,7 @@ def import_published(arguments: list[str]) -> int:
         raise SettingsError(f"there is no file {str(flags.file)!r} to import")
     yaml_path = flags.experiment or flags.output.parent / f"{flags.file.name.split('.')[0]}.yaml"
     imported = _imported(flags, yaml_path.parent)
-    if imported.experiment is not None and yaml_path.exists():
-        raise SettingsError(
-            f"{yaml_path} is there already and is not replaced: name another file (--experiment)"
-        )
+    _refuse_to_replace(yaml_path, imported)
     weights = imported.checkpoint
     values = imported.experiment
     if values is not None and weights is not None:
@@ -85,6 +82,20 @@ def _imported(flags: ImportFlags, folder: Path) -> PublishedFiles:
         return PublishedFiles(task.import_checkpoint(flags.file))
     found = task_type(flags.task)
     return found(found.settings_type()).import_published(flags.file, folder)
+
+
+def _refuse_to_replace(yaml_path: Path, imported: PublishedFiles) -> None:
+    if imported.experiment is not None and yaml_path.exists():
+        raise SettingsError(
+            f"{yaml_path} is there already and is not replaced: name another file (--experiment)"
+        )
+    for name, content in imported.files.items():
+        path = yaml_path.parent / name
+        if path.exists() and path.read_bytes() != content:
+            raise SettingsError(
+                f"{path} is there already with other content and is not replaced: name another "
+                "folder (--output)"
+            )
 
 
 def _write_weights(imported: ImportedCheckpoint, output: Path) -> None:

@@ -51,12 +51,13 @@ _FLIP_PROBABILITY = 0.5
 ConfigNotes = tuple[dict[str, Any], tuple[str, ...]]
 
 
-def experiment_of(config: OriginalConfig, root: str) -> ConfigNotes:
+def experiment_of(config: OriginalConfig, root: str, metadata: str = "") -> ConfigNotes:
     """Translate a configuration.
 
     Args:
         config: What the file says.
         root: Folder of the converted data set (the original takes it on its command line).
+        metadata: A ``metadata.bin`` with the class list, where the data set may be absent.
 
     Returns:
         Values of an experiment's YAML, and what was not carried over.
@@ -65,7 +66,7 @@ def experiment_of(config: OriginalConfig, root: str) -> ConfigNotes:
         SettingsError: A value is impossible.
     """
     try:
-        wanted = SeamlessSettings.model_validate(_settings_of(config, root))
+        wanted = SeamlessSettings.model_validate(_settings_of(config, root, metadata))
         phase = Phase.model_validate(phase_of(config, batch_size=_batch_size(config)))
     except ValidationError as error:
         raise SettingsError(f"{config.name}: {_explained(error)}") from error
@@ -124,9 +125,9 @@ def difference(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, 
     return found
 
 
-def _settings_of(config: OriginalConfig, root: str) -> dict[str, Any]:
+def _settings_of(config: OriginalConfig, root: str, metadata: str) -> dict[str, Any]:
     get = config.get
-    data = {"format": "seamless", "root": root}
+    data = {"format": "seamless", "root": root, "metadata": metadata}
     for key, name in (("train_set", "train_split"), ("val_set", "val_split")):
         if get("dataloader", key):
             data[name] = get("dataloader", key)
