@@ -24,6 +24,8 @@ from eagleray.dashboard.pages.compare import ComparePage
 from eagleray.dashboard.pages.gallery import GalleryPage
 from eagleray.dashboard.pages.run import RunPage
 from eagleray.dashboard.pages.runs import RunsPage
+from eagleray.dashboard.pages.sweep import SweepPage
+from eagleray.dashboard.pages.sweeps import SweepsPage
 from eagleray.dashboard.pictures import add_picture_routes
 from eagleray.dashboard.source import Source
 from eagleray.task import EaglerayError
@@ -32,6 +34,7 @@ LOOK_EVERY_MS = 2000
 _NAVIGATION = (
     ("/", "Runs"),
     ("/compare", "Compare"),
+    ("/sweeps", "Sweeps"),
     ("/benchmarks", "Benchmarks"),
     ("/gallery", "Gallery"),
 )
@@ -60,6 +63,8 @@ def make_app(storage: str, *, token: str | None = None, cache: Path | None = Non
         "": RunsPage(source),
         "run": RunPage(source),
         "compare": ComparePage(source),
+        "sweeps": SweepsPage(source),
+        "sweep": SweepPage(source),
         "benchmarks": BenchmarksPage(source),
         "gallery": GalleryPage(source),
     }
@@ -115,6 +120,13 @@ def _connect(app: dash.Dash, pages: Mapping[str, Page]) -> None:
         Input({"pick": ALL}, "value"),
         State({"pick": ALL}, "id"),
         State({"control": "pick"}, "value"),
+        prevent_initial_call=True,
+    )
+
+    app.clientside_callback(
+        ClientsideFunction("eagleray", "clicked"),
+        Output("address", "href"),
+        Input({"figure": ALL}, "clickData"),
         prevent_initial_call=True,
     )
 

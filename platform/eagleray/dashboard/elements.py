@@ -172,10 +172,18 @@ def table(
     )
 
 
-def figure_panel(figure: go.Figure, key: str) -> Component:
-    """Return a figure in a frame; ``key`` keeps its zoom while new points come in."""
+def figure_panel(figure: go.Figure, key: str, *, least_width_px: int = 0) -> Component:
+    """Return a figure in a frame.
+
+    Args:
+        figure: The figure.
+        key: Keeps its zoom while new points come in.
+        least_width_px: On narrower screens it is moved sideways in its frame.
+    """
     config = {"displaylogo": False, "responsive": True}
-    return html.Div(dcc.Graph(id={"figure": key}, figure=figure, config=config), className="panel")
+    style = {"minWidth": f"{least_width_px}px"} if least_width_px else {}
+    graph = dcc.Graph(id={"figure": key}, figure=figure, config=config, style=style)
+    return html.Div(graph, className="panel scroll" if least_width_px else "panel")
 
 
 def state_mark(state: str, *, is_live: bool = False) -> Component:

@@ -1,4 +1,4 @@
-"""What pages read: the index over runs, and a run's files when they are shown."""
+"""What pages read: the indices over runs and sweeps, and a run's files when they are shown."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from eagleray.report.figures import NamedHistory
 from eagleray.results.index import RunEntry, RunIndex, is_run_name
 from eagleray.results.metrics import LIVE, History, parse_segments, segment_names
+from eagleray.results.sweep_index import SweepIndex
 from eagleray.storage import Store
 
 _HISTORIES_KEPT = 64
@@ -18,7 +19,7 @@ class Source:
     """Reads a store for the pages; safe to use from several threads.
 
     Args:
-        storage: Folder or URI that holds ``runs/`` and ``prepared/``.
+        storage: Folder or URI that holds ``runs/``, ``sweeps/`` and ``prepared/``.
         cache: Folder for the index and for thumbnails; by default in the user's cache.
     """
 
@@ -26,6 +27,7 @@ class Source:
         self.storage = storage
         self.index = RunIndex(storage, cache / "runs.sqlite" if cache else None)
         self.cache = self.index.path.parent
+        self.sweeps = SweepIndex(storage)
         self._lock = threading.Lock()
         self._histories: OrderedDict[str, tuple[str, History]] = OrderedDict()
 

@@ -83,7 +83,7 @@ def curves_figure(
         lines.append(_line(*thin(x, y), name, color, is_marked=is_sparse))
     figure = go.Figure(lines)
     unit = "minutes" if by_time else "step"
-    figure.update_layout(**_layout(f"{html.escape(metric)} over {unit}", height_px))
+    figure.update_layout(**layout(f"{html.escape(metric)} over {unit}", height_px))
     if has_legend and len(histories) > 1:
         figure.update_layout(showlegend=True, height=height_px + 20 * -(-len(histories) // 2))
     else:
@@ -111,7 +111,7 @@ def classes_figure(
             marker_color=COLORS[idx % len(COLORS)], marker_line_width=0,
         )  # fmt: skip
         figure.add_trace(bar)
-    figure.update_layout(**_layout(html.escape(f"{metric} per class"), height_px))
+    figure.update_layout(**layout(html.escape(f"{metric} per class"), height_px))
     figure.update_layout(showlegend=len(results) > 1, barmode="group", hovermode="closest")
     return figure
 
@@ -138,7 +138,7 @@ def reached_figure(reached: Mapping[str, float]) -> go.Figure:
         )
     )
     title = "Share of the published number that the best run reaches, in %"
-    figure.update_layout(**_layout(title, 90 + 30 * len(names)))
+    figure.update_layout(**layout(title, 90 + 30 * len(names)))
     figure.update_layout(hovermode="closest", showlegend=False)
     figure.update_yaxes(autorange="reversed")
     figure.add_vline(x=100, line_dash="dot", line_color="#8b929e")
@@ -162,6 +162,24 @@ def thin(x: FloatArray, y: FloatArray, most: int = MOST_POINTS) -> tuple[FloatAr
     return x[kept], y[kept]
 
 
+def layout(title: str, height_px: int) -> dict[str, object]:
+    """Return the look that all figures have."""
+    return {
+        "title": {"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
+        "height": height_px,
+        "margin": {"l": 52, "r": 16, "t": 40, "b": 32},
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#6b7280"},
+        "hovermode": "x unified",
+        "hoverlabel": {"bgcolor": "#1f2937", "font": {"color": "#f3f4f6"}},
+        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
+        "uirevision": title,
+        "xaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False},
+        "yaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False, "automargin": True},
+    }
+
+
 def _line(
     x: FloatArray,
     y: FloatArray,
@@ -183,21 +201,4 @@ def _line(
         "hoverinfo": "skip" if is_behind else "all",
         "line": {"color": color, "width": 1 if is_behind else 2},
         "marker": {"size": 6},
-    }
-
-
-def _layout(title: str, height_px: int) -> dict[str, object]:
-    return {
-        "title": {"text": title, "font": {"size": 14}, "x": 0.02, "xanchor": "left"},
-        "height": height_px,
-        "margin": {"l": 52, "r": 16, "t": 40, "b": 32},
-        "paper_bgcolor": "rgba(0,0,0,0)",
-        "plot_bgcolor": "rgba(0,0,0,0)",
-        "font": {"family": "system-ui, sans-serif", "size": 12, "color": "#6b7280"},
-        "hovermode": "x unified",
-        "hoverlabel": {"bgcolor": "#1f2937", "font": {"color": "#f3f4f6"}},
-        "legend": {"orientation": "h", "y": -0.14, "yanchor": "top", "x": 0},
-        "uirevision": title,
-        "xaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False},
-        "yaxis": {"gridcolor": "rgba(128,128,128,.2)", "zeroline": False, "automargin": True},
     }

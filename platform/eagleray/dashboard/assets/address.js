@@ -65,6 +65,16 @@ window.dash_clientside = window.dash_clientside || {};
       return { path: at.path, search: search, is_tick: false };
     },
 
+    // A point that stands for a run was clicked: go to the run.
+    clicked: function (clicks) {
+      const changed = window.dash_clientside.callback_context.triggered[0];
+      const point = changed && changed.value && changed.value.points && changed.value.points[0];
+      const target = point && point.customdata;
+      return typeof target === "string" && target.startsWith("/run/")
+        ? target
+        : window.dash_clientside.no_update;
+    },
+
     // A run was picked for comparing: those not on this page of the list stay picked.
     picked: function (values, ids, before) {
       const old = before ? before.split(",") : [];

@@ -24,13 +24,14 @@ from eagleray.dashboard.elements import (
     table,
     text_control,
 )
+from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
 from eagleray.results.index import RunEntry, is_run_name
 from eagleray.results.table import comparisons
 
-ROWS_PER_PAGE = 50
 _TRAINING = "training"
 _CONDITION = re.compile(r"(?P<name>[\w/.@-]+)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>[-+\w.]+)")
+_NUMBERS = ("step", "best", "last", "difference", "changed")
 _SIGNS: Mapping[str, Callable[[float, float], bool]] = {
     "<": lambda a, b: a < b,
     ">": lambda a, b: a > b,
@@ -84,6 +85,13 @@ class RunRow:
                 return float(result["values"][name])
         return self.training(name)
 
+    def text(self, name: str) -> str | None:
+        """Return a text by the name that a filter gives: task, state, or a training value."""
+        train = self.entry.summary.get("train")
+        value = train.get(name) if isinstance(train, dict) else None
+        own = {"task": self.entry.task, "state": self.entry.state}
+        return own.get(name, value if isinstance(value, str) else None)
+
     def training(self, name: str) -> float | None:
         """Return a number of the last training line."""
         train = self.entry.summary.get("train")
@@ -131,16 +139,14 @@ class RunsPage:
                 note("Make one: eagleray run EXPERIMENT.yaml, or name another --storage."),
             ]
         rows = chosen_rows(runs, address)
-        pages = max(1, -(-len(rows) // ROWS_PER_PAGE))
-        page = int(address.number("page", 1, 1, pages))
-        shown = rows[(page - 1) * ROWS_PER_PAGE : page * ROWS_PER_PAGE]
+        shown, page, pages = page_of(rows, address, ROWS_PER_PAGE)
         picked = picked_runs(address)
         count = f"{len(rows)} of {len(runs)} runs" if len(rows) < len(runs) else f"{len(runs)} runs"
         bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked, address)]
         return [
             html.Div(bar, className="bar"),
             _table(shown, address, picked),
-            _pager(page, pages, address),
+            pager(page, pages, address),
         ]
 
     def version(self, address: Address) -> str:
@@ -169,7 +175,8 @@ def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
         if task in ("", run.task) and state in ("", run.state)
     ]
     matches = make_filter(address.one("q"))
-    return _sorted([row for row in rows if matches(row)], address.one("sort") or "-changed")
+    order = address.one("sort") or "-changed"
+    return sorted_rows([row for row in rows if matches(row)], order, _ORDER, "changed")
 
 
 def make_row(run: RunEntry, metric: str) -> RunRow:
@@ -235,8 +242,7 @@ def _holds(condition: Mapping[str, str], row: RunRow) -> bool:
     try:
         wanted = float(condition["value"])
     except ValueError:
-        text = {"task": row.entry.task, "state": row.entry.state}.get(condition["name"])
-        return condition["sign"] == "=" and text == condition["value"]
+        return condition["sign"] == "=" and row.text(condition["name"]) == condition["value"]
     return found is not None and _SIGNS[condition["sign"]](found, wanted)
 
 
@@ -254,27 +260,12 @@ _ORDER: Mapping[str, Callable[[RunRow], Any]] = {
 }
 
 
-def _sorted(rows: list[RunRow], order: str) -> list[RunRow]:
-    """Sort by a column, downwards with a leading ``-``; what has no value comes last."""
-    of = _ORDER.get(order.removeprefix("-"), _ORDER["changed"])
-    known = [row for row in rows if of(row) is not None]
-    known.sort(key=of, reverse=order.startswith("-"))
-    return known + [row for row in rows if of(row) is None]
-
-
 def _table(rows: Sequence[RunRow], address: Address, picked: Sequence[str]) -> Component:
     order = address.one("sort") or "-changed"
-    heads = [html.Span("compare", className="dim"), *(_heading(n, order, address) for n in _ORDER)]
+    links = [sort_link(name, order, address, is_number=name in _NUMBERS) for name in _ORDER]
+    heads = [html.Span("compare", className="dim"), *links]
     body = [_cells(row, row.entry.name in picked) for row in rows]
     return table(heads, body, numbers=(4, 6, 7, 8, 9))
-
-
-def _heading(name: str, order: str, address: Address) -> Component:
-    is_down, is_this = order.startswith("-"), order.removeprefix("-") == name
-    numeric = name in ("step", "best", "last", "difference", "changed")
-    target = f"{'' if is_down else '-'}{name}" if is_this else f"{'-' if numeric else ''}{name}"
-    sign = (" ↓" if is_down else " ↑") if is_this else ""
-    return dcc.Link(name + sign, href=address.with_query(sort=target, page=None))
 
 
 def _cells(row: RunRow, is_picked: bool) -> list[Any]:
@@ -319,20 +310,6 @@ def _picked_bar(picked: Sequence[str], address: Address) -> Content:
         dcc.Link(text, href=link(["compare"], run=picked), className="button", id="compare"),
         dcc.Link("clear", href=address.with_query(pick=None)),
     ]
-
-
-def _pager(page: int, pages: int, address: Address) -> Component:
-    if pages == 1:
-        return html.Div()
-    links: Content = []
-    if page > 1:
-        links.append(
-            dcc.Link("← previous", id="previous", href=address.with_query(page=str(page - 1)))
-        )
-    links.append(html.Span(f"page {page} of {pages}", className="dim"))
-    if page < pages:
-        links.append(dcc.Link("next →", id="next", href=address.with_query(page=str(page + 1))))
-    return html.Nav(links, className="bar", **{"aria-label": "Pages of the list"})
 
 
 def _any(values: Sequence[str]) -> list[tuple[str, str]]:
