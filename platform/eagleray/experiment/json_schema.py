@@ -61,20 +61,20 @@ def experiment_schema(task_cls: type[Task]) -> dict[str, Any]:
 def any_experiment_schema(tasks: Iterable[type[Task]]) -> dict[str, Any]:
     """Return one JSON schema for the experiments of several tasks: the key ``task`` decides."""
     definitions: dict[str, Any] = {}
-    choices = []
+    names, choices = [], []
     for task_cls in tasks:
         name = task_cls.name
         schema = _prefixed(experiment_schema(task_cls), f"{name}.")
         definitions |= {f"{name}.{key}": one for key, one in schema.pop("$defs", {}).items()}
         schema.pop("$schema")
         definitions[name] = schema
+        names.append(name)
         choices.append(
             {
                 "if": {"properties": {"task": {"const": name}}, "required": ["task"]},
                 "then": {"$ref": _REFERENCE + name},
             }
         )
-    names = [choice["if"]["properties"]["task"]["const"] for choice in choices]
     return {
         "$schema": DIALECT,
         "title": "eagleray experiment",

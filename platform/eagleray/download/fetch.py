@@ -1,0 +1,119 @@
+"""One download from its record to its place: fetched or given by hand, verified, unpacked."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pooch
+
+from eagleray.download.archive import unpack
+from eagleray.download.checksum import DownloadError, is_whole, verify
+from eagleray.download.transfer import ResumingDownloader
+from eagleray.results.progress import Progress
+from eagleray.task import Download
+
+
+def fetch(download: Download, folder: Path, progress: Progress) -> Path:
+    """Fetch, verify and place a download; what is there already is verified only.
+
+    Args:
+        download: The record.
+        folder: Where it goes.
+        progress: Told about megabytes.
+
+    Returns:
+        Path of the file, or of the folder into which an archive was unpacked.
+
+    Raises:
+        DownloadError: It cannot be fetched from here (the message says what a person has to do),
+            the server refuses, the connection was cut too often (what has come is kept), or the
+            file is not the published one (it is removed).
+    """
+    target = folder / download.file
+    if not _is_there(download, folder):
+        if download.by_hand:
+            raise DownloadError(by_hand_text(download))
+        _retrieve(download, target, progress)
+    return _unpacked(download, folder)
+
+
+def place(download: Download, source: Path, folder: Path) -> Path:
+    """Verify a file that a person fetched and put it where ``fetch`` would have.
+
+    Args:
+        download: The record.
+        source: The file; it is copied and left as it is.
+        folder: Where it goes.
+
+    Returns:
+        As for ``fetch``.
+
+    Raises:
+        DownloadError: There is no such file, or it is not the published one.
+    """
+    if not source.is_file():
+        raise DownloadError(f"there is no file {str(source)!r}; {by_hand_text(download)}")
+    verify(source, download.checksum, download.name)
+    target = folder / download.file
+    if source.resolve() != target.resolve():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        draft = target.with_name(f".{target.name}.copying-{os.getpid()}")
+        try:
+            shutil.copyfile(source, draft)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
+    return _unpacked(download, folder)
+
+
+def by_hand_text(download: Download) -> str:
+    """Return what a person has to do to get a file that its host does not give to a program."""
+    how = download.by_hand or f"open {download.url} with a browser"
+    return (
+        f"{download.name}: {how}; license: {download.license}. Then give it with:\n"
+        f"  eagleray download {download.name} --from FILE"
+    )
+
+
+def _retrieve(download: Download, target: Path, progress: Progress) -> None:
+    part = target.with_name(target.name + ".part")
+    downloader = ResumingDownloader(part, progress, has_checksum=bool(download.checksum))
+    whole = is_whole(download.checksum)
+    pooch.get_logger().setLevel("WARNING")
+    try:
+        pooch.retrieve(
+            download.url,
+            known_hash=download.checksum if whole else None,
+            fname=target.name,
+            path=target.parent,
+            downloader=downloader,
+        )
+    except ValueError as error:
+        raise DownloadError(
+            f"{download.name}: {download.url} is not the published file ({error}); it was removed"
+        ) from error
+    try:
+        verify(target, download.checksum, download.name)
+    except DownloadError:
+        target.unlink()
+        raise
+
+
+def _is_there(download: Download, folder: Path) -> bool:
+    """Tell whether the file is there; raises DownloadError if it is another one."""
+    target = folder / download.file
+    if not target.is_file():
+        return download.is_archive and (folder / download.name).is_dir()
+    verify(target, download.checksum, download.name)
+    return True
+
+
+def _unpacked(download: Download, folder: Path) -> Path:
+    if not download.is_archive:
+        return folder / download.file
+    target = folder / download.name
+    if not target.is_dir():
+        unpack(folder / download.file, target)
+    return target
