@@ -38,20 +38,20 @@ from eagleray_seamseg.benchmarks import (
     score_sample,
     seamless_benchmarks,
 )
+from eagleray_seamseg.conversion.seamless_metadata import read_metadata
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
+from eagleray_seamseg.exports import (
+    EXPORT_FORMATS,
+    check_export_format,
+    export_index,
+    export_prediction,
+)
 from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
+from eagleray_seamseg.inputs import list_inputs, load_input
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
 from eagleray_seamseg.picture import sample_pictures
-from eagleray_seamseg.predict import (
-    EXPORT_FORMATS,
-    PanopticPrediction,
-    export_index,
-    export_prediction,
-    list_inputs,
-    load_input,
-    predict_panoptic,
-)
+from eagleray_seamseg.predict import PanopticPrediction, predict_panoptic
 from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
@@ -220,6 +220,10 @@ class SeamlessTask(Task):
             item, self.settings.input, self._normalization(), faithful=self.settings.faithful
         )
 
+    def check_format(self, format: str) -> None:
+        """Refuse Cityscapes instance ids for class lists that do not fit into them."""
+        check_export_format(format, self._label_space())
+
     def export(
         self, item: Item, sample: PanopticSample, prediction: PanopticPrediction, format: str
     ) -> Record:
@@ -250,11 +254,12 @@ class SeamlessTask(Task):
     def _label_space(self) -> LabelSpace:
         if not hasattr(self, "_space"):
             data, faithful = self.settings.data, self.settings.faithful
-            self._space = (
-                toyworld_label_space(data.toyworld)
-                if self._generates
-                else label_source(data, faithful=faithful).label_space()
-            )
+            if data.metadata:
+                self._space = read_metadata(Path(data.metadata)).space
+            elif self._generates:
+                self._space = toyworld_label_space(data.toyworld)
+            else:
+                self._space = label_source(data, faithful=faithful).label_space()
         return self._space
 
     def _normalization(self) -> ImageNormalization:

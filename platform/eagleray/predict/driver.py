@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, overload
 
 import torch
 
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import Experiment
-from eagleray.predict.stage import PredictSettings, PredictStage
+from eagleray.predict.restore import forget_changed
+from eagleray.predict.stage import FILES, INDEX, WORK_FOLDER, PredictSettings, PredictStage
 from eagleray.prepare import run_stage, stage_fingerprint
 from eagleray.results.progress import Progress
 from eagleray.storage import Store
-from eagleray.task import SettingsError, Task
+from eagleray.task import Rows, SettingsError, Task
 
-_WORK_FOLDER = ".eagleray"
+_BATCHES_PER_SHARD = 8
+"""A worker fetches its first file only when it is given a shard, so a shard holds some batches."""
+_LEAST_SHARDS = 16
+"""So that workers end together, a small folder is cut into so many shards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +54,9 @@ def predict_files(
 ) -> PredictSummary:
     """Run a trained task on files and export the predictions.
 
+    The same command goes on where it was stopped, and makes exports again that were deleted or
+    overwritten since.
+
     Args:
         experiment: Gives device, batch size and workers.
         task: The task.
@@ -61,13 +69,14 @@ def predict_files(
         progress: Told about finished files.
 
     Raises:
-        SettingsError: A path does not exist or a format is unknown.
+        SettingsError: A path does not exist, nothing is found, a format is unknown or impossible
+            with these settings, or the output folder lies in a folder that is to be predicted.
     """
-    _check(task, paths, formats)
+    _check(task, paths, formats, output)
     settings = PredictSettings(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
-        formats=tuple(formats) or tuple(task.formats[:1]),
+        formats=tuple(dict.fromkeys(formats)) or tuple(task.formats[:1]),
     )
     on_gpu = experiment.device != "cpu" and torch.cuda.is_available()
     stage = PredictStage(
@@ -79,32 +88,80 @@ def predict_files(
         batch_size=experiment.evaluate.batch_size,
         gpus=1.0 if on_gpu else 0.0,
     )
+    num_files = sum(1 for _ in stage.items({}))
+    if num_files == 0:
+        raise SettingsError(
+            f"nothing to predict: task {task.name!r} finds no file that it reads in "
+            f"{', '.join(map(str, paths))}; give files, or a folder that holds some"
+        )
+    work = output.child(f"{WORK_FOLDER}/{stage_fingerprint(stage, {})}")
+    output.remove_stale_temporaries()
+    forget_changed(work, output)
     summary, rows = run_stage(
         stage,
-        output.child(f"{_WORK_FOLDER}/{stage_fingerprint(stage, {})}"),
+        work,
         {},
+        items_per_shard=_items_per_shard(num_files, experiment.evaluate.batch_size),
         workers=experiment.evaluate.workers,
         device=experiment.device,
         limit=limit,
         inline=inline,
         progress=progress,
     )
-    keys = list(rows.keys())
-    written = [name for key in keys for name in rows[key]["files"]]
+    written = [name for key in list(rows.keys()) for name in rows[key][FILES]]
     for format_name in settings.formats:
-        index = [json.loads(rows[key]["index"])[format_name] for key in keys]
-        for name, content in task.export_index(format_name, index).items():
+        for name, content in task.export_index(format_name, _IndexRows(rows, format_name)).items():
             output.write(name, content)
             written.append(name)
     return PredictSummary(summary.items, tuple(summary.rejects), tuple(written))
 
 
-def _check(task: Task, paths: Sequence[Path], formats: Sequence[str]) -> None:
-    for name in formats:
+class _IndexRows(Sequence[Mapping[str, Any]]):
+    """What exporting in one format left for its index, by file; read only when it is asked for."""
+
+    def __init__(self, rows: Rows, format_name: str) -> None:
+        self._rows, self._keys, self._format = rows, rows.keys(), format_name
+
+    def __len__(self) -> int:
+        return len(self._keys)
+
+    @overload
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mapping[str, Any]]: ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return json.loads(self._rows[self._keys[index]][INDEX])[self._format]
+
+    def __iter__(self) -> Iterator[Mapping[str, Any]]:
+        return (self[i] for i in range(len(self)))
+
+
+def _items_per_shard(num_files: int, batch_size: int) -> int:
+    """Return the average files per shard: a power of two of batches, so that it rarely changes."""
+    batches = min(num_files // _LEAST_SHARDS // batch_size, _BATCHES_PER_SHARD)
+    return batch_size * int(1 << max(batches, 1).bit_length() - 1)
+
+
+def _check(task: Task, paths: Sequence[Path], formats: Sequence[str], output: Store) -> None:
+    for name in formats or task.formats[:1]:
         if name not in task.formats:
             raise SettingsError(
                 f"task {task.name!r} cannot export {name!r}; {nearest(name, list(task.formats))}"
             )
+        task.check_format(name)
     for path in paths:
         if not path.exists():
             raise SettingsError(f"there is no file or folder {str(path)!r}")
+        if output.is_local and _holds(path, output.local_path(WORK_FOLDER).parent):
+            raise SettingsError(
+                f"the output folder {output.uri} lies in {str(path)!r}, so that the next call "
+                "would take the exports for inputs; choose another --output"
+            )
+
+
+def _holds(path: Path, inner: Path) -> bool:
+    return path.is_dir() and inner.resolve().is_relative_to(path.resolve())

@@ -1,14 +1,20 @@
 """Prediction as a stage: its items are a user's files, its results the exported files.
 
-Exports are written straight to the output folder (whole files, nothing half-written); the rows
-remember what was written, so that the same command goes on where it stopped.
+Files are decoded before the device and exported behind it, both in threads. Exports are written
+straight to the output folder (whole files, nothing half-written); the rows remember what was
+written, so that the same command goes on where it stopped.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -16,7 +22,16 @@ from pydantic import Field
 
 from eagleray.evaluate.stage import load_model
 from eagleray.storage import Store
-from eagleray.task import Item, Record, Resources, Rows, Settings, Stage, Task
+from eagleray.task import InputError, Item, Record, Resources, Rows, Settings, Stage, Task
+
+WORK_FOLDER = ".eagleray"
+"""Folder beside the exports with rows and markers, and with the workers' times in ``log``."""
+
+FILES, CHECKSUMS, INDEX = "files", "sha256", "index"
+"""Columns of the rows: names of the exports, their checksums, what ``export_index`` needs."""
+
+_THREADS = {"cpu": 2, "cuda": 4}
+"""Threads that decode, and threads that export, per worker: a GPU needs more of them."""
 
 
 class PredictSettings(Settings):
@@ -55,9 +70,14 @@ class PredictStage(Stage):
     ) -> None:
         self._task, self._weights, self._settings = task, weights, settings
         self._paths, self._output = list(paths), output
-        self.schema = {"index": "string", "files": "list<string>"}
+        self.schema = {INDEX: "string", FILES: "list<string>", CHECKSUMS: "list<string>"}
+        threads = _THREADS["cuda" if gpus else "cpu"]
         self.resources = Resources(
-            batch_size=batch_size, gpus=gpus, seconds_per_item=1.0, loader_threads=2
+            batch_size=batch_size,
+            gpus=gpus,
+            seconds_per_item=1.0,
+            loader_threads=threads,
+            writer_threads=threads,
         )
 
     def settings(self) -> PredictSettings:
@@ -78,23 +98,55 @@ class PredictStage(Stage):
 
     def load(self, item: Item) -> Any:
         """Decode one file."""
-        return item, self._task.load_input(item)
+        with self._timed("load"):
+            return item, self._task.load_input(item)
 
-    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """Predict a batch and write its exports."""
-        with torch.inference_mode():
+    def process(self, samples: Sequence[Any]) -> Sequence[Any]:
+        """Predict a batch."""
+        with self._timed("device"), torch.inference_mode():
             predictions = self._task.predict(self._model, [sample for _, sample in samples])
-        return [
-            [self._export(item, sample, prediction)]
-            for (item, sample), prediction in zip(samples, predictions, strict=True)
-        ]
+        return [(*sample, one) for sample, one in zip(samples, predictions, strict=True)]
 
-    def _export(self, item: Item, sample: Any, prediction: Any) -> Record:
-        written, index = [], {}
-        for format_name in self._settings.formats:
-            record = self._task.export(item, sample, prediction, format_name)
-            for name, content in record.files.items():
+    def encode(self, processed: Any) -> Sequence[Record]:
+        """Write the exports of one file, once all its formats are made."""
+        item, sample, prediction = processed
+        with self._timed("export"), torch.inference_mode():
+            contents: dict[str, bytes] = {}
+            index = {}
+            for format_name in self._settings.formats:
+                record = self._task.export(item, sample, prediction, format_name)
+                contents |= {_checked(name, item): data for name, data in record.files.items()}
+                index[format_name] = dict(record.row)
+            for name, content in contents.items():
                 self._output.write(name, content)
-                written.append(name)
-            index[format_name] = dict(record.row)
-        return Record(item.key, {"index": json.dumps(index, sort_keys=True), "files": written})
+        row = {
+            INDEX: json.dumps(index, sort_keys=True),
+            FILES: list(contents),
+            CHECKSUMS: [checksum(content) for content in contents.values()],
+        }
+        return [Record(item.key, row)]
+
+    @contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        """Note when a worker did something, for whoever asks what a job waits for."""
+        begin = time.time()
+        yield
+        if self._output.is_local:
+            line = {"what": what, "begin_s": round(begin, 4), "end_s": round(time.time(), 4)}
+            log = f"{WORK_FOLDER}/log/{socket.gethostname()}-{os.getpid()}.jsonl"
+            self._output.append_line(log, json.dumps(line))
+
+
+def checksum(content: bytes) -> str:
+    """Return the SHA-256 of an export, by which a changed one is noticed."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _checked(name: str, item: Item) -> str:
+    parts = PurePosixPath(name).parts
+    if not parts or name.startswith("/") or ".." in parts or "\\" in name:
+        raise InputError(
+            f"{item.key}: an export cannot be called {name!r}, which leaves the output folder; "
+            "rename the file"
+        )
+    return name

@@ -1,0 +1,52 @@
+"""``raw``: the network's output before fusion, a file for ``torch.load`` (spec 7)."""
+
+from __future__ import annotations
+
+import io
+
+import torch
+
+from eagleray.task import Item, Record
+from eagleray_seamseg.data import PanopticSample
+from eagleray_seamseg.model.prediction import PanopticInference
+from eagleray_vision.panoptic.label_space import LabelSpace
+
+
+def raw_record(
+    item: Item, sample: PanopticSample, inference: PanopticInference, space: LabelSpace
+) -> Record:
+    """Write the original's raw file, ``<name>.pth.tar``, and what it lacks.
+
+    Keys of the original, in pixels of the network input: ``sem_pred`` (h, w) int64, ``bbx_pred``
+    (n, 4) float32 y0 x0 y1 x1, ``cls_pred`` (n,) int64 thing index, ``obj_pred`` (n,) float32,
+    ``msk_pred`` (n, 28, 28) float32 logits; the last four None without detections. Ours:
+    ``original_size`` and ``input_size`` [height, width], ``num_stuff``, ``num_thing``, ``classes``
+    (names, stuff first) and ``original_ids``. The file opens with ``weights_only=True``.
+
+    Args:
+        item: The user's file.
+        sample: It, as read.
+        inference: Output of the network, on the CPU.
+        space: Class list.
+
+    Returns:
+        The file.
+    """
+    found = inference if len(inference.scores) else None
+    content = {
+        "sem_pred": inference.semantic_classes.clone(),
+        # clones: a part of a batch would be saved with the whole batch
+        "bbx_pred": found and found.boxes_yxyx.clone(),
+        "cls_pred": found and found.classes.clone(),
+        "obj_pred": found and found.scores.clone(),
+        "msk_pred": found and found.mask_logits.clone(),
+        "original_size": list(sample.output_hw),
+        "input_size": list(sample.network_hw),
+        "num_stuff": space.num_stuff,
+        "num_thing": space.num_things,
+        "classes": list(space.class_names),
+        "original_ids": list(space.original_ids),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return Record(item.key, {}, {f"raw/{item.key}.pth.tar": buffer.getvalue()})
