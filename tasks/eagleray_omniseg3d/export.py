@@ -16,6 +16,7 @@ from eagleray_omniseg3d.picture import tint, to_bytes
 from eagleray_omniseg3d.predict import SelectedViews
 
 EXPORT_FORMATS = ("masks", "coco_rle", "ply", "overlays")
+_CELLS = 512
 
 
 def export_selection(item: Item, selected: SelectedViews, format: str) -> Record:
@@ -62,6 +63,27 @@ def point_cloud_ply(points: npt.NDArray[np.float32], colors: npt.NDArray[np.uint
     return header.encode() + rows.tobytes()
 
 
+def thin_points(
+    points: npt.NDArray[np.float32], colors: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """Keep one of the points that several views see at one place.
+
+    Args:
+        points: (n, 3) scene coordinates.
+        colors: (n, 3) uint8 RGB.
+
+    Returns:
+        The first point of every cell, cells being the longest side of all points / 512.
+    """
+    if not len(points):
+        return points, colors
+    low, high = points.min(axis=0), points.max(axis=0)
+    cell = max(float((high - low).max()) / _CELLS, 1e-12)
+    _, kept = np.unique(((points - low) / cell).astype(np.int64), axis=0, return_index=True)
+    kept.sort()
+    return points[kept], colors[kept]
+
+
 def _masks(selected: SelectedViews) -> Mapping[str, bytes]:
     pairs = zip(selected.names, selected.masks, strict=True)
     return {
@@ -89,7 +111,7 @@ def _ply(selected: SelectedViews) -> Mapping[str, bytes]:
     pairs = list(zip(selected.views, selected.masks, strict=True))
     points = np.concatenate([view.positions[mask] for view, mask in pairs])
     colors = np.concatenate([to_bytes(view.rgb)[mask] for view, mask in pairs])
-    return {"object.ply": point_cloud_ply(points, colors)}
+    return {"object.ply": point_cloud_ply(*thin_points(points, colors))}
 
 
 def png_bytes(pixels: npt.NDArray[np.uint8]) -> bytes:

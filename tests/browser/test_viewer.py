@@ -1,4 +1,4 @@
-"""The viewer in a real browser: load, orbit, click, threshold, undo, download."""
+"""The viewer in a real browser: load, orbit, views, click modes, threshold, undo, download."""
 
 import time
 
@@ -39,39 +39,134 @@ def drag(page, start, stop):
     page.mouse.up()
 
 
-def test_viewer_orbits_clicks_and_downloads(opened, tmp_path):
+def choose(page, label, option):
+    """Choose from a dropdown of the panel."""
+    page.get_by_label(label, exact=True).click()
+    page.get_by_role("option", name=option, exact=True).click()
+
+
+def press(page, text):
+    page.get_by_text(text, exact=True).first.click()
+
+
+def test_viewer_orbits_and_comes_back(opened):
     task, page = opened
     wait_for(lambda: any(a.width_px == 160 or a.height_px == 160 for a in task.looks))
     first = task.looks[-1].position
-    drag(page, (500, 450), (650, 450))
-    wait_for(
-        lambda: (
-            sum((a - b) ** 2 for a, b in zip(task.looks[-1].position, first, strict=True)) > 0.01
-        )
-    )
 
-    page.get_by_text("select", exact=True).click()
+    def moved():
+        return sum((a - b) ** 2 for a, b in zip(task.looks[-1].position, first, strict=True))
+
+    drag(page, (500, 450), (650, 450))
+    wait_for(lambda: moved() > 0.01)
+    assert task.picks == []
+    press(page, "back to the start")
+    wait_for(lambda: moved() < 1e-6)
+
+
+def test_viewer_shows_what_is_chosen(opened):
+    task, page = opened
+    wait_for(lambda: task.looks)
+    choose(page, "show", "grey")
+    wait_for(lambda: task.looks[-1].mode == "grey")
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    for _ in range(5):
+        page.keyboard.press("ArrowLeft")
+    wait_for(lambda: task.looks[-1].threshold == pytest.approx(0.75))
+
+
+def test_clicks_select_add_take_away_and_come_undone(opened):
+    task, page = opened
+    wait_for(lambda: task.looks)
     page.mouse.click(600, 430)
-    wait_for(lambda: len(task.picks) == 1)
-    assert task.picks[0].positive
+    wait_for(lambda: task.picks)
     canvas = page.locator("canvas").first.bounding_box()
     share = (600 - canvas["x"]) / canvas["width"], (430 - canvas["y"]) / canvas["height"]
     pick = task.picks[0]
+    assert pick.positive
     assert pick.column == pytest.approx(share[0] * pick.width_px, abs=2)
     assert pick.row == pytest.approx(share[1] * pick.height_px, abs=2)
-    wait_for(lambda: len(task.selections[-1]) == 1)
-    page.get_by_text("take away", exact=True).click()
-    page.mouse.click(620, 460)
+    wait_for(lambda: task.looks[-1].mode == "selection" and len(task.selections[-1]) == 1)
+    page.mouse.click(640, 470)
+    wait_for(lambda: len(task.picks) == 2)
+    wait_for(lambda: task.selections[-1] == [(task.picks[1].column, task.picks[1].row, True)])
+    choose(page, "a click will", "add")
+    page.mouse.click(560, 400)
     wait_for(lambda: len(task.selections[-1]) == 2)
-    assert not task.picks[1].positive
-    page.get_by_text("undo click").click()
-    wait_for(lambda: len(task.selections[-1]) == 1)
+    choose(page, "a click will", "take away")
+    page.mouse.click(620, 460)
+    wait_for(lambda: len(task.selections[-1]) == 3)
+    assert [positive for *_, positive in task.selections[-1]] == [True, True, False]
+    choose(page, "a click will", "nothing")
+    page.mouse.click(580, 460)
+    press(page, "undo")
+    wait_for(lambda: len(task.selections[-1]) == 2)
+    assert len(task.picks) == 4
+    press(page, "clear")
+    wait_for(lambda: task.selections[-1] == [])
+    press(page, "undo")
+    wait_for(lambda: len(task.selections[-1]) == 2)
+    for _ in range(3):
+        press(page, "undo")
+    wait_for(lambda: task.selections[-1] == [])
 
+
+def test_clicks_on_nothing_and_levels_of_nothing_are_told(opened):
+    task, page = opened
+    wait_for(lambda: task.looks)
+    page.mouse.click(40, 430)
+    page.get_by_text("nothing there").wait_for()
+    press(page, "whole")
+    page.get_by_text("click at a thing first").wait_for()
+    assert task.selections[-1] == []
+    page.mouse.click(600, 430)
+    wait_for(lambda: len(task.selections[-1]) == 1)
+    for level, threshold in (("whole", 0.25), ("part", 0.62), ("detail", 0.62)):
+        press(page, level)
+        wait_for(lambda t=threshold: task.looks[-1].threshold == pytest.approx(t))
+
+
+def test_downloads_reach_the_disk(opened, tmp_path):
+    task, page = opened
+    wait_for(lambda: task.looks)
+    press(page, "points")
+    page.get_by_text("nothing is selected").wait_for()
+    page.mouse.click(600, 430)
+    wait_for(lambda: len(task.selections[-1]) == 1)
     with page.expect_download() as download:
-        page.get_by_text("points", exact=True).click()
+        press(page, "points")
         page.get_by_text("points.txt").last.wait_for(timeout=5000)
         page.get_by_text("points.txt").first.click()
     download.value.save_as(tmp_path / "points.txt")
     assert (tmp_path / "points.txt").read_text().endswith(" 1")
     page.screenshot(path=tmp_path / "viewer.png")
     assert (tmp_path / "viewer.png").stat().st_size > 10_000
+
+
+def test_only_who_knows_the_token_sees_anything(chromium):
+    task = OrbitTask()
+    viewer = Viewer(ViewFunctions(task, no_model()), "a ball", port=0, token="s3cret")
+    address, _, query = viewer.address.partition("/?")
+    try:
+        stranger = Visit(chromium, address)
+        assert stranger.page.goto(address).status == 401
+        stranger.page.evaluate(
+            """address => new Promise(done => {
+                const socket = new WebSocket(address);
+                socket.onopen = () => done("open");
+                socket.onclose = () => done("closed");
+            }).then(state => { window.socketState = state; })""",
+            address.replace("http", "ws"),
+        )
+        assert stranger.page.evaluate("window.socketState") == "closed"
+        stranger.context.close()
+        assert task.looks == []
+        guest = Visit(chromium, address)
+        guest.page.goto(f"{address}/?{query}")
+        wait_for(lambda: task.looks)
+        assert "token" not in guest.page.url
+        assert guest.context.cookies()[0]["httpOnly"]
+        guest.context.close()
+    finally:
+        viewer.close()

@@ -1,11 +1,16 @@
 """The whole task on a small room of the toy world, through the engine's own functions."""
 
+import io
 import json
 import pickle
+import zipfile
+from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 import torch
+import trimesh
 from safetensors.torch import load_file
 
 from eagleray.evaluate.driver import evaluate_benchmark
@@ -17,6 +22,7 @@ from eagleray.task import InputError, Item, SettingsError, StepContext
 from eagleray.train import checkpoint_weights, train_run
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.hierarchy import read_npz
+from eagleray_omniseg3d.predict import ViewCache, render_view
 from eagleray_omniseg3d.selection import similarities
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import hierarchy_file
@@ -372,39 +378,133 @@ def viewer_camera(start, rotation):
     }
 
 
-def test_viewer_begins_at_a_training_camera_and_sees_what_it_saw(done):
+@pytest.fixture
+def viewing(done):
+    """The viewer's functions, the start, and the arguments of the first training camera."""
     task, *_, model = done
     tools = {tool.name: tool for tool in task.tools()}
     start = tools["start"].call(model, tools["start"].arguments())
     view = task.data.scene.views[task.data.scene.split("train")[0]]
+    camera = viewer_camera(start, view.world_from_cam[:, :3])
+
+    def call(name, *more, **values):
+        arguments = tools[name].arguments(**(camera | values))
+        return tools[name].call(model, arguments, *more)
+
+    (rendered,) = task.predict(model, [task.data.sample(view)])
+    return call, start, view, rendered
+
+
+def test_viewer_begins_at_a_training_camera_and_sees_what_it_saw(viewing):
+    call, start, view, rendered = viewing
     np.testing.assert_allclose(start.position, view.world_from_cam[:, 3])
     assert np.dot(start.up, view.world_from_cam[:, 1]) < 0
-    camera = viewer_camera(start, view.world_from_cam[:, :3])
-    look, pick, save = tools["look"], tools["pick"], tools["save"]
-    images = {
-        mode: look.call(model, look.arguments(**camera, mode=mode))
-        for mode in ("color", "depth", "features")
-    }
+    images = {m: call("look", mode=m) for m in ("color", "depth", "features", "objects")}
     assert all(i.shape == (48, 64, 3) and i.dtype == np.uint8 for i in images.values())
-    rendered = task.predict(model, [task.data.sample(view)])[0]
+    assert len({i.tobytes() for i in images.values()}) == 4
     np.testing.assert_allclose(images["color"], np.rint(rendered.rgb * 255), atol=1)
-    prompt = pick.call(model, pick.arguments(**camera, column=32, row=24))
+    for mode in ("similarity", "selection", "cutout"):
+        np.testing.assert_array_equal(call("look", [], mode=mode), images["color"])
+
+
+def test_viewer_keeps_what_is_under_a_click(viewing):
+    call, _, _, rendered = viewing
+    prompt = call("pick", column=20, row=30)
+    np.testing.assert_allclose(prompt.feature, rendered.features[30, 20], atol=1e-4)
+    np.testing.assert_allclose(prompt.position, rendered.positions[30, 20], atol=1e-4)
+    assert prompt.positive and not call("pick", column=20, row=30, positive=False).positive
+    for column, row in ((-1, 3), (64, 3), (3, 48)):
+        with pytest.raises(SelectionError, match="outside the image of 64 x 48"):
+            call("pick", column=column, row=row)
+
+
+def test_viewer_shows_and_saves_a_selection(viewing, done):
+    call, _, _, rendered = viewing
+    prompt = call("pick", column=32, row=24)
     likeness = similarities(
         rendered.features.reshape(-1, 16), rendered.positions.reshape(-1, 3), prompt, normalize=True
-    )
+    ).reshape(48, 64)
     half = float(np.quantile(likeness, 0.5))
-    similarity = look.arguments(**camera, mode="similarity", threshold=half)
-    assert not np.array_equal(look.call(model, similarity, [prompt]), images["color"])
-    np.testing.assert_array_equal(look.call(model, similarity, []), images["color"])
-    chosen = look.arguments(**camera, mode="selection", threshold=half)
-    shown = look.call(model, chosen, [prompt]).astype(int)
-    assert (shown <= images["color"].astype(int) + 1).all() and (shown < images["color"]).any()
-    for what, name in (("image", "view.png"), ("mask", "mask.png"), ("point_cloud", "object.ply")):
-        arguments = save.arguments(**camera, what=what, threshold=0.3)
-        found, content = save.call(model, arguments, [prompt])
-        assert found == name and len(content) > 50
+    chosen = (likeness > half) & (rendered.opacity > 0.5)
+    color = call("look").astype(int)
+    cutout = call("look", [prompt], mode="cutout", threshold=half).astype(int)
+    marked = np.abs(call("look", [prompt]).astype(int) - color).max(axis=2) > 0
+    assert marked[24, 32] and marked.sum() < 60
+    np.testing.assert_array_equal(cutout[~marked & ~chosen], 0)
+    np.testing.assert_array_equal(cutout[~marked & chosen], color[~marked & chosen])
+    shown = {m: call("look", [prompt], mode=m, threshold=half) for m in ("selection", "similarity")}
+    assert not np.array_equal(shown["selection"], shown["similarity"])
+    assert call("save", [prompt], what="image")[0] == "view.png"
+    name, content = call("save", [prompt], what="mask", threshold=half)
+    mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert name == "mask.png" and np.array_equal(mask > 0, chosen)
     with pytest.raises(SelectionError, match="positive click"):
-        save.call(model, save.arguments(**camera, what="mask"), [])
+        call("save", [], what="mask")
+
+
+def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
+    call, *_ = viewing
+    scene, prompt, notes = done[0].data.scene, call("pick", column=32, row=24), []
+    name, content = call("save", [prompt], notes.append, what="all_masks", threshold=0.6)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        names = {f"{scene.views[i].name}.png" for i in scene.split("train")}
+        assert name == "masks.zip" and set(archive.namelist()) == names
+    assert notes[0] == "view 1 of 35" and notes[-1] == "view 35 of 35"
+    name, content = call("save", [prompt], notes.append, what="point_cloud", threshold=0.6)
+    cloud = trimesh.load(io.BytesIO(content), file_type="ply")
+    assert name == "object.ply" and len(cloud.vertices) > 10
+    distance = np.linalg.norm(cloud.vertices - prompt.position, axis=1)
+    assert distance.min() < 0.05 and np.abs(cloud.vertices).max() < 2
+    assert len(np.unique(np.asarray(cloud.colors)[:, :3], axis=0)) > 3
+    with pytest.raises(SelectionError, match="empty"):
+        call("save", [prompt, replace(prompt, positive=False)], what="point_cloud")
+
+    def stop(text):
+        raise KeyboardInterrupt(text)
+
+    with pytest.raises(KeyboardInterrupt, match="view 1 of 24"):
+        call("save", [prompt], stop, what="point_cloud", threshold=0.6)
+
+
+def test_viewer_finds_levels_of_the_last_click(viewing):
+    call, *_ = viewing
+    prompts = [call("pick", column=32, row=24), call("pick", column=5, row=5, positive=False)]
+    found = call("thresholds", prompts)
+    assert len(found) == 3 and 0.5 < found[0] < found[1] < found[2] < 1
+    with pytest.raises(SelectionError, match="click at a thing first"):
+        call("thresholds", prompts[1:])
+
+
+def test_a_view_that_nobody_wants_any_more_is_not_rendered(viewing, done):
+    call, *_ = viewing
+
+    class UnwantedError(Exception):
+        pass
+
+    def check():
+        raise UnwantedError
+
+    with pytest.raises(UnwantedError):
+        call("look", [], check, width_px=65)
+    assert call("look", [], lambda: None, width_px=65).shape == (48, 65, 3)
+
+
+def test_cached_views_stay_within_their_memory(done):
+    task, *_, model = done
+    scene = task.data.scene
+    samples = [task.data.sample(view, scale=0.5, with_rgb=False) for view in scene.views[:4]]
+    one = render_view(model, samples[0]).num_bytes
+    cache = ViewCache(max_bytes=2 * one)
+    first = [cache.render(model, sample, faithful=False) for sample in samples]
+    again = [cache.render(model, sample, faithful=False) for sample in reversed(samples)]
+    kept = [a is b for a, b in zip(first, reversed(again), strict=True)]
+    assert kept == [False, False, True, True]
+    poor = cache.render(model, samples[0], with_features=False, faithful=False)
+    assert poor.features.shape[2] == 16 and poor is again[-1]
+    tiny = ViewCache(max_bytes=1)
+    assert tiny.render(model, samples[0], faithful=False) is tiny.render(
+        model, samples[0], with_features=False, faithful=False
+    )
 
 
 def test_another_semantic_run_shares_the_color_phase(done, tmp_path):

@@ -20,11 +20,13 @@ class ViewFlags:
     checkpoint: str = "last"
     """Which checkpoint: best, last, initial, or a path to a model.safetensors."""
     host: str = "127.0.0.1"
-    """Address to listen on; any other than this machine's own lets in whoever reaches the port."""
+    """Address to listen on; any other than this machine's own needs a token."""
     port: int = 8080
     """Port; 0 takes a free one."""
     max_side_px: int = 800
     """Longest side of a rendered image."""
+    token: str = ""
+    """The token that visitors need; by default a new one wherever others can reach the port."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it is rendered."""
 
@@ -32,7 +34,7 @@ class ViewFlags:
 def view(arguments: list[str]) -> int:
     """Open a run in the viewer until it is interrupted."""
     flags = tyro.cli(ViewFlags, args=arguments, prog="eagleray view")
-    from eagleray.view.server import LOOPBACK, serve_forever, view_run
+    from eagleray.view.server import serve_forever, view_run
 
     viewer = view_run(
         flags.storage,
@@ -42,9 +44,8 @@ def view(arguments: list[str]) -> int:
         port=flags.port,
         max_side_px=flags.max_side_px,
         device=flags.device,
+        token=flags.token,
     )
-    if flags.host != LOOPBACK:
-        sys.stderr.write(f"everybody who reaches {viewer.address} can look at the run\n")
     sys.stdout.write(f"{viewer.address}  (Ctrl-C ends it)\n")
     sys.stdout.flush()
     serve_forever(viewer)

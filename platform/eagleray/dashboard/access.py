@@ -8,28 +8,14 @@ needed: once in the address (``?token=``), then in a cookie that scripts cannot 
 from __future__ import annotations
 
 import hmac
-import ipaddress
-import secrets
 from typing import Any
 from urllib.parse import urlsplit
 
 import flask
 
+from eagleray.listening import is_loopback
+
 COOKIE = "eagleray_token"
-_LOCAL_NAMES = ("localhost", "ip6-localhost")
-
-
-def is_loopback(host: str) -> bool:
-    """Return whether an address or name is this machine's own, unreachable from outside."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host in _LOCAL_NAMES
-
-
-def new_token() -> str:
-    """Return a token that cannot be guessed."""
-    return secrets.token_urlsafe(24)
 
 
 def guard(server: flask.Flask, token: str | None, policy: str) -> None:

@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 from werkzeug.serving import make_server
 
-from eagleray.dashboard.access import is_loopback, new_token
 from eagleray.dashboard.app import make_app
+from eagleray.listening import is_loopback, new_token
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 

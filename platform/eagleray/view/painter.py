@@ -1,45 +1,32 @@
 """Progressive rendering: coarse at once, finer while the camera rests.
 
-One thread per visitor renders; a newer wish interrupts the refinement of an older one.
+One thread per visitor renders; a newer wish interrupts an older one, also in the middle of an
+image. How coarse the first image is follows from how long images took so far, counting apart
+those after which only threshold or clicks changed.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from dataclasses import replace
 
 from eagleray.task import EaglerayError
-from eagleray.view.functions import Camera, ViewFunctions
+from eagleray.view.functions import Camera, RgbImage, ViewFunctions, Wish
+from eagleray.view.turns import Turns
 
 _log = logging.getLogger(__name__)
 
-RgbImage = npt.NDArray[np.uint8]
-
 COARSE_TO_FINE = (8, 4, 2, 1)
 """Divisors of the full resolution, in the order in which they are shown."""
+FIRST_IMAGE_S = 0.15
+"""The first image after a change should take no longer than this."""
 
 
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """What a visitor wants to see.
-
-    Args:
-        camera: At full resolution.
-        mode: What is shown.
-        threshold: Threshold of the selection.
-        selection: What was clicked at.
-    """
-
-    camera: Camera
-    mode: str
-    threshold: float
-    selection: tuple[Any, ...]
+class SupersededError(Exception):
+    """Raised inside a rendering that nobody wants to see any more."""
 
 
 def reduced(camera: Camera, divisor: int) -> Camera:
@@ -56,26 +43,33 @@ class Painter:
 
     Args:
         functions: The task's functions.
-        show: Takes a finished image.
+        show: Takes a finished image, and whether finer ones follow.
         complain: Takes the text of an error.
-        gate: Held while rendering, so that visitors take turns on one device.
+        turns: The device, which visitors share.
     """
 
     def __init__(
         self,
         functions: ViewFunctions,
-        show: Callable[[RgbImage], None],
+        show: Callable[[RgbImage, bool], None],
         complain: Callable[[str], None],
-        gate: threading.Lock,
+        turns: Turns,
     ) -> None:
         self._functions, self._show, self._complain = functions, show, complain
-        self._gate = gate
+        self._turns = turns
         self._changed = threading.Condition()
         self._wish: Wish | None = None
         self._version = 0
         self._closed = False
+        self._seconds_per_px: dict[tuple[str, bool], float] = {}
+        self._settled: tuple[Camera, str] | None = None
         self._thread = threading.Thread(target=self._run, name="eagleray-view", daemon=True)
         self._thread.start()
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether rendering has been stopped."""
+        return self._closed
 
     def want(self, wish: Wish) -> None:
         """Ask for an image; an older wish is dropped."""
@@ -104,15 +98,14 @@ class Painter:
                 self._refine(wish, done)
 
     def _refine(self, wish: Wish, version: int) -> None:
-        for divisor in COARSE_TO_FINE:
-            if self._version != version or self._closed:
-                return
+        """Show ever finer images until a newer wish comes; the first one is shown in any case."""
+        is_new = self._settled != (wish.camera, wish.mode)
+        first = self._first_divisor(wish, is_new=is_new)
+        for divisor in (d for d in COARSE_TO_FINE if d <= first):
             try:
-                with self._gate:
-                    image = self._functions.look(
-                        reduced(wish.camera, divisor), wish.mode, wish.threshold, wish.selection
-                    )
-                self._show(image)
+                image, seconds = self._image(wish, divisor, version, urgent=divisor == first)
+            except SupersededError:
+                return
             except EaglerayError as error:
                 self._complain(str(error))
                 return
@@ -120,3 +113,31 @@ class Painter:
                 _log.exception("rendering failed")
                 self._complain("rendering failed; the log has the details")
                 return
+            self._seconds_per_px[wish.mode, is_new] = seconds / (image.shape[0] * image.shape[1])
+            if divisor == 1:
+                self._settled = wish.camera, wish.mode
+            self._show(image, divisor > 1)
+
+    def _first_divisor(self, wish: Wish, *, is_new: bool) -> int:
+        """Return the finest divisor whose image is expected in time; the coarsest if unknown."""
+        rate = self._seconds_per_px.get((wish.mode, is_new), float("inf"))
+        pixels = wish.camera.width_px * wish.camera.height_px
+        quick = [d for d in COARSE_TO_FINE if rate * pixels / d**2 <= FIRST_IMAGE_S]
+        return min(quick, default=COARSE_TO_FINE[0])
+
+    def _image(
+        self, wish: Wish, divisor: int, version: int, *, urgent: bool
+    ) -> tuple[RgbImage, float]:
+        """Return one image and the seconds that it took."""
+
+        def check() -> None:
+            if self._closed or (self._version != version and not urgent):
+                raise SupersededError
+            if not urgent:
+                self._turns.give_way()
+
+        with self._turns.take(urgent=urgent):
+            check()
+            begin = time.perf_counter()
+            smaller = replace(wish, camera=reduced(wish.camera, divisor))
+            return self._functions.look(smaller, check), time.perf_counter() - begin

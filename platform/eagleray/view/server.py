@@ -1,26 +1,32 @@
-"""Serving the viewer: one port, loopback unless told otherwise, any number of visitors.
+"""Serving the viewer: one port, this machine only unless told otherwise, any number of visitors.
 
 The page, its images and its clicks all go through the one port, so a forwarded port is enough to
-look at a run on a cluster.
+look at a run on a cluster. On an address that others can reach, only who knows the token gets in.
 """
 
 from __future__ import annotations
 
-import threading
+import errno
+import logging
+import socket
 import time
 from typing import Any
+from urllib.parse import quote
 
 import torch
 
-from eagleray.evaluate.driver import find_weights
 from eagleray.evaluate.stage import load_model
+from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
+from eagleray.listening import is_loopback, new_token
 from eagleray.results.run_folder import find_run, read_experiment
 from eagleray.task import SettingsError
 from eagleray.view.functions import ViewFunctions
+from eagleray.view.turns import Turns
 from eagleray.view.visitor import Visitor
 
 LOOPBACK = "127.0.0.1"
+_EVERYWHERE = ("0.0.0.0", "::")
 
 
 class Viewer:
@@ -29,13 +35,13 @@ class Viewer:
     Args:
         functions: The task's functions.
         title: Shown on top of the panel.
-        host: Address to listen on; other addresses than loopback let everybody in who reaches the
-            port.
-        port: Port; 0 takes a free one.
+        host: Address to listen on; any other than loopback needs a token.
+        port: Port; 0 takes a free one, one in use the next free one.
         max_side_px: Longest side of a rendered image.
+        token: The token; without one a new one is made where it is needed.
 
     Raises:
-        SettingsError: viser is not installed.
+        SettingsError: viser is not installed, or the address cannot be listened on.
     """
 
     def __init__(
@@ -46,25 +52,36 @@ class Viewer:
         host: str = LOOPBACK,
         port: int = 8080,
         max_side_px: int = 800,
+        token: str = "",
     ) -> None:
         try:
-            import viser
+            from eagleray.view.access import Doorkeeper
+            from eagleray.view.guarded_server import GuardedServer
         except ImportError as error:
             raise SettingsError(
                 "the viewer needs the package viser: pip install 'eagleray[omniseg3d]'"
             ) from error
-        self._gate = threading.Lock()
+        _require_address(host, port)
+        self.token = token or (None if is_loopback(host) else new_token())
+        self._host = host
         self._visitors: dict[int, Visitor] = {}
-        self._server = viser.ViserServer(host=host, port=port, label=title, verbose=False)
-        self._server.gui.configure_theme(control_layout="collapsible")
-        self._arguments = (functions, self._gate, title, max_side_px)
+        self._arguments = (functions, Turns(), title, max_side_px)
+        self._server = GuardedServer(
+            host=host, port=port, label=title, doorkeeper=Doorkeeper(self.token)
+        )
+        logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
+        self._server.gui.configure_theme(show_logo=False, show_share_button=False)
+        self._server.gui.main_panel.dock_right()
         self._server.on_client_connect(self._enter)
         self._server.on_client_disconnect(self._leave)
 
     @property
     def address(self) -> str:
-        """Where the viewer can be opened."""
-        return f"http://{self._server.get_host()}:{self._server.get_port()}"
+        """Where the viewer can be opened, with the token where one is needed."""
+        name = socket.gethostname() if self._host in _EVERYWHERE else self._host
+        name = f"[{name}]" if ":" in name else name
+        query = f"/?token={quote(self.token)}" if self.token else ""
+        return f"http://{name}:{self._server.get_port()}{query}"
 
     def close(self) -> None:
         """Stop the viewer."""
@@ -90,6 +107,7 @@ def view_run(
     port: int,
     max_side_px: int,
     device: str,
+    token: str = "",
 ) -> Viewer:
     """Open a run in the viewer.
 
@@ -101,9 +119,11 @@ def view_run(
         port: Port; 0 takes a free one.
         max_side_px: Longest side of a rendered image.
         device: ``auto``, ``cpu`` or ``cuda``.
+        token: See Viewer.
 
     Raises:
-        SettingsError: There is no such run, or its task cannot be viewed.
+        SettingsError: There is no such run, its task cannot be viewed, or the address cannot be
+            listened on.
     """
     run = find_run(storage, run_name)
     experiment = read_experiment(run)
@@ -112,7 +132,7 @@ def view_run(
     chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(task, weights, torch.device(chosen))
     functions = ViewFunctions(task, model)
-    return Viewer(functions, run_name, host=host, port=port, max_side_px=max_side_px)
+    return Viewer(functions, run_name, host=host, port=port, max_side_px=max_side_px, token=token)
 
 
 def serve_forever(viewer: Viewer) -> None:
@@ -122,3 +142,15 @@ def serve_forever(viewer: Viewer) -> None:
             time.sleep(1.0)
     except KeyboardInterrupt:
         viewer.close()
+
+
+def _require_address(host: str, port: int) -> None:
+    """Check what viser would wait for without end: an address that cannot be listened on."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family) as probe:
+            probe.bind((host, port))
+    except (OSError, OverflowError) as error:
+        if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+            return
+        raise SettingsError(f"cannot listen on {host}:{port}: {error}") from error

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from eagleray.task import EaglerayError
-from eagleray.view.functions import Camera, ViewFunctions
-from eagleray.view.painter import Painter, Wish
+from eagleray.view.functions import SELECTION_MODE, Camera, RgbImage, ViewFunctions, Wish
+from eagleray.view.painter import Painter, SupersededError
+from eagleray.view.turns import Turns
 
-_MAX_SIDE_PX = 800
-_JPEG_QUALITY = 85
+_log = logging.getLogger(__name__)
+
+_COARSE_QUALITY, _FINE_QUALITY = 80, 92
+"""JPEG quality of images that finer ones follow, and of the last one."""
+_SELECT, _ADD, _TAKE_AWAY, _OFF = "select", "add", "take away", "nothing"
+_CLICKS = (_SELECT, _ADD, _TAKE_AWAY, _OFF)
+_LEVELS = ("whole", "part", "detail")
+_UNDO, _CLEAR = "undo", "clear"
+_FIRST_THRESHOLD = 0.8
+_QUIET = "gray"
+_REFINING = "_getting sharper ..._"
+_HELP = "Drag to turn, scroll to come closer. **Click at a thing to select it.**"
 
 
 class Visitor:
@@ -22,7 +33,7 @@ class Visitor:
     Args:
         client: viser's handle of the window.
         functions: The task's functions.
-        gate: Held while rendering.
+        turns: The device, which visitors share.
         title: Shown on top of the panel.
         max_side_px: Longest side of a rendered image.
     """
@@ -31,14 +42,16 @@ class Visitor:
         self,
         client: Any,
         functions: ViewFunctions,
-        gate: threading.Lock,
+        turns: Turns,
         title: str,
-        max_side_px: int = _MAX_SIDE_PX,
+        max_side_px: int,
     ) -> None:
-        self._client, self._functions, self._gate = client, functions, gate
+        self._client, self._functions, self._turns = client, functions, turns
         self._max_side_px = max_side_px
-        self._selection: list[Any] = []
-        self._painter = Painter(functions, self._show, self._say, gate)
+        self._selection: tuple[Any, ...] = ()
+        self._history: list[tuple[Any, ...]] = []
+        self._changing = threading.Lock()
+        self._painter = Painter(functions, self._show, self._say, turns)
         self._build_panel(title)
         self._place_camera()
         client.camera.on_update(lambda _: self.repaint())
@@ -47,14 +60,7 @@ class Visitor:
 
     def repaint(self) -> None:
         """Ask for an image of what the panel and the camera say now."""
-        self._painter.want(
-            Wish(
-                self._camera(),
-                self._mode.value,
-                float(self._threshold.value),
-                tuple(self._selection),
-            )
-        )
+        self._painter.want(self._wish())
 
     def close(self) -> None:
         """Stop rendering for this visitor."""
@@ -62,23 +68,27 @@ class Visitor:
 
     def _build_panel(self, title: str) -> None:
         gui = self._client.gui
-        gui.add_markdown(f"**{title}**")
-        self._mode = gui.add_dropdown("show", self._functions.modes)
-        self._clicks = gui.add_button_group("click", ("off", "select", "take away"))
-        self._click_mode = "off"
-        self._threshold = gui.add_slider("threshold", 0.0, 0.99, 0.01, 0.5)
-        self._count = gui.add_text("clicks kept", "0", disabled=True)
-        undo, clear = gui.add_button("undo click"), gui.add_button("clear clicks")
-        self._mode.on_update(lambda _: self.repaint())
-        self._threshold.on_update(lambda _: self.repaint())
-        self._clicks.on_click(self._choose_click_mode)
-        undo.on_click(lambda _: self._keep(self._selection[:-1]))
-        clear.on_click(lambda _: self._keep([]))
+        gui.set_panel_label(title)
+        gui.add_markdown(_HELP)
+        with gui.add_folder("view"):
+            self._mode = gui.add_dropdown("show", self._functions.modes)
+            home = gui.add_button("back to the start", color=_QUIET)
+        with gui.add_folder("selection"):
+            self._clicks = gui.add_dropdown("a click will", _CLICKS)
+            self._threshold = gui.add_slider("threshold", 0.0, 0.99, 0.01, _FIRST_THRESHOLD)
+            levels = gui.add_button_group("level", _LEVELS, visible=self._functions.has_levels)
+            self._count = gui.add_text("clicks kept", "0", disabled=True)
+            changes = gui.add_button_group("take back", (_UNDO, _CLEAR))
         with gui.add_folder("download"):
             for what in self._functions.downloads:
-                button = gui.add_button(what.replace("_", " "))
+                button = gui.add_button(what.replace("_", " "), color=_QUIET, icon="download")
                 button.on_click(lambda _, what=what: self._download(what))
-        self._status = gui.add_text("status", "", disabled=True)
+        self._progress, self._status = gui.add_markdown(""), gui.add_markdown("")
+        self._mode.on_update(lambda _: self.repaint())
+        self._threshold.on_update(lambda _: self.repaint())
+        home.on_click(lambda _: self._place_camera())
+        levels.on_click(self._choose_level)
+        changes.on_click(self._take_back)
 
     def _place_camera(self) -> None:
         start = self._functions.start()
@@ -87,6 +97,11 @@ class Visitor:
         camera.position = np.asarray(start.position)
         camera.look_at = np.asarray(start.look_at)
         camera.fov = start.fov_rad
+
+    def _wish(self) -> Wish:
+        return Wish(
+            self._camera(), str(self._mode.value), float(self._threshold.value), self._selection
+        )
 
     def _camera(self) -> Camera:
         camera = self._client.camera
@@ -97,55 +112,87 @@ class Visitor:
         return Camera(position, tuple(wxyz.tolist()), float(camera.fov), width, height)
 
     def _size(self, camera: Any) -> tuple[int, int]:
-        aspect = float(camera.aspect) if camera.aspect else 1.0
-        if aspect >= 1:
-            return self._max_side_px, max(1, round(self._max_side_px / aspect))
-        return max(1, round(self._max_side_px * aspect)), self._max_side_px
-
-    def _choose_click_mode(self, event: Any) -> None:
-        self._click_mode = str(event.target.value)
-        self._say("drag to turn" if self._click_mode == "off" else f"click to {self._click_mode}")
+        """Return the size of the canvas, reduced to the longest side that is rendered."""
+        width, height = max(1, int(camera.image_width)), max(1, int(camera.image_height))
+        factor = min(1.0, self._max_side_px / max(width, height))
+        return max(1, round(width * factor)), max(1, round(height * factor))
 
     def _on_click(self, event: Any) -> None:
-        if self._click_mode == "off":
+        kind = str(self._clicks.value)
+        if kind == _OFF:
             return
         camera = self._camera()
         (u, v), *_ = event.screen_pos
-        column = min(int(u * camera.width_px), camera.width_px - 1)
-        row = min(int(v * camera.height_px), camera.height_px - 1)
+        column = min(max(int(u * camera.width_px), 0), camera.width_px - 1)
+        row = min(max(int(v * camera.height_px), 0), camera.height_px - 1)
         try:
-            with self._gate:
-                picked = self._functions.pick(
-                    camera, column, row, positive=self._click_mode == "select"
-                )
+            with self._turns.take(urgent=True):
+                positive = kind != _TAKE_AWAY
+                picked = self._functions.pick(camera, column, row, positive=positive)
         except EaglerayError as error:
             self._say(str(error))
             return
-        self._keep([*self._selection, picked])
+        is_first = not self._selection
+        self._keep((picked,) if kind == _SELECT else (*self._selection, picked))
+        if is_first and self._shows_no_selection():
+            self._mode.value = SELECTION_MODE
 
-    def _keep(self, selection: list[Any]) -> None:
+    def _shows_no_selection(self) -> bool:
+        """Return whether a first click would change nothing that is seen."""
+        modes = self._functions.modes
+        return SELECTION_MODE in modes and self._mode.value == modes[0]
+
+    def _choose_level(self, event: Any) -> None:
+        try:
+            with self._turns.take(urgent=True):
+                found = self._functions.thresholds(self._wish())
+        except EaglerayError as error:
+            self._say(str(error))
+            return
+        level = min(_LEVELS.index(str(event.target.value)), len(found) - 1)
+        self._threshold.value = min(max(round(found[level], 2), 0.0), 0.99)
+
+    def _take_back(self, event: Any) -> None:
+        if event.target.value == _CLEAR:
+            self._keep(())
+            return
+        with self._changing:
+            selection = self._history.pop() if self._history else ()
+        self._show_selection(selection)
+
+    def _keep(self, selection: tuple[Any, ...]) -> None:
+        with self._changing:
+            self._history.append(self._selection)
+        self._show_selection(selection)
+
+    def _show_selection(self, selection: tuple[Any, ...]) -> None:
         self._selection = selection
         self._count.value = str(len(selection))
+        self._say("")
         self.repaint()
 
     def _download(self, what: str) -> None:
+        def note(text: str) -> None:
+            if self._painter.is_closed:
+                raise SupersededError
+            self._say(text)
+            self._turns.give_way()
+
         try:
-            with self._gate:
-                name, content = self._functions.save(
-                    self._camera(),
-                    self._mode.value,
-                    float(self._threshold.value),
-                    self._selection,
-                    what,
-                )
+            with self._turns.take():
+                name, content = self._functions.save(self._wish(), what, note)
         except EaglerayError as error:
             self._say(str(error))
             return
+        except SupersededError:
+            return
         self._client.send_file_download(name, content)
-        self._say(f"{name}: {len(content)} bytes")
+        self._say(f"{name}: {len(content):,} bytes")
 
-    def _show(self, image: npt.NDArray[np.uint8]) -> None:
-        self._client.scene.set_background_image(image, format="jpeg", jpeg_quality=_JPEG_QUALITY)
+    def _show(self, image: RgbImage, is_coarse: bool) -> None:
+        quality = _COARSE_QUALITY if is_coarse else _FINE_QUALITY
+        self._client.scene.set_background_image(image, format="jpeg", jpeg_quality=quality)
+        self._progress.content = _REFINING if is_coarse else ""
 
     def _say(self, text: str) -> None:
-        self._status.value = text
+        self._status.content = text

@@ -8,7 +8,8 @@ import pytest
 
 from eagleray.cli.main import run as run_command
 from eagleray.dashboard import make_app, server
-from eagleray.dashboard.access import COOKIE, is_loopback
+from eagleray.dashboard.access import COOKIE
+from eagleray.listening import is_loopback
 from eagleray.task import SettingsError
 
 PATHS = ("/", "/_dash-layout", "/picture/a/b/evaluation/x.png", "/assets/style.css")

@@ -28,7 +28,7 @@ class View(Settings):
 class Look(View):
     """How it is shown."""
 
-    mode: Literal["color", "grey"] = "color"
+    mode: Literal["color", "grey", "selection"] = "color"
     threshold: float = 0.5
 
 
@@ -65,14 +65,16 @@ class OrbitTask(SquareTask):
             Tool("look", "", Look, self.look),
             Tool("pick", "", Pick, self.pick),
             Tool("save", "", Save, self.save),
+            Tool("thresholds", "", View, self.thresholds),
         ]
 
-    def look(self, model, a, selection=()):
+    def look(self, model, a, selection=(), check=None):
         self.looks.append(a)
         self.selections.append(list(selection))
         v, u = np.mgrid[0 : a.height_px, 0 : a.width_px]
         ball = np.hypot(u - a.width_px / 2, v - a.height_px / 2) < a.height_px / 4
-        color = np.array([200, 80, 40 + 100 * len(selection)]) if a.mode == "color" else 128
+        color = np.array([200, 80, (40 + 100 * len(selection)) % 256])
+        color = 128 if a.mode == "grey" else color
         return (ball[:, :, None] * np.broadcast_to(color, (a.height_px, a.width_px, 3))).astype(
             np.uint8
         )
@@ -83,9 +85,16 @@ class OrbitTask(SquareTask):
         self.picks.append(a)
         return (a.column, a.row, a.positive)
 
-    def save(self, model, a, selection=()):
+    def thresholds(self, model, a, selection=()):
+        if not selection:
+            raise InputError("click at a thing first")
+        return [0.25, 0.625]
+
+    def save(self, model, a, selection=(), note=None):
         if a.what == "points" and not selection:
             raise InputError("nothing is selected")
+        if note is not None:
+            note("one of one")
         return f"{a.what}.txt", f"{a.width_px} {len(selection)}".encode()
 
 

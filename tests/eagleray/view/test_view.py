@@ -9,18 +9,29 @@ from tests.eagleray.view.orbit_task import OrbitTask, no_model
 from tests.sixth_task import SquareSettings, SquareTask
 
 from eagleray.task import InputError, SettingsError
-from eagleray.view.functions import Camera, ViewFunctions
-from eagleray.view.painter import COARSE_TO_FINE, Painter, Wish, reduced
+from eagleray.view.functions import Camera, ViewFunctions, Wish
+from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, reduced
+from eagleray.view.turns import Turns
 
 CAMERA = Camera((0.0, -3.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.9, 64, 48)
+COLOR, GREY = Wish(CAMERA, "color", 0.5), Wish(CAMERA, "grey", 0.5)
+
+
+def nothing(*_):
+    pass
 
 
 def test_choices_come_from_the_types():
     functions = ViewFunctions(OrbitTask(), no_model())
-    assert functions.modes == ("color", "grey") and functions.downloads == ("image", "points")
-    assert functions.look(CAMERA, "color", 0.5, ()).shape == (48, 64, 3)
+    assert functions.modes == ("color", "grey", "selection")
+    assert functions.downloads == ("image", "points") and functions.has_levels
+    assert functions.look(COLOR, nothing).shape == (48, 64, 3)
     assert functions.pick(CAMERA, 30, 20, positive=False) == (30, 20, False)
-    assert functions.save(CAMERA, "color", 0.5, [1], "points") == ("points.txt", b"64 1")
+    clicked = Wish(CAMERA, "color", 0.5, (1,))
+    notes = []
+    assert functions.save(clicked, "points", notes.append) == ("points.txt", b"64 1")
+    assert notes == ["one of one"]
+    assert functions.thresholds(clicked) == [0.25, 0.625]
 
 
 def test_task_without_the_functions_is_named():
@@ -31,7 +42,7 @@ def test_task_without_the_functions_is_named():
 def test_impossible_arguments_are_named():
     functions = ViewFunctions(OrbitTask(), no_model())
     with pytest.raises(SettingsError, match="mode"):
-        functions.look(CAMERA, "infrared", 0.5, ())
+        functions.look(Wish(CAMERA, "infrared", 0.5), nothing)
 
 
 def test_cameras_are_reduced_to_one_pixel_at_least():
@@ -46,50 +57,123 @@ def wait_for(condition):
         time.sleep(0.01)
 
 
-def test_images_get_finer_until_they_are_full():
-    images, texts = [], []
-    painter = Painter(
-        ViewFunctions(OrbitTask(), no_model()), images.append, texts.append, threading.Lock()
-    )
-    painter.want(Wish(CAMERA, "color", 0.5, ()))
-    wait_for(lambda: len(images) == len(COARSE_TO_FINE))
-    assert [i.shape[1] for i in images] == [64 // d for d in COARSE_TO_FINE]
-    painter.close()
-    assert texts == []
+class Screen:
+    """Takes what a painter shows; ``look`` takes ``seconds`` for a full image and asks between."""
+
+    def __init__(self, seconds=0.0):
+        self.images, self.texts, self.coarse, self.seconds = [], [], [], seconds
+        self.functions = ViewFunctions(OrbitTask(), no_model())
+        self.functions.look = self.look
+        self.turns = Turns()
+        self.painter = Painter(self.functions, self.show, self.texts.append, self.turns)
+
+    def look(self, wish, check):
+        camera = wish.camera
+        share = camera.width_px * camera.height_px / (CAMERA.width_px * CAMERA.height_px)
+        for _ in range(20):
+            time.sleep(self.seconds * share / 20)
+            check()
+        level = 255 if wish.mode == "grey" else 0
+        return np.full((camera.height_px, camera.width_px, 3), level, np.uint8)
+
+    def show(self, image, is_coarse):
+        self.images.append(image)
+        self.coarse.append(is_coarse)
+
+    @property
+    def widths(self):
+        return [image.shape[1] for image in self.images]
 
 
-def test_a_newer_wish_interrupts_an_older_one():
-    started, go_on = threading.Event(), threading.Event()
-    images = []
-
-    def show(image):
-        images.append(image)
-        started.set()
-        go_on.wait(30)
-
-    painter = Painter(ViewFunctions(OrbitTask(), no_model()), show, print, threading.Lock())
-    painter.want(Wish(CAMERA, "color", 0.5, ()))
-    assert started.wait(30)
-    painter.want(Wish(CAMERA, "grey", 0.5, ()))
-    go_on.set()
-    wait_for(lambda: len(images) == 1 + len(COARSE_TO_FINE))
-    painter.close()
-    assert [int(np.ptp(i.max((0, 1)))) == 0 for i in images] == [False, *[True] * 4]
+@pytest.fixture
+def screen():
+    screen = Screen()
+    yield screen
+    screen.painter.close()
 
 
-def test_errors_are_told_and_the_painter_goes_on():
-    task, images, texts = OrbitTask(), [], []
+@pytest.fixture
+def slow_screen():
+    screen = Screen(seconds=30 * FIRST_IMAGE_S)
+    yield screen
+    screen.painter.close()
 
-    def broken(camera, mode, threshold, selection):
-        if mode == "grey":
+
+def test_images_get_finer_until_they_are_full(screen):
+    screen.painter.want(COLOR)
+    wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE))
+    assert screen.widths == [64 // d for d in COARSE_TO_FINE]
+    assert screen.coarse == [True, True, True, False] and screen.texts == []
+
+
+def test_a_quick_task_is_shown_in_full_at_once(screen):
+    screen.painter.want(COLOR)
+    wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE))
+    moved = Camera((0.0, -2.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.9, 64, 48)
+    screen.painter.want(Wish(moved, "color", 0.5))
+    wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE) + 1)
+    assert screen.widths[-1] == 64
+
+
+def test_a_slow_task_begins_coarse_again(slow_screen):
+    slow_screen.painter.want(COLOR)
+    wait_for(lambda: len(slow_screen.images) == 1)
+    slow_screen.painter.want(GREY)
+    wait_for(lambda: len(slow_screen.images) == 2)
+    assert slow_screen.widths == [8, 8]
+
+
+def test_a_newer_wish_interrupts_an_image_in_the_middle(slow_screen):
+    slow_screen.painter.want(COLOR)
+    wait_for(lambda: len(slow_screen.images) == 2)
+    begin = time.monotonic()
+    slow_screen.painter.want(GREY)
+    wait_for(lambda: len(slow_screen.images) == 3)
+    assert time.monotonic() - begin < slow_screen.seconds / 4
+    assert int(slow_screen.images[2].max()) == 255
+
+
+def test_wishes_that_come_faster_than_images_are_shown_all_the_same(slow_screen):
+    stop = time.monotonic() + 6 * FIRST_IMAGE_S
+    while time.monotonic() < stop:
+        slow_screen.painter.want(COLOR)
+        time.sleep(0.01)
+    assert slow_screen.widths and set(slow_screen.widths) == {8}
+
+
+def test_errors_are_told_and_the_painter_goes_on(screen):
+    def broken(wish, check):
+        if wish.mode == "grey":
             raise InputError("no grey today")
         return np.zeros((2, 2, 3), np.uint8)
 
-    functions = ViewFunctions(task, no_model())
-    functions.look = broken
-    painter = Painter(functions, images.append, texts.append, threading.Lock())
-    painter.want(Wish(CAMERA, "grey", 0.5, ()))
-    wait_for(lambda: texts == ["no grey today"])
-    painter.want(Wish(CAMERA, "color", 0.5, ()))
-    wait_for(lambda: len(images) == len(COARSE_TO_FINE))
-    painter.close()
+    screen.functions.look = broken
+    screen.painter.want(GREY)
+    wait_for(lambda: screen.texts == ["no grey today"])
+    screen.painter.want(COLOR)
+    wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE))
+
+
+def test_urgent_work_goes_before_the_rest_of_long_work():
+    turns, order = Turns(), []
+    started = threading.Event()
+
+    def long_work():
+        with turns.take():
+            started.set()
+            for _ in range(200):
+                time.sleep(0.005)
+                turns.give_way()
+                if order:
+                    break
+            order.append("long")
+
+    thread = threading.Thread(target=long_work)
+    thread.start()
+    assert started.wait(30)
+    with turns.take(urgent=True):
+        order.append("urgent")
+    thread.join(30)
+    assert order == ["urgent", "long"]
+    with turns.take():
+        turns.give_way()

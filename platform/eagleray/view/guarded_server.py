@@ -1,0 +1,74 @@
+"""viser's server behind the doorkeeper, and without its tunnel to the public.
+
+viser 1.x offers no hook for refusing requests, but it hands its own request handler to the
+websockets library, which asks it before every answer and every handshake. While the server starts
+that handler is put behind ours. A viser that starts its server otherwise is noticed, and not
+served.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import viser
+import websockets.asyncio.server
+from websockets.http11 import Request, Response
+
+from eagleray.task import SettingsError
+from eagleray.view.access import Doorkeeper
+
+
+class GuardedServer(viser.ViserServer):  # type: ignore[misc]  # untyped
+    """A viser server that answers only whom the doorkeeper lets in.
+
+    Args:
+        host: Address to listen on.
+        port: Port; 0 takes a free one.
+        label: Title of the page.
+        doorkeeper: Decides about requests.
+
+    Raises:
+        SettingsError: This viser cannot be guarded.
+    """
+
+    def __init__(self, *, host: str, port: int, label: str, doorkeeper: Doorkeeper) -> None:
+        with _guarded(doorkeeper) as guards, contextlib.redirect_stdout(io.StringIO()):
+            super().__init__(host=host, port=port, label=label, verbose=False)
+        if not guards:
+            self.stop()
+            raise SettingsError(
+                f"viser {viser.__version__} starts its server in a way that cannot be guarded; "
+                "install the version in constraints.txt"
+            )
+
+    def request_share_url(self, verbose: bool = True) -> str | None:
+        """Refuse to open viser's tunnel to the public, which any visitor's page could ask for."""
+        return None
+
+
+@contextlib.contextmanager
+def _guarded(doorkeeper: Doorkeeper) -> Iterator[list[str]]:
+    """Put the doorkeeper before every server that is started meanwhile; yields what it guards."""
+    guards: list[str] = []
+    start: Callable[..., Any] = websockets.asyncio.server.serve
+
+    def serve(
+        *args: Any, process_request: Callable[..., Response | None] | None = None, **options: Any
+    ) -> Any:
+        def answer(connection: Any, request: Request) -> Response | None:
+            response = doorkeeper.refusal(request)
+            if response is None and process_request is not None:
+                response = process_request(connection, request)
+            return None if response is None else doorkeeper.protect(response)
+
+        guards.append("server")
+        return start(*args, process_request=answer, **options)
+
+    websockets.asyncio.server.serve = serve  # type: ignore[assignment,misc]
+    try:
+        yield guards
+    finally:
+        websockets.asyncio.server.serve = start  # type: ignore[assignment,misc]
