@@ -1,25 +1,20 @@
-"""Verbs that only look: tasks, doctor, show."""
+"""Verbs that only look: tasks, show."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-import torch
 import tyro
 
 from eagleray.experiment.discovery import installed_tasks, nearest, task_type
-from eagleray.experiment.load import load_experiment
 from eagleray.results.ablation import make_table
-from eagleray.results.environment import describe_environment
 from eagleray.results.run_folder import find_run, list_runs, read_summary
 from eagleray.results.sweep_folder import find_sweep, list_sweeps, sweep_name
 from eagleray.results.sweep_results import read_results
 from eagleray.results.table import RECALLED, plain_table, run_tables, runs_table
-from eagleray.task import EaglerayError, Requirement, SettingsError, Task
+from eagleray.task import EaglerayError, SettingsError, Task
 
 
 @dataclass(frozen=True)
@@ -38,14 +33,6 @@ class ShowFlags:
     """Format of a sweep's table; CSV has every digit."""
 
 
-@dataclass(frozen=True)
-class DoctorFlags:
-    """Say what is there, what is missing and what to do."""
-
-    experiment: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """An experiment whose data and weights are looked for too."""
-
-
 def tasks(arguments: list[str]) -> int:
     """List installed tasks with their benchmarks and published numbers."""
     tyro.cli(_NoFlags, args=arguments, prog="eagleray tasks")
@@ -58,33 +45,6 @@ def tasks(arguments: list[str]) -> int:
     _say(plain_table(("task", "what it is", "benchmark", "metric", "published"), rows))
     _say(f"{RECALLED} quoted from memory, to be checked")
     return 0
-
-
-def doctor(arguments: list[str]) -> int:
-    """Say what is there and what is missing; status 1 if something is missing."""
-    flags = tyro.cli(DoctorFlags, args=arguments, prog="eagleray doctor")
-    found = describe_environment()
-    rows: list[tuple[object, ...]] = [
-        ("Python", found["python"], ""),
-        ("code", found["revision"] or "installed package", ""),
-        ("CPUs", found["cpus"], ""),
-        ("memory", f"{found['memory_gb']} GB", ""),
-        ("GPUs", ", ".join(found["gpus"]) or "none", _gpu_hint()),
-    ]
-    rows += [(name, version or "missing", "") for name, version in found["packages"].items()]
-    rows += [_tool("C++ compiler", os.environ.get("CXX", "c++"), "needed by strategy deepspeed")]
-    rows += [_tool("ninja", "ninja", "needed by strategy deepspeed; put the venv's bin on PATH")]
-    rows += [_tool("CUDA compiler", "nvcc", "needed to compile our operators for GPUs")]
-    missing: list[Requirement] = []
-    for path in flags.experiment:
-        settings = load_experiment(path)
-        needed = task_type(settings.task)(settings.settings).requirements()
-        rows += [
-            (r.name, "found" if r.found else "MISSING", "" if r.found else r.hint) for r in needed
-        ]
-        missing += [r for r in needed if not r.found]
-    _say(plain_table(("what", "found", "what to do"), rows))
-    return 1 if missing else 0
 
 
 def show(arguments: list[str]) -> int:
@@ -140,17 +100,6 @@ def _task_rows(name: str, task_cls: type[Task]) -> list[tuple[object, ...]]:
         rows.append((*first, benchmark.name, benchmark.metric, "\n".join(published)))
         first = ("", "")
     return rows or [(*first, "", "", "")]
-
-
-def _tool(label: str, command: str, why: str) -> tuple[object, ...]:
-    path = shutil.which(command)
-    return (label, path or "missing", "" if path else why)
-
-
-def _gpu_hint() -> str:
-    if torch.cuda.is_available() or not shutil.which("nvidia-smi"):
-        return ""
-    return "a driver is there, but torch sees no GPU: check the CUDA version of torch"
 
 
 def _say(text: str) -> None:

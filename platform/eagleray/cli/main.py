@@ -28,7 +28,7 @@ VERBS = {
     v.name: v
     for v in (
         Verb("tasks", "List installed tasks, benchmarks, published numbers.", "inspect:tasks"),
-        Verb("doctor", "Say what is there, what is missing and what to do.", "inspect:doctor"),
+        Verb("doctor", "Say what is there, what is missing and what to do.", "doctor:doctor"),
         Verb("plan", "Say what would run, without running it.", "work:plan"),
         Verb("prepare", "Run all preprocessing stages.", "work:prepare"),
         Verb("train", "Train, or go on training.", "work:train"),
