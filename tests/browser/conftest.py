@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from pathlib import Path
 
 import pytest
-from experiments.benchmarks.fake_store import FakeRun, write_run
 from playwright.sync_api import sync_playwright
+from tests.small_store import storage, written_store
 from werkzeug.serving import make_server
 
 from eagleray.dashboard import make_app
+
+__all__ = ["storage", "written_store"]
 
 CHROMIUM = Path("/usr/bin/chromium")
 _FLAGS = [
@@ -66,23 +67,6 @@ class Visit:
     def _note_message(self, message):
         if message.type == "error":
             self.errors.append(message.text)
-
-
-@pytest.fixture(scope="session")
-def written_store(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("browser")
-    for seed in range(3):
-        fake = FakeRun("exp", f"main-{seed}", seed=seed, points=60, pictures=9)
-        write_run(str(folder), fake, side_px=48)
-    failed = FakeRun("other", "main-7", "ops", seed=7, points=20, pictures=0, state="failed")
-    write_run(str(folder), failed)
-    return folder
-
-
-@pytest.fixture
-def storage(tmp_path, written_store):
-    """A copy that the test may change."""
-    return shutil.copytree(written_store, tmp_path / "store")
 
 
 @pytest.fixture

@@ -269,7 +269,7 @@ def test_zoom_stays_while_new_points_come_in(visit, storage):
     page.mouse.move(area["x"] + area["width"] * 0.5, middle, steps=5)
     page.mouse.up()
     zoomed = plot.evaluate("p => p.layout.xaxis.range")
-    assert zoomed == [pytest.approx(15, abs=2), pytest.approx(30, abs=2)]
+    assert zoomed == [pytest.approx(10, abs=2), pytest.approx(20, abs=2)]
     line = {"kind": "train", "phase": "main", "step": 500, "total_step": 500, "loss": 1.0}
     (storage / "runs/exp/main-0/log/live.json").write_text(json.dumps(line))
     page.wait_for_function(

@@ -10,6 +10,8 @@ from typing import Annotated
 import tyro
 
 from eagleray.results.run_folder import list_runs
+from eagleray.results.sweep_folder import SWEEP_FILE, list_sweeps, sweep_name
+from eagleray.storage import Store
 from eagleray.task import SettingsError
 
 
@@ -18,7 +20,8 @@ class ReportFlags:
     """Write results of runs as one HTML file that needs no network."""
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT (all of its runs)."""
+    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT (all of its runs); sweeps as EXPERIMENT/SWEEP,
+    SWEEP, or their folder."""
     storage: str = "storage"
     """Folder or URI that holds the runs."""
     output: Path = Path("report.html")
@@ -30,15 +33,35 @@ class ReportFlags:
 def report(arguments: list[str]) -> int:
     """Write results of runs as one HTML file."""
     flags = tyro.cli(ReportFlags, args=arguments, prog="eagleray report")
-    names = named_runs(flags.storage, flags.runs)
+    sweeps = named_sweeps(flags.storage, flags.runs)
+    others = tuple(name for name in flags.runs if name not in sweeps)
+    names = named_runs(flags.storage, others) if others or not sweeps else []
     from eagleray.report import report_html
 
-    text = report_html(flags.storage, names, pictures=flags.pictures)
+    folders = list(sweeps.values())
+    text = report_html(flags.storage, names, sweeps=folders, pictures=flags.pictures)
     flags.output.parent.mkdir(parents=True, exist_ok=True)
     flags.output.write_text(text, encoding="utf-8")
     runs = "1 run" if len(names) == 1 else f"{len(names)} runs"
-    sys.stdout.write(f"{flags.output}: {runs}, {len(text.encode()) / 1e6:.1f} MB\n")
+    swept = f"{len(sweeps)} sweep{'s' * (len(sweeps) > 1)}, " if sweeps else ""
+    sys.stdout.write(f"{flags.output}: {swept}{runs}, {len(text.encode()) / 1e6:.1f} MB\n")
     return 0
+
+
+def named_sweeps(storage: str, names: tuple[str, ...]) -> dict[str, Store]:
+    """Return the sweeps among the names, each with its folder; other names are left out.
+
+    A sweep is named by ``experiment/sweep``, its own name, or the path of its folder.
+    """
+    known = {sweep_name(sweep): sweep for sweep in list_sweeps(storage)}
+    found: dict[str, Store] = {}
+    for name in names:
+        fitting = [key for key in known if name in (key, key.partition("/")[2])]
+        if len(fitting) == 1:
+            found[name] = known[fitting[0]]
+        elif Path(name, SWEEP_FILE).is_file():
+            found[name] = Store(name)
+    return found
 
 
 def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:

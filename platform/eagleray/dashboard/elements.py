@@ -183,7 +183,9 @@ def figure_panel(figure: go.Figure, key: str, *, least_width_px: int = 0) -> Com
     config = {"displaylogo": False, "responsive": True}
     style = {"minWidth": f"{least_width_px}px"} if least_width_px else {}
     graph = dcc.Graph(id={"figure": key}, figure=figure, config=config, style=style)
-    return html.Div(graph, className="panel scroll" if least_width_px else "panel")
+    if least_width_px:
+        return html.Div(graph, className="panel scroll", tabIndex=0)
+    return html.Div(graph, className="panel")
 
 
 def state_mark(state: str, *, is_live: bool = False) -> Component:

@@ -1,4 +1,5 @@
-"""One HTML file about some runs: curves, tables, pictures, settings, environment, rejects.
+"""One HTML file about some runs and sweeps: curves, tables, pictures, settings, environment,
+rejects.
 
 Everything is inside the file (plotly.js once, pictures as data), so it opens without a network and
 can be sent by mail. Every text from a file goes through the template's escaping.
@@ -22,6 +23,7 @@ from plotly.offline import get_plotlyjs
 
 from eagleray import __version__
 from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.report.sweep_part import sweep_part
 from eagleray.results.gallery import (
     Evaluation,
     Unit,
@@ -78,12 +80,15 @@ class RunPart:
     problems: Sequence[str] = field(default_factory=list)
 
 
-def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> str:
-    """Return the report of some runs.
+def report_html(
+    storage: str, names: Sequence[str], *, sweeps: Sequence[Store] = (), pictures: int = 12
+) -> str:
+    """Return the report of some runs and sweeps.
 
     Args:
         storage: Folder or URI that holds the runs.
         names: The runs as ``experiment/run``.
+        sweeps: Folders of sweeps; each becomes a section.
         pictures: Units shown per evaluation, the worst first.
     """
     runs = [Store(storage).child(f"runs/{name}") for name in names]
@@ -93,6 +98,7 @@ def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> st
         _run_part(run, label, one, pictures)
         for run, label, one in zip(runs, labels, histories, strict=True)
     ]
+    swept = [sweep_part(sweep) for sweep in sweeps]
     figures = [curves_figure(histories, m, smoothing=0.8) for m in metric_names(histories)]
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("eagleray.report", "."),
@@ -103,8 +109,10 @@ def report_html(storage: str, names: Sequence[str], *, pictures: int = 12) -> st
     environment.filters["number"] = _number
     environment.filters["signed"] = lambda v: "" if v is None else f"{v:+.4g}"
     environment.filters["value"] = _value
+    environment.filters["drawn"] = _figure_html
     return environment.get_template("report.html.j2").render(
-        title=", ".join(labels),
+        title=", ".join([*(part.name for part in swept), *labels]),
+        sweeps=swept,
         runs=parts,
         differing=differing([part.settings for part in parts]) if len(parts) > 1 else {},
         curves=[_figure_html(figure) for figure in figures],

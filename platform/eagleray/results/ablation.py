@@ -150,12 +150,13 @@ def search_table(results: SweepResults, metric: str) -> Table:
     columns["steps"] = [Cell(str(trial.steps)) for trial in trials]
     columns["device-hours"] = [Cell(hours_text(device_hours([trial]))) for trial in trials]
     columns["state"] = [Cell(state_text(trial)) for trial in trials]
+    texts = {"trial", "state", *(names[name] for name in names if not results.is_number(name))}
     other = [name for name in results.metrics() if name != record.metric]
     return Table(
         _title(results, metric),
         list(columns),
         list(zip(*columns.values(), strict=True)),
-        frozenset(range(1, len(columns) - 1)),
+        frozenset(idx for idx, name in enumerate(columns) if name not in texts),
         _search_notes(trials, results),
         [f"{names[name]}: {name}, {text}" for name, text in record.space.items()],
         [*_SEARCH_DATA, *names, *(f"values.{name}" for name in other)],

@@ -72,6 +72,11 @@ class SweepResults:
         """Return a trial's value of a setting: its own or the base's, None where neither has it."""
         return trial.overrides.get(name, self.base.get(name))
 
+    def is_number(self, name: str) -> bool:
+        """Return whether a setting is a number in all trials that have it."""
+        values = [self.setting(trial, name) for trial in self.trials]
+        return all(type(value) in (int, float) for value in values if value is not None)
+
 
 def storage_of(sweep: Store) -> str:
     """Return the storage that holds a sweep's folder ``sweeps/<experiment>/<sweep>``."""

@@ -21,6 +21,9 @@ EVERY_PAGE = [
         for tab in ("curves", "results", "settings", "environment", "rejects", "log")
     ),
     ("/compare", "?run=exp/main-0&run=other/main-7"),
+    ("/sweeps", ""),
+    ("/sweep/exp/heads-1", ""),
+    ("/sweep/exp/lr-2", "?x=settings.backbone"),
     ("/benchmarks", ""),
     ("/gallery", "?run=exp/main-0"),
     ("/gallery", "?run=exp/main-0&unit=scene-0000"),
@@ -313,7 +316,7 @@ def test_odd_addresses_are_answered(visitor, path, expected):
 
 def test_a_folder_without_runs_says_so(tmp_path):
     visitor = Visitor(tmp_path, tmp_path / "cache")
-    for path in ("/", "/compare", "/benchmarks", "/gallery", "/run/a/b"):
+    for path in ("/", "/compare", "/sweeps", "/benchmarks", "/gallery", "/run/a/b", "/sweep/a/b"):
         assert "could not be made" not in text(visitor.open(path))
     assert "There are no runs in" in text(visitor.open("/"))
 

@@ -264,7 +264,7 @@ def _trials(
     shown, page, pages = page_of(rows, address, ROWS_PER_PAGE)
     labels = {"value": metric, **{_column(name): short for name, short in names.items()}}
     numeric = {"value", "last", "best step", "steps", HOURS, "seed"}
-    numeric |= {_column(name) for name in names if _are_numbers(results, name)}
+    numeric |= {_column(name) for name in names if results.is_number(name)}
     heads = [
         sort_link(name, order, address, label=labels.get(name, name), is_number=name in numeric)
         for name in columns
@@ -301,7 +301,7 @@ def _columns(
     """Return what each column of the trials is sorted by."""
 
     def setting(name: str) -> Callable[[TrialRecord], Any]:
-        are_numbers = _are_numbers(results, name)
+        are_numbers = results.is_number(name)
 
         def of(trial: TrialRecord) -> Any:
             value = results.setting(trial, name)
@@ -322,11 +322,6 @@ def _columns(
         HOURS: lambda trial: trial.device_seconds,
         "state": lambda trial: trial_state(trial, runs)[0],
     }
-
-
-def _are_numbers(results: SweepResults, name: str) -> bool:
-    values = [results.setting(trial, name) for trial in results.trials]
-    return all(type(value) in (int, float) for value in values if value is not None)
 
 
 def _has_page(trial: TrialRecord, runs: Mapping[str, RunEntry]) -> bool:
