@@ -26,7 +26,8 @@ os.environ.pop("RAY_ADDRESS", None)
 # A shell starts background jobs with Ctrl-C ignored, and children inherit that; tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-SOURCE_ROOTS = [str(ROOT / top) for top in ("platform", "tasks", "cuda_ops")] + [str(ROOT)]
+SOURCE_ROOTS = [str(ROOT / top) for top in ("platform", "tasks", "cuda_ops", "tests/installed")]
+SOURCE_ROOTS.append(str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join(
     dict.fromkeys(
         [*SOURCE_ROOTS, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
 from eagleray.evaluate.weights import find_weights
@@ -28,6 +28,9 @@ from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.task import Requirement, SettingsError, Task
 from eagleray.train import Report, TrainResult, train_run
+
+if TYPE_CHECKING:
+    from eagleray.sweep import SweepResult
 
 
 class Experiment:
@@ -56,6 +59,7 @@ class Experiment:
         self.progress: Progress = progress or Silent()
         self.run_folder: Store = run_store(settings, new=new)
         self._prepared: Prepared | None = None
+        self._new = new
 
     @classmethod
     def from_file(cls, path: str | Path, **options: Any) -> Experiment:
@@ -198,6 +202,22 @@ class Experiment:
             if not result.finished:
                 raise InterruptedError("training was stopped; the same command goes on from there")
             return self.evaluate() if self.task.benchmarks() else []
+
+    def sweep(self) -> SweepResult:
+        """Run the trials of the ``sweep`` section that are not over yet.
+
+        Raises:
+            SettingsError: Anything that would end a trial; all mistakes are listed.
+        """
+        from eagleray.sweep import run_sweep
+
+        return run_sweep(
+            self.settings,
+            new=self._new,
+            limit=self.limit,
+            inline=self.inline,
+            progress=self.progress,
+        )
 
     def predict(
         self,

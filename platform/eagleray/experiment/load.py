@@ -6,6 +6,7 @@ particular.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -80,6 +81,7 @@ def with_phases(experiment: Experiment, phases: Sequence[Phase]) -> Experiment:
     return experiment.model_copy(update={"train": train})
 
 
+@functools.cache
 def experiment_type(task_cls: type[Task]) -> type[Experiment]:
     """Return the Experiment model whose ``settings`` are those of one task."""
     settings = task_cls.settings_type
