@@ -90,6 +90,7 @@ def seamless_benchmarks(settings: SeamlessSettings) -> tuple[Benchmark, ...]:
         schema |= _INSTANCE_SCHEMA
     data = settings.data
     is_published_set = not (data.images or data.labels or data.annotations or data.reduced_labels)
+    is_published_set = is_published_set and data.vistas_version == "1.2"
     papers = {"vistas": VISTAS_VAL, "cityscapes": CITYSCAPES_VAL}
     published = papers.get(data.format, ()) if is_published_set else ()
     rule = _FAITHFUL_RULE if settings.faithful else _OFFICIAL_RULE

@@ -46,15 +46,32 @@ class ToyworldSettings(Settings):
     )
 
 
+class ConvertSettings(Settings):
+    """Writing the labels in the original's intermediate format while they are prepared."""
+
+    folder: str = Field(
+        "",
+        description="Folder that prepare writes img, msk, lst, coco and metadata.bin to, which the "
+        "original code and data.format seamless read; every machine must see it. Empty: no.",
+    )
+    photos: Literal["copy", "link"] = Field(
+        "copy", description="Copy the photographs, or make symbolic links to them."
+    )
+
+
 class DataSettings(Settings):
     """Where the labeled images are and how they are laid out."""
 
     format: DataFormat = Field(
         "vistas",
-        description="Layout: vistas (Mapillary Vistas 1.1), cityscapes, coco_panoptic (PNGs and a "
+        description="Layout: vistas (Mapillary Vistas), cityscapes, coco_panoptic (PNGs and a "
         "JSON), seamless (converted for the original code), toyworld (generated street frames).",
     )
     root: str = Field("data/vistas", description="Folder of the data set.")
+    vistas_version: Literal["1.2", "2.0"] = Field(
+        "1.2",
+        description="Labels of Mapillary Vistas: 1.2 (also 1.1, the same 66), or the 124 of 2.0.",
+    )
     train_split: str = Field("training", description="Split that is trained on.")
     val_split: str = Field("validation", description="Split of the benchmark.")
     images: str = Field(
@@ -87,6 +104,9 @@ class DataSettings(Settings):
         "",
         description="metadata.bin of the original code: class list for predicting with its "
         "weights, where the data set itself is not there. Empty: the data set's own.",
+    )
+    convert: ConvertSettings = Field(
+        ConvertSettings(), description="Writing the labels in the original's format."
     )
     toyworld: ToyworldSettings = Field(
         ToyworldSettings(), description="What is generated where the format is toyworld."

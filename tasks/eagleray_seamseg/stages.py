@@ -49,7 +49,7 @@ def label_source(data: DataSettings, *, faithful: bool) -> LabelSource:
     }
     match data.format:
         case "vistas":
-            return VistasSource(root, faithful=faithful, **given)
+            return VistasSource(root, version=data.vistas_version, faithful=faithful, **given)
         case "cityscapes":
             return CityscapesSource(root, **given)
         case "coco_panoptic":

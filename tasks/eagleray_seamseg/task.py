@@ -39,6 +39,7 @@ from eagleray_seamseg.benchmarks import (
     seamless_benchmarks,
 )
 from eagleray_seamseg.conversion.seamless_metadata import read_metadata
+from eagleray_seamseg.conversion_stage import ConvertedSplit, conversion_stages
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
 from eagleray_seamseg.exports import (
     EXPORT_FORMATS,
@@ -99,15 +100,35 @@ class SeamlessTask(Task):
         return found
 
     def stages(self) -> Sequence[Stage]:
-        """Return the label conversion of the training and the validation split."""
+        """Return the label conversion of the training and the validation split, and where it is
+        asked for the writing of both in the original's format.
+        """
         data, faithful = self.settings.data, self.settings.faithful
-        if self._generates:
-            return [ToyworldFrameStage(data.toyworld, source) for source in ("train", "val")]
         splits = {"train": data.train_split, "val": data.val_split}
-        return [
-            PanopticLabelStage(data, source, split, faithful=faithful)
+        labels: list[Stage] = [
+            ToyworldFrameStage(data.toyworld, source)
+            if self._generates
+            else PanopticLabelStage(data, source, split, faithful=faithful)
             for source, split in splits.items()
         ]
+        return [*labels, *self._conversion(labels)] if data.convert.folder else labels
+
+    def _conversion(self, labels: Sequence[Stage]) -> Sequence[Stage]:
+        data, faithful = self.settings.data, self.settings.faithful
+        source = None if self._generates else label_source(data, faithful=faithful)
+        names = ("train", "val") if source is None else (data.train_split, data.val_split)
+        splits = [
+            ConvertedSplit(name, stage.label, source.photo_folder(name) if source else "")
+            for name, stage in zip(names, labels, strict=True)
+        ]
+        return conversion_stages(
+            Path(data.root),
+            data.convert,
+            splits,
+            self._label_space(),
+            version=source.version() if source else "1.0",
+            faithful=faithful,
+        )
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
         """Return the images of ``train`` or ``val``."""

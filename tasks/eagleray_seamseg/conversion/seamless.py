@@ -132,15 +132,21 @@ def metadata_bytes(images: Iterable[ConvertedImage], space: LabelSpace) -> bytes
     Returns:
         MessagePack bytes.
     """
-    entries = [
-        {
-            "id": image.image_id,
-            "cat": image.panoptic.categories.tolist(),
-            "size": list(image.panoptic.id_map.shape),
-            "iscrowd": image.panoptic.is_crowd.astype(np.int64).tolist(),
-        }
-        for image in images
-    ]
+    return pack_metadata([metadata_entry(one.image_id, one.panoptic) for one in images], space)
+
+
+def metadata_entry(image_id: str, panoptic: IndexedPanoptic) -> dict[str, Any]:
+    """Return the entry of one image in ``metadata.bin``."""
+    return {
+        "id": image_id,
+        "cat": panoptic.categories.tolist(),
+        "size": list(panoptic.id_map.shape),
+        "iscrowd": panoptic.is_crowd.astype(np.int64).tolist(),
+    }
+
+
+def pack_metadata(entries: Sequence[Mapping[str, Any]], space: LabelSpace) -> bytes:
+    """Write ``metadata.bin`` from the entries of its images; see `metadata_bytes`."""
     meta = {
         "num_stuff": space.num_stuff,
         "num_thing": space.num_things,
@@ -148,7 +154,7 @@ def metadata_bytes(images: Iterable[ConvertedImage], space: LabelSpace) -> bytes
         "palette": [list(color) for color in space.palette],
         "original_ids": list(space.original_ids),
     }
-    packed: bytes = msgpack.packb({"images": entries, "meta": meta}, use_bin_type=True)
+    packed: bytes = msgpack.packb({"images": list(entries), "meta": meta}, use_bin_type=True)
     return packed
 
 
@@ -172,40 +178,64 @@ def coco_detection_json(
     Returns:
         ``info``, ``images``, ``categories`` and ``annotations``.
     """
-    annotations: list[dict[str, Any]] = []
-    for image in images:
-        panoptic = image.panoptic
-        for index in np.flatnonzero(panoptic.areas()).tolist():
-            category = int(panoptic.categories[index])
-            if index == 0 or category < space.num_stuff:
-                continue
-            annotation = instance_annotation(
-                panoptic.id_map == index,
-                annotation_id=first_annotation_id + len(annotations),
-                image_id=image.image_id,
-                category_id=category,
-                is_crowd=bool(panoptic.is_crowd[index]),
-            )
-            if annotation is not None:
-                annotations.append(annotation)
+    annotations = [
+        annotation
+        for image in images
+        for annotation in coco_annotations(image.image_id, image.panoptic, space)
+    ]
     return {
         "info": {"version": version},
-        "images": [_coco_image(image, date_captured) for image in images],
-        "categories": [
-            {"id": category, "name": space.class_names[category]}
-            for category in range(space.num_stuff, space.num_classes)
+        "images": [
+            coco_image(image.image_id, image.file_name, image.panoptic.id_map.shape, date_captured)
+            for image in images
         ],
-        "annotations": annotations,
+        "categories": coco_categories(space),
+        "annotations": [
+            {**annotation, "id": number}
+            for number, annotation in enumerate(annotations, start=first_annotation_id)
+        ],
     }
 
 
-def _coco_image(image: ConvertedImage, date_captured: str) -> dict[str, Any]:
-    height, width = image.panoptic.id_map.shape
+def coco_annotations(
+    image_id: str, panoptic: IndexedPanoptic, space: LabelSpace
+) -> list[dict[str, Any]]:
+    """Return the annotations of one image's things, all with the id 0."""
+    things = [
+        index
+        for index in np.flatnonzero(panoptic.areas()).tolist()
+        if index > 0 and panoptic.categories[index] >= space.num_stuff
+    ]
+    found = [
+        instance_annotation(
+            panoptic.id_map == index,
+            annotation_id=0,
+            image_id=image_id,
+            category_id=int(panoptic.categories[index]),
+            is_crowd=bool(panoptic.is_crowd[index]),
+        )
+        for index in things
+    ]
+    return [annotation for annotation in found if annotation is not None]
+
+
+def coco_categories(space: LabelSpace) -> list[dict[str, Any]]:
+    """Return the categories of a COCO detection list: the things, by their class ids."""
+    return [
+        {"id": category, "name": space.class_names[category]}
+        for category in range(space.num_stuff, space.num_classes)
+    ]
+
+
+def coco_image(
+    image_id: str, file_name: str, size_hw: tuple[int, ...], date_captured: str
+) -> dict[str, Any]:
+    """Return the entry of one image in a COCO detection list."""
     return {
-        "id": image.image_id,
-        "file_name": image.file_name,
-        "width": width,
-        "height": height,
+        "id": image_id,
+        "file_name": file_name,
+        "width": size_hw[1],
+        "height": size_hw[0],
         "date_captured": date_captured,
         "license": _IMAGE_LICENSE,
         "coco_url": "",

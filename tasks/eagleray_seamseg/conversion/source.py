@@ -49,6 +49,10 @@ class LabelSource(ABC):
             MissingLabelFileError: The split's folder or list does not exist.
         """
 
+    def version(self) -> str:
+        """Return the version of the data set that the original's COCO lists state (spec 4)."""
+        return "1.0"
+
     @abstractmethod
     def photo_folder(self, split: str) -> str:
         """Return the folder of a split's photographs relative to the root, below which the

@@ -201,8 +201,12 @@ def label_space_from_coco(name: str, categories: Sequence[Mapping[str, Any]]) ->
     )
 
 
+_VISTAS_KEYS = ("name", "color", "evaluate", "instances")
+
+
 def label_space_from_vistas(config_path: Path) -> LabelSpace:
-    """Build a class list out of the ``config.json`` of Mapillary Vistas (v1.1 layout, spec 4).
+    """Build a class list out of the ``config.json`` of Mapillary Vistas (spec 4; version 2.0 has
+    the same form).
 
     Labels with ``evaluate`` false are ignored; stuff (``instances`` false) gets classes first, then
     things, both in list order. Original ids are positions in the file's own list.
@@ -215,10 +219,9 @@ def label_space_from_vistas(config_path: Path) -> LabelSpace:
 
     Raises:
         MissingLabelFileError: The file does not exist.
+        SegmentListError: It is no class list of Vistas.
     """
-    if not config_path.is_file():
-        raise MissingLabelFileError(f"{config_path}: not found; Vistas keeps its class list there")
-    labels = json.loads(config_path.read_text())["labels"]
+    labels = read_vistas_config(config_path)["labels"]
     evaluated = [index for index, label in enumerate(labels) if label["evaluate"]]
     order = sorted(evaluated, key=lambda index: bool(labels[index]["instances"]))
     return LabelSpace(
@@ -229,3 +232,28 @@ def label_space_from_vistas(config_path: Path) -> LabelSpace:
         tuple(tuple(labels[index]["color"]) for index in order),
         frozenset(range(len(labels))) - frozenset(order),
     )
+
+
+def read_vistas_config(config_path: Path) -> Mapping[str, Any]:
+    """Read the ``config.json`` of Mapillary Vistas: ``labels`` and, as a rule, ``version``.
+
+    Args:
+        config_path: The file.
+
+    Raises:
+        MissingLabelFileError: The file does not exist.
+        SegmentListError: It is no JSON, or a label lacks a key.
+    """
+    if not config_path.is_file():
+        raise MissingLabelFileError(f"{config_path}: not found; Vistas keeps its class list there")
+    try:
+        content: Mapping[str, Any] = json.loads(config_path.read_text())
+        lacking = [label for label in content["labels"] if not set(_VISTAS_KEYS) <= set(label)]
+    except (ValueError, KeyError, TypeError) as error:
+        raise SegmentListError(
+            f"{config_path}: no class list of Vistas ({type(error).__name__}: {error}); it is a "
+            "JSON with 'labels'"
+        ) from error
+    if lacking:
+        raise SegmentListError(f"{config_path}: label {lacking[0]} lacks one of {_VISTAS_KEYS}")
+    return content
