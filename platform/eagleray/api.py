@@ -163,6 +163,7 @@ class Experiment:
                 best=dict(result.best) if result.best else None,
                 train_seconds=result.seconds,
             )
+            self._record_rejects(prepared)
         return result
 
     def evaluate(
@@ -241,8 +242,11 @@ class Experiment:
             progress=self.progress,
         )
 
+    def _record_rejects(self, prepared: Prepared) -> None:
+        record_rejects(self.run_folder, {s.label: s.rejects for s in prepared.summaries})
+
     def _begin(self, prepared: Prepared) -> None:
         begin_run(self.run_folder, self.settings)
         record_stages(self.run_folder, {s.label: s.fingerprint for s in prepared.summaries})
-        record_rejects(self.run_folder, {s.label: s.rejects for s in prepared.summaries})
+        self._record_rejects(prepared)
         update_summary(self.run_folder, task=self.task.name, experiment=self.settings.name)

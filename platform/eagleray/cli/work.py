@@ -25,6 +25,7 @@ from eagleray.results.regression import (
     read_baseline,
     regression_table,
 )
+from eagleray.results.rejects import training_rejects
 from eagleray.results.table import benchmark_table, plain_table, results_table
 from eagleray.task import SettingsError
 
@@ -113,6 +114,7 @@ def train(arguments: list[str]) -> int:
     experiment.check()
     status = _report_prepared(experiment, experiment.prepare())
     result = experiment.train()
+    status = max(status, _report_training(experiment))
     _say(f"run folder: {experiment.run_folder.uri}")
     if not result.finished:
         raise InterruptedError("training was stopped; the same command goes on from there")
@@ -150,6 +152,7 @@ def run(arguments: list[str]) -> int:
     with experiment.session():
         status = _report_prepared(experiment, experiment.prepare())
         result = experiment.train()
+        status = max(status, _report_training(experiment))
         if not result.finished:
             raise InterruptedError("training was stopped; the same command goes on from there")
         if experiment.task.benchmarks():
@@ -219,6 +222,13 @@ def _report_prepared(experiment: Experiment, prepared: Prepared, *, quiet: bool 
         for key, error in summary.rejects:
             sys.stderr.write(f"rejected by {summary.label}: {key}: {error}\n")
     return REJECTS_STATUS if rejected > experiment.settings.prepare.allowed_rejects else 0
+
+
+def _report_training(experiment: Experiment) -> int:
+    rejects = training_rejects(experiment.run_folder)
+    for key, error in rejects:
+        sys.stderr.write(f"rejected by training: {key}: {error}\n")
+    return REJECTS_STATUS if len(rejects) > experiment.settings.prepare.allowed_rejects else 0
 
 
 def _size(count: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,10 +11,13 @@ from pydantic import TypeAdapter
 
 from eagleray.results.gallery import Evaluation, read_units
 from eagleray.storage import Store
-from eagleray.task import EaglerayError
+from eagleray.task import EaglerayError, InputError
 
 FILE = "rejects.json"
+TRAINING_FOLDER = "rejects"
+_TRAIN = "train"
 _LIMIT = 1000
+_ERROR_CHARACTERS = 2000
 _Stages = TypeAdapter(dict[str, list[tuple[str, str]]])
 
 
@@ -26,14 +30,41 @@ class Rejected:
     error: str
 
 
+@dataclass(frozen=True)
+class TrainingRejects:
+    """Writes down samples that training could not read; called by any process of a run, once or
+    again.
+
+    Args:
+        run: The run's folder.
+    """
+
+    run: Store
+
+    def __call__(self, key: str, error: InputError) -> None:
+        """Write down one sample."""
+        name = hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        content = json.dumps({"key": key, "error": str(error)[:_ERROR_CHARACTERS]}, sort_keys=True)
+        self.run.create(f"{TRAINING_FOLDER}/{name}.json", content.encode() + b"\n")
+
+
+def training_rejects(run: Store) -> list[tuple[str, str]]:
+    """Return key and error of the samples that training could not read, sorted by key."""
+    found = run.read_many(run.files(TRAINING_FOLDER))
+    rejects = [json.loads(content) for content in found.values()]
+    return sorted((reject["key"], reject["error"]) for reject in rejects)
+
+
 def record_rejects(run: Store, stages: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Write what the prepared stages of a run rejected, at most a thousand each.
+    """Write what the prepared stages and the training of a run rejected, at most a thousand each.
 
     Args:
         run: The run's folder.
         stages: Key and error of each rejected item by the stage's label.
     """
-    kept = {label: [list(reject) for reject in found[:_LIMIT]] for label, found in stages.items()}
+    in_training = training_rejects(run)
+    every = {**stages, **({_TRAIN: in_training} if in_training else {})}
+    kept = {label: [list(reject) for reject in found[:_LIMIT]] for label, found in every.items()}
     run.write(FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
 
 
@@ -66,7 +97,7 @@ def _prepared(run: Store) -> list[Rejected]:
     except (OSError, ValueError) as error:
         return [Rejected("prepare", "", f"{FILE} is damaged: {str(error).splitlines()[0]}")]
     return [
-        Rejected(f"prepare {label}", key, error)
+        Rejected(label if label == _TRAIN else f"prepare {label}", key, error)
         for label, rejects in stages.items()
         for key, error in rejects
     ]

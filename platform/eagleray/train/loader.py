@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,13 +18,20 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
-from eagleray.task import Batches, Dataset, Phase
+from eagleray.task import Batches, Dataset, InputError, Phase
 from eagleray.train.order import DataOrder, keyed_rng, num_micro_batches, rank_streams
 
 MicroBatch = tuple[Any, tuple[str, ...]]
 """A collated batch and the keys of its samples."""
 
+NoteReject = Callable[[str, InputError], None]
+"""Told the key of a sample that cannot be read, and why; picklable."""
+
+_log = logging.getLogger(__name__)
+
 _READ_AHEAD = 2
+_STAND_INS = 20
+"""Samples in a row that cannot be read, after which the data themselves must be wrong."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +61,11 @@ class RankShare:
         return rank_streams(self.batch_size, self.rank, self.world_size)
 
 
+def log_reject(key: str, error: InputError) -> None:
+    """Say that a sample cannot be read, and nothing else."""
+    _log.warning("training leaves out %s: %s", key, error)
+
+
 class MicroBatches(TorchDataset[MicroBatch]):
     """All micro-batches of a phase of one rank by running number (step * micro-batches per step +
     place).
@@ -60,30 +74,57 @@ class MicroBatches(TorchDataset[MicroBatch]):
         dataset: The task's training data.
         order: Their order.
         share: This rank's part.
+        note_reject: Told about samples that cannot be read; the next one of the same group stands
+            in for each, whatever the number of ranks.
     """
 
-    def __init__(self, dataset: Dataset, order: DataOrder, share: RankShare) -> None:
+    def __init__(
+        self, dataset: Dataset, order: DataOrder, share: RankShare, note_reject: NoteReject
+    ) -> None:
         self._dataset, self._order, self._share = dataset, order, share
+        self._note_reject = note_reject
 
     def __getitem__(self, number: int) -> MicroBatch:
         """Read and collate one micro-batch."""
         step, place = divmod(number, self._share.num_micro_batches)
         epoch, batch = self._order.batch(step)
         own = np.array_split(batch[self._share.streams], self._share.num_micro_batches)[place]
-        keys = tuple(self._dataset.key(int(i)) for i in own)
-        samples = [
-            self._dataset.load(int(i), keyed_rng(self._order.seed, self._order.phase, epoch, key))
-            for i, key in zip(own, keys, strict=True)
-        ]
-        return self._dataset.collate(samples), keys
+        found = [self._load(int(i), epoch) for i in own]
+        keys = tuple(key for key, _ in found)
+        return self._dataset.collate([sample for _, sample in found]), keys
+
+    def _load(self, index: int, epoch: int) -> tuple[str, Any]:
+        for count, candidate in enumerate(self._order.from_here(index)):
+            key = self._dataset.key(candidate)
+            rng = keyed_rng(self._order.seed, self._order.phase, epoch, key)
+            try:
+                return key, self._dataset.load(candidate, rng)
+            except InputError as error:
+                self._note_reject(key, error)
+                failure = error
+            if count == _STAND_INS:
+                break
+        raise InputError(
+            f"no sample stands in for {self._dataset.key(index)!r}: {count + 1} in a row cannot be "
+            f"read, the last because of: {failure}"
+        )
 
 
 def data_order(dataset: Dataset, *, batch_size: int, seed: int, phase: str) -> DataOrder:
     """Return the order of a dataset's samples in a phase."""
     n = len(dataset)
-    groups = np.fromiter((dataset.group(i) for i in range(n)), np.int64, n)
+    groups = np.fromiter(_groups(dataset), np.int64, n)
     shards = np.fromiter((dataset.shard_idx(i) for i in range(n)), np.int64, n)
     return DataOrder(groups, shards, batch_size=batch_size, seed=seed, phase=phase)
+
+
+def _groups(dataset: Dataset) -> Iterator[int]:
+    """Yield each sample's group; one that cannot be read counts to the group before it."""
+    group = 0
+    for index in range(len(dataset)):
+        with contextlib.suppress(InputError):  # it is noted as a reject when its turn comes
+            group = dataset.group(index)
+        yield group
 
 
 class StepLoader:
@@ -138,6 +179,7 @@ def open_loader(
     device: torch.device,
     workers: int,
     channels_last: bool,
+    note_reject: NoteReject = log_reject,
 ) -> StepLoader:
     """Open the data of one rank at a step.
 
@@ -152,6 +194,7 @@ def open_loader(
         device: Where batches go.
         workers: Reading processes; 0 reads in a thread.
         channels_last: Give 4-D floating tensors that memory format.
+        note_reject: Told about samples that cannot be read.
     """
     if not isinstance(data, Dataset):
         batches = data.batches(
@@ -165,7 +208,7 @@ def open_loader(
         return StepLoader(((b, ()) for b in batches), 1, device, channels_last=channels_last)
     if order is None:
         raise ValueError("a map-style dataset needs an order")
-    micro = MicroBatches(data, order, share)
+    micro = MicroBatches(data, order, share, note_reject)
     numbers = range(start_step * share.num_micro_batches, stop_step * share.num_micro_batches)
     source: Iterator[MicroBatch]
     if workers == 0:

@@ -11,6 +11,7 @@ every shard.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from fractions import Fraction
 
 import numpy as np
@@ -98,6 +99,14 @@ class DataOrder:
         if self._cached_epoch != epoch:
             self._cached_epoch, self._cached = epoch, self._epoch(epoch)
         return epoch, self._cached[number]
+
+    def from_here(self, index: int) -> Iterator[int]:
+        """Yield a sample and then the others of its group in order, from the end to the beginning:
+        what stands in for it where it cannot be read.
+        """
+        members = next(m for m in self._members if m[np.searchsorted(m, index) % len(m)] == index)
+        start = int(np.searchsorted(members, index))
+        yield from (int(i) for i in np.roll(members, -start))
 
     def _epoch(self, epoch: int) -> Indices:
         """Return all global batches of an epoch in the order of the steps, (steps, batch_size)."""

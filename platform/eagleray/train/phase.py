@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from eagleray.results.progress import Progress
+from eagleray.results.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import Checkpoint, keep_checkpoints, write_best, write_checkpoint
 from eagleray.train.job import Place, Report, TrainingError, TrainJob
@@ -108,6 +109,7 @@ class PhaseRun:
             device=self._place.device,
             workers=self._settings.loader_workers,
             channels_last=self._settings.channels_last,
+            note_reject=TrainingRejects(self._job.run),
         )
 
     def _steps(self, loader: StepLoader) -> bool:

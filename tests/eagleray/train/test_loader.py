@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.eagleray.tiny_task import TinyData, TinySettings
 
-from eagleray.task import Dataset, Phase
+from eagleray.task import Dataset, InputError, Phase
 from eagleray.train.loader import RankShare, data_order, open_loader, to_device
 
 MAIN = Phase(name="main", steps=8)
@@ -134,6 +134,63 @@ def test_error_of_a_sample_reaches_the_training_thread() -> None:
     )
     with pytest.raises(ValueError, match="sample 5 is broken"):
         list(loader)
+
+
+class Unreadable(TinyData):
+    """Tiny data of which some samples are rejects."""
+
+    def __init__(self, samples: int, bad: frozenset[int]) -> None:
+        super().__init__(TinySettings(samples=samples))
+        self.bad = bad
+
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        if index in self.bad:
+            raise InputError(f"sample {index} is bad")
+        return super().load(index, rng)
+
+
+def sample_keys(data: Dataset, notes: list[str], rank: int = 0, world_size: int = 1) -> list[Any]:
+    loader = open_loader(
+        data,
+        data_order(data, batch_size=4, seed=0, phase="main"),
+        RankShare(4, rank, world_size, None),
+        phase=MAIN,
+        seed=0,
+        start_step=0,
+        stop_step=6,
+        device=torch.device("cpu"),
+        workers=0,
+        channels_last=False,
+        note_reject=lambda key, error: notes.append(f"{key}: {error}"),
+    )
+    return [keys for micro_batches in loader for _, keys in micro_batches]
+
+
+def test_the_next_sample_of_the_group_stands_in_for_a_reject() -> None:
+    notes: list[str] = []
+    whole = sample_keys(TinyData(TinySettings(samples=12)), [])
+    found = sample_keys(Unreadable(12, frozenset({4, 6, 11})), notes)
+    stand_ins = {"s004": "s008", "s006": "s008", "s011": "s001"}  # groups are even and odd
+    assert found == [tuple(stand_ins.get(key, key) for key in keys) for keys in whole]
+    assert set(notes) == {
+        "s004: sample 4 is bad",
+        "s006: sample 6 is bad",
+        "s011: sample 11 is bad",
+    }
+
+
+def test_rejects_are_the_same_for_any_number_of_ranks() -> None:
+    data = Unreadable(12, frozenset({4, 6, 11}))
+    ranks = [sample_keys(data, [], rank, 2) for rank in range(2)]
+    joined = [a + b for a, b in zip(*ranks, strict=True)]
+    assert joined == sample_keys(data, [])
+
+
+def test_data_of_which_nothing_can_be_read_end_training() -> None:
+    with pytest.raises(InputError, match=r"21 in a row cannot be read.*is bad"):
+        sample_keys(Unreadable(80, frozenset(range(80))), [])
+    with pytest.raises(InputError, match="4 in a row"):
+        sample_keys(Unreadable(8, frozenset(range(0, 8, 2))), [])
 
 
 def test_sample_randomness_depends_on_epoch_and_sample_only() -> None:
