@@ -227,7 +227,8 @@ def roi_sample_fpn(
     position = torch.cat(order)
     inverse = torch.empty_like(position)
     inverse[position] = torch.arange(position.shape[0], device=position.device)
-    return torch.cat(parts)[inverse]
+    rows_of_cells = torch.cat([part.permute(0, 2, 3, 1) for part in parts])  # as sampled
+    return rows_of_cells[inverse].permute(0, 3, 1, 2)
 
 
 def roi_align(

@@ -11,6 +11,17 @@ def _window_means(x: Tensor, window: int) -> Tensor:
     return (sums[..., window:] - sums[..., :-window]) / window
 
 
+def _repeat_borders(x: Tensor, before: int, after: int) -> Tensor:
+    """Repeat the first and the last value of the last axis.
+
+    Not by replication padding: what compiled code expects of its gradient's strides is wrong for
+    channels-last maps.
+    """
+    shape = x.shape[:-1]
+    first, last = x[..., :1].expand(*shape, before), x[..., -1:].expand(*shape, after)
+    return torch.cat([first, x, last], dim=-1)
+
+
 def window_average_pool(x: Tensor, window: tuple[int, int]) -> Tensor:
     """Average over a sliding window and repeat the border values back to the input's size.
 
@@ -32,7 +43,6 @@ def window_average_pool(x: Tensor, window: tuple[int, int]) -> Tensor:
     height, width = min(window[0], x.shape[2]), min(window[1], x.shape[3])
     wide = x if x.dtype in (torch.float32, torch.float64) else x.float()
     means = _window_means(_window_means(wide, width).mT, height).mT
-    before = (width - 1) // 2, (height - 1) // 2
-    after = before[0] + (width % 2 == 0), before[1] + (height % 2 == 0)
-    padded = F.pad(means, (before[0], after[0], before[1], after[1]), mode="replicate")
+    rows = _repeat_borders(means.mT, (height - 1) // 2, (height - 1) // 2 + (height % 2 == 0))
+    padded = _repeat_borders(rows.mT, (width - 1) // 2, (width - 1) // 2 + (width % 2 == 0))
     return padded.to(x.dtype)
