@@ -14,6 +14,7 @@ from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
+    Download,
     FittedWeights,
     ImportedCheckpoint,
     InputError,
@@ -41,6 +42,7 @@ from eagleray_seamseg.benchmarks import (
 from eagleray_seamseg.conversion.seamless_metadata import read_metadata
 from eagleray_seamseg.conversion_stage import ConvertedSplit, conversion_stages
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
+from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import (
     EXPORT_FORMATS,
     check_export_format,
@@ -58,6 +60,7 @@ from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
 from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
 from eagleray_seamseg.transforms import ImageNormalization
+from eagleray_seamseg.views import image_normalization
 from eagleray_vision.panoptic.label_space import LabelSpace
 
 
@@ -86,7 +89,8 @@ class SeamlessTask(Task):
             there = body.weights is not None and Path(body.weights).is_file()
             hint = (
                 f"set network.body.weights to a file of pretrained {body.backbone} weights "
-                f"(now {body.weights!r}); without one network.body.num_frozen must be 0"
+                f"(now {body.weights!r}{download_hint(body.backbone)}); without one "
+                "network.body.num_frozen must be 0"
             )
             found.append(
                 Requirement(
@@ -98,6 +102,11 @@ class SeamlessTask(Task):
                 )
             )
         return found
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return the published network and the backbones that it starts from."""
+        return DOWNLOADS
 
     def stages(self) -> Sequence[Stage]:
         """Return the label conversion of the training and the validation split, and where it is
@@ -284,8 +293,7 @@ class SeamlessTask(Task):
         return self._space
 
     def _normalization(self) -> ImageNormalization:
-        body, given = self.settings.network.body, self.settings.input
-        return ImageNormalization(body.rgb_mean or given.rgb_mean, body.rgb_std or given.rgb_std)
+        return image_normalization(self.settings)
 
 
 def _as_network(model: nn.Module) -> SeamlessNetwork:
