@@ -22,7 +22,9 @@ TOY_ROOM = "train/room_000000"
 class DataSettings(Settings):
     """Where the scene is and how it is read."""
 
-    format: Literal["colmap", "replica", "replica_small", "nerf_synthetic", "transforms"] = "colmap"
+    format: Literal[
+        "colmap", "replica", "replica_small", "nerf_synthetic", "transforms", "mvsnet"
+    ] = "colmap"
     """Kind of scene; LLFF scenes are ``colmap``."""
     root: str = ""
     """Folder of the scene; with ``toyworld`` empty: the room is in ``toyworld.folder``."""
@@ -34,6 +36,9 @@ class DataSettings(Settings):
     box: tuple[Vector, Vector] | None = None
     """Lower and upper corner of the scene in the file's world coordinates; its longest side then
     fills the cube. By default the format's own centering."""
+    colmap_depth: bool = False
+    """Train COLMAP scenes on the depth maps of their dense reconstruction too
+    (``stereo/depth_maps/<image>.geometric.bin``)."""
     hierarchy_folder: str = "sam"
     """Folder of the hierarchies of ``replica_small`` scenes."""
     labels: str = ""
@@ -84,7 +89,9 @@ class MaskSettings(Settings):
     half_precision: bool = False
     """Run Segment Anything in fp16 on a GPU."""
     files: str = "masks/{name}.json"
-    """Mask files by view name, relative to root."""
+    """Mask files by view name, relative to root, of the size of the stored images. For an SA-V
+    file say ``video.json#{frame}``: the last number in the view's name counts its annotated
+    frames."""
     absorb_overlap: float = Field(0.9, gt=0, le=1)
     """A mask is absorbed by a larger one that holds more than this share of it."""
     pictures: bool = True

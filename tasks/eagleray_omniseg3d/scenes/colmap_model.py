@@ -14,7 +14,12 @@ from pathlib import Path
 
 import numpy as np
 
-from eagleray_omniseg3d.errors import CameraModelError, ColmapFileError, SceneError
+from eagleray_omniseg3d.errors import (
+    CameraModelError,
+    ColmapFileError,
+    PoseError,
+    SceneError,
+)
 from eagleray_omniseg3d.poses import FloatArray, invert, rotation_from_quaternion
 
 CAMERA_MODELS = {
@@ -83,7 +88,8 @@ class ColmapModel:
     Args:
         cameras: By camera id.
         images: Sorted by name.
-        points: (M, 3) float64 world coordinates, in file order.
+        points: (M, 3) float64 world coordinates, in file order; points that are not finite are
+            left out.
     """
 
     cameras: dict[int, ColmapCamera]
@@ -245,6 +251,8 @@ def _text_lines(path: Path, *, keep_empty: bool = False) -> Iterator[tuple[str, 
 def _image(name: str, camera_id: int, pose: Sequence[float]) -> ColmapImage:
     if len(pose) != 7:
         raise ValueError(f"{len(pose)} pose values, 7 are needed")
+    if not np.isfinite(pose).all():
+        raise PoseError(f"{name}: the pose has values that are not finite")
     rotation = rotation_from_quaternion(pose[:4], name)
     cam_from_world = np.concatenate([rotation, np.array(pose[4:], np.float64)[:, None]], axis=1)
     return ColmapImage(name, camera_id, invert(cam_from_world))
@@ -256,4 +264,5 @@ def _model(
     points: Sequence[tuple[float, ...]],
 ) -> ColmapModel:
     ordered = tuple(sorted(images, key=lambda image: image.name))
-    return ColmapModel(cameras, ordered, np.array(points, np.float64).reshape(-1, 3))
+    cloud = np.array(points, np.float64).reshape(-1, 3)
+    return ColmapModel(cameras, ordered, cloud[np.isfinite(cloud).all(axis=1)])

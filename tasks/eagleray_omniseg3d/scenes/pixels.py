@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,6 +12,7 @@ import numpy.typing as npt
 
 from eagleray_omniseg3d.errors import MaskError, MissingImageError, SceneError
 from eagleray_omniseg3d.hierarchy import Hierarchy, read_npz
+from eagleray_omniseg3d.scenes.depth_map import MAP_SUFFIX, read_depth_map
 from eagleray_omniseg3d.scenes.scene import Scene, View
 
 FloatImage = npt.NDArray[np.float32]
@@ -48,21 +51,46 @@ def read_view_rgb(scene: Scene, view: View, *, faithful: bool = True) -> FloatIm
     return np.asarray(cv2.resize(rgb, (width, height), interpolation=method), np.float32)
 
 
-def read_view_depth(scene: Scene, view: View) -> FloatImage | None:
+def read_view_depth(scene: Scene, view: View, *, faithful: bool = True) -> FloatImage | None:
     """Read a depth image as (H, W) float32 in scene units, 0 = unknown; None if the view has none.
 
+    Args:
+        scene: Gives size and unit.
+        view: One of its views.
+        faithful: Resize COLMAP's depth maps by area, as the original does, which mixes known with
+            unknown depths; otherwise take the nearest.
+
     Raises:
-        SceneError: The file is no single-channel image of the scene's size.
+        SceneError: The file is no single-channel image of the scene's size (of its proportions,
+            for COLMAP's depth maps).
     """
-    if view.depth_path is None:
+    path = view.depth_path
+    if path is None:
         return None
-    raw = cv2.imread(str(view.depth_path), cv2.IMREAD_UNCHANGED)
+    if path.name.endswith(MAP_SUFFIX):
+        raw: npt.NDArray[Any] | None = _fit_depth_map(read_depth_map(path), scene, path, faithful)
+    else:
+        raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
     if raw is None or raw.shape != scene.size_hw:
         raise SceneError(
-            f"{view.depth_path}: a depth image of {scene.size_hw} pixels (H, W) is needed, found "
+            f"{path}: a depth image of {scene.size_hw} pixels (H, W) is needed, found "
             f"{'nothing' if raw is None else raw.shape}"
         )
-    return np.asarray(raw.astype(np.float64) * scene.depth_unit, np.float32)
+    known = np.nan_to_num(raw.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+    return np.asarray(known * scene.depth_unit, np.float32)
+
+
+def _fit_depth_map(
+    depth: FloatImage, scene: Scene, path: Path, faithful: bool
+) -> npt.NDArray[np.float32]:
+    height, width = scene.size_hw
+    if abs(depth.shape[1] / width - depth.shape[0] / height) > 1.0 / min(height, width):
+        raise SceneError(
+            f"{path}: a depth map of {depth.shape} pixels (H, W) does not fit images of "
+            f"{scene.size_hw}; reconstruct it from the same images"
+        )
+    method = cv2.INTER_AREA if faithful else cv2.INTER_NEAREST
+    return np.asarray(cv2.resize(depth, (width, height), interpolation=method), np.float32)
 
 
 def read_view_hierarchy(scene: Scene, view: View) -> Hierarchy | None:
@@ -120,4 +148,5 @@ class ViewPixels:
 def read_view(scene: Scene, view: View, *, faithful: bool = True) -> ViewPixels:
     """Read everything that a view has; raises what the single readers raise."""
     rgb = np.rint(read_view_rgb(scene, view, faithful=faithful) * 255).astype(np.uint8)
-    return ViewPixels(rgb, read_view_depth(scene, view), read_view_hierarchy(scene, view))
+    depth = read_view_depth(scene, view, faithful=faithful)
+    return ViewPixels(rgb, depth, read_view_hierarchy(scene, view))

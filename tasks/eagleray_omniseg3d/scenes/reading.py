@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import numpy as np
 from eagleray_omniseg3d.errors import SceneError
 from eagleray_omniseg3d.poses import FloatArray, invert, transform_poses
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
+from eagleray_omniseg3d.scenes.mvsnet import read_mvsnet_scene
 from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
 from eagleray_omniseg3d.scenes.scene import Scene
 from eagleray_omniseg3d.scenes.transforms import read_synthetic_scene, read_transforms_scene
 from eagleray_omniseg3d.settings import DataSettings
 
-_EXPORT_FORMATS = ("replica", "replica_small")
+_EXPORT_FORMATS = ("replica", "replica_small", "mvsnet")
 
 
 def read_scene(data: DataSettings, *, scale: float, faithful: bool) -> Scene:
@@ -37,19 +39,54 @@ def read_scene(data: DataSettings, *, scale: float, faithful: bool) -> Scene:
             f"data.format {data.format!r} has images of one size: data.downsample must be 1, "
             f"found {data.downsample}"
         )
-    if data.format == "colmap":
-        scene = read_colmap_scene(
-            root, downsample=data.downsample, split=data.split, faithful=faithful
-        )
-    elif data.format == "replica":
-        scene = read_replica_scene(root)
-    elif data.format == "replica_small":
-        scene = read_replica_small_scene(root, hierarchy_folder=data.hierarchy_folder)
-    elif data.format == "nerf_synthetic":
-        scene = read_synthetic_scene(root, downsample=data.downsample)
-    else:
-        scene = read_transforms_scene(root, downsample=data.downsample)
+    scene = _read(data, root, faithful=faithful)
+    _check_scene(scene, root)
     return scene if data.box is None else fit_to_box(scene, np.array(data.box), scale)
+
+
+def _read(data: DataSettings, root: Path, *, faithful: bool) -> Scene:
+    centered = data.box is None
+    if data.format == "colmap":
+        return read_colmap_scene(
+            root,
+            downsample=data.downsample,
+            split=data.split,
+            faithful=faithful,
+            centered=centered,
+            with_depth=data.colmap_depth,
+        )
+    if data.format == "replica":
+        return read_replica_scene(root)
+    if data.format == "replica_small":
+        return read_replica_small_scene(root, hierarchy_folder=data.hierarchy_folder)
+    if data.format == "nerf_synthetic":
+        return read_synthetic_scene(root, downsample=data.downsample)
+    if data.format == "mvsnet":
+        return read_mvsnet_scene(root)
+    return read_transforms_scene(root, downsample=data.downsample, centered=centered)
+
+
+def _check_scene(scene: Scene, root: Path) -> None:
+    """Check what every format can get wrong: sizes, intrinsics, names."""
+    matrix, (height, width) = scene.camera_matrix, scene.size_hw
+    focals = matrix[[0, 1], [0, 1]]
+    if min(height, width) < 1 or not (np.isfinite(matrix).all() and (focals > 0).all()):
+        raise SceneError(
+            f"{root}: images of {width} x {height} pixels with intrinsics {matrix.tolist()} cannot "
+            "be used; check the camera and data.downsample"
+        )
+    if not (np.isfinite(scene.shift).all() and np.isfinite(scene.scale) and scene.scale > 0):
+        raise SceneError(
+            f"{root}: the scene has center {scene.shift.tolist()} and scale {scene.scale}; check "
+            "its bounding box"
+        )
+    counts = Counter(view.name for view in scene.views)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        raise SceneError(
+            f"{root}: several images are called {', '.join(sorted(twice)[:3])} (apart from their "
+            "suffix); rename them"
+        )
 
 
 def fit_to_box(scene: Scene, box_world: FloatArray, scale: float) -> Scene:

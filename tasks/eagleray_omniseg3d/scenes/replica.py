@@ -55,6 +55,13 @@ def read_replica_scene(root: Path) -> Scene:
         raise SceneError(
             f"{root / 'transforms_train.json'}: {error!r} is missing or wrong"
         ) from error
+    if box.shape != (2, 3) or not (np.isfinite(box).all() and (box[1] > box[0]).all()):
+        raise SceneError(
+            f"{root / 'transforms_train.json'}: the bounding box aabb must be the lower and the "
+            f"upper corner, found {box.tolist()}"
+        )
+    if not frames:
+        raise SceneError(f"{root / 'transforms_train.json'}: there are no frames")
     shift = box.mean(axis=0)
     scale = float(_REPLICA_MARGIN * (box[1] - box[0]).max())
     stored = range(0, len(frames), _FRAME_STEP)

@@ -22,7 +22,7 @@ class View:
         name: Unique within the scene; the image's path without suffix.
         image_path: The image file.
         world_from_cam: (3, 4) float64 in scene coordinates (axes as in ``poses``).
-        depth_path: 16-bit depth image, if there is one.
+        depth_path: Depth image (integers or floats), if there is one.
         hierarchy_path: Hierarchy in the original's npz layout, if there is one.
     """
 
@@ -47,7 +47,7 @@ class Scene:
         box: (2, 3) float64 lower and upper corner of what is worth marching, scene units; None
             for the whole cube.
         points: (M, 3) float64 sparse points in scene units, possibly none.
-        depth_unit: Scene units per integer of a depth image.
+        depth_unit: Scene units per unit of a depth image.
         background: Color under transparent pixels, 0 black to 1 white.
         frame: (3, 4) float64 rotation and translation that were applied before the scale, if any.
     """

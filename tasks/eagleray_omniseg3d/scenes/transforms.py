@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eagleray_omniseg3d.errors import SceneError
+from eagleray_omniseg3d.errors import PoseError, SceneError
 from eagleray_omniseg3d.poses import FloatArray, check_world_from_cam, from_opengl
 from eagleray_omniseg3d.scenes.replica import read_json
 from eagleray_omniseg3d.scenes.scene import (
@@ -30,7 +30,7 @@ _WHITE = 1.0
 _DISTORTION_KEYS = ("k1", "k2", "k3", "k4", "p1", "p2")
 
 
-def read_transforms_scene(root: Path, *, downsample: float) -> Scene:
+def read_transforms_scene(root: Path, *, downsample: float, centered: bool = True) -> Scene:
     """Read ``transforms.json``: intrinsics once, a file and a matrix per frame.
 
     Poses are shifted to the mean point that the cameras look at and scaled by the distance of the
@@ -39,6 +39,7 @@ def read_transforms_scene(root: Path, *, downsample: float) -> Scene:
     Args:
         root: Folder of the scene.
         downsample: Image size in use over the size in the file, at most 1.
+        centered: False leaves poses in the file's world coordinates.
 
     Raises:
         SceneError: The JSON is malformed, or asks for a lens with distortion.
@@ -49,8 +50,10 @@ def read_transforms_scene(root: Path, *, downsample: float) -> Scene:
     values = read_json(path)
     matrix, size_hw = _intrinsics(values, path, downsample)
     names, files, poses = _frames(values, root, path, downsample)
-    shift = _focus(poses)
-    scale = float(np.linalg.norm(poses[:, :, 3] - shift, axis=1).min())
+    shift, scale = np.zeros(3), 1.0
+    if centered:
+        shift = _focus(poses)
+        scale = float(np.linalg.norm(poses[:, :, 3] - shift, axis=1).min())
     if not scale > 0:
         raise SceneError(f"{path}: a camera stands where all look at; give data.box")
     poses[:, :, 3] = (poses[:, :, 3] - shift) / scale
@@ -89,7 +92,10 @@ def read_synthetic_scene(root: Path, *, downsample: float) -> Scene:
         values = read_json(path)
         _, files, poses = _frames(values, root, path, downsample)
         focal = _angle_focal(values, _SYNTHETIC_SIZE_PX, path) * downsample
-        poses[:, :, 3] *= _SYNTHETIC_DISTANCE / np.linalg.norm(poses[:, :, 3], axis=1)[:, None]
+        distances = np.linalg.norm(poses[:, :, 3], axis=1)
+        if not (distances > 0).all():
+            raise PoseError(f"{path}: a camera stands at the origin, which all look at")
+        poses[:, :, 3] *= _SYNTHETIC_DISTANCE / distances[:, None]
         names = [file.relative_to(root).with_suffix("").as_posix() for file in files]
         splits[split] = tuple(range(len(views), len(views) + len(files)))
         views += [View(*fields) for fields in zip(names, files, poses, strict=True)]
