@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -69,17 +70,24 @@ class Visit:
             self.errors.append(message.text)
 
 
-@pytest.fixture
-def served(storage, tmp_path):
-    """The address of a dashboard over the store."""
-    app = make_app(str(storage), cache=tmp_path / "cache")
-    server = make_server("127.0.0.1", 0, app.server, threaded=True)
+@contextmanager
+def serving(application):
+    """The address of a web application while it is served."""
+    server = make_server("127.0.0.1", 0, application, threaded=True)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.fixture
+def served(storage, tmp_path):
+    """The address of a dashboard over the store."""
+    app = make_app(str(storage), cache=tmp_path / "cache")
+    with serving(app.server) as address:
+        yield address
 
 
 @pytest.fixture

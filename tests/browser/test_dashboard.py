@@ -10,7 +10,11 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from playwright.sync_api import expect
-from tests.browser.conftest import PATIENCE_MS, Visit
+from tests.browser.conftest import PATIENCE_MS, Visit, serving
+
+from eagleray.dashboard import make_app
+from eagleray.results.lease import Lease
+from eagleray.storage import Store
 
 pytestmark = pytest.mark.browser
 
@@ -57,6 +61,35 @@ def test_a_choice_filters_and_leaving_and_coming_back_clears_it(visit):
     page.get_by_role("link", name="Runs", exact=True).click()
     expect(runs_shown(page)).to_have_count(4)
     assert query_of(page) == {}
+
+
+def test_best_and_last_values_stand_beside_the_papers(visit, storage):
+    path = storage / "runs/exp/main-0/summary.json"
+    summary = json.loads(path.read_text())
+    best = summary["results"]["val/best"]
+    last = {**best, "checkpoint": "last", "values": {**best["values"], "miou": 0.4321}}
+    summary["results"] = {"val/best": best, "val/last": last}
+    path.write_text(json.dumps(summary))
+    page = visit.open("/?q=main-0")
+    row = page.locator("tbody tr", has_text="exp/main-0")
+    cells = row.locator("td").all_inner_texts()
+    ours = best["values"]["miou"]
+    assert cells[6:10] == [f"{ours:.4g}", "0.4321", "0.775", f"{ours - 0.775:+.4g}"]
+
+
+def test_a_live_run_is_marked_and_its_step_goes_on(visit, storage):
+    run = Store(str(storage)).child("runs/exp/main-0")
+    run.write("summary.json", json.dumps({"task": "seamseg", "state": "training"}).encode())
+    line = {"kind": "train", "phase": "main", "step": 41, "total_step": 41, "loss": 0.5}
+    run.write("log/live.json", json.dumps(line).encode())
+    with Lease(run):
+        page = visit.open("/?q=main-0")
+        row = page.locator("tbody tr", has_text="exp/main-0")
+        expect(row.locator(".state.live")).to_have_text("training")
+        expect(row).to_contain_text("41")
+        run.write("log/live.json", json.dumps({**line, "step": 42, "total_step": 42}).encode())
+        expect(row).to_contain_text("42")
+    expect(row.locator(".state")).to_have_text("interrupted")
 
 
 def test_picked_runs_are_compared_with_overlaid_curves(visit):
@@ -123,6 +156,21 @@ def test_benchmarks_show_papers_and_ours(visit):
     expect(page.locator(".js-plotly-plot .bars .point")).to_have_count(1)
 
 
+def test_benchmarks_of_every_installed_task_are_shown_and_can_be_chosen(visit):
+    page = visit.open("/benchmarks")
+    expect(page.get_by_role("heading", name="omniseg3d")).to_be_visible()
+    expect(page.get_by_text("Not evaluated yet.").first).to_be_visible()
+    page.reload()
+    page.wait_for_selector(".controls button")
+    page.locator(".control", has_text="Task").locator("button").click()
+    page.get_by_role("option", name="seamseg", exact=True).click()
+    expect(page.locator("h2")).to_have_text(["seamseg"])
+    assert query_of(page) == {"task": "seamseg"}
+    page.locator("#content p a").first.click()
+    expect(page.locator("h1")).to_contain_text("exp/main-")
+    assert query_of(page) == {"tab": "results"}
+
+
 def test_the_gallery_shows_the_worst_first_and_opens_a_unit(visit):
     page = visit.open("/gallery?run=exp/main-0")
     cards = page.locator(".card")
@@ -158,6 +206,18 @@ def test_the_gallery_filters_by_a_number(visit):
     worst = float(re.search(r"miou ([\d.]+)", cards.first.inner_text()).group(1))
     page.locator(".controls input[type=search]").fill(f"miou>{worst + 0.001:.4f}")
     expect(cards).to_have_count(2)
+
+
+def test_the_gallery_is_ordered_by_a_chosen_number(visit):
+    page = visit.open("/gallery?run=exp/main-0&order=best")
+    cards = page.locator(".card")
+    expect(cards).to_have_count(3)
+    best = [float(re.search(r"miou ([\d.]+)", t).group(1)) for t in cards.all_inner_texts()]
+    assert best == sorted(best, reverse=True)
+    page.locator(".control", has_text="By").locator("button").click()
+    page.get_by_role("option", name="pixels").click()
+    expect(cards.first.locator(".dim")).to_contain_text("pixels")
+    assert query_of(page)["metric"] == "pixels"
 
 
 def overlaid_share(page):
@@ -208,6 +268,25 @@ def test_links_can_be_reached_and_followed_by_keyboard_alone(visit):
     assert outline == "solid", "the focus is visible"
     page.keyboard.press("Enter")
     expect(page.locator("h1")).to_have_text("exp/main-0")
+
+
+def test_a_dashboard_with_a_token_opens_to_those_who_know_it(chromium, storage, tmp_path):
+    app = make_app(str(storage), cache=tmp_path / "cache", token="s3cret")
+    with serving(app.server) as address:
+        stranger = Visit(chromium, address)
+        assert stranger.page.goto(address).status == 401
+        assert "exp/main-0" not in stranger.page.content()
+        stranger.context.close()
+        guest = Visit(chromium, address)
+        page = guest.open("/sweeps?token=s3cret&sort=sweep")
+        expect(page.locator("td a.name").first).to_have_text("exp/heads-1")
+        assert "s3cret" not in page.url
+        assert query_of(page) == {"sort": "sweep"}
+        page.get_by_role("link", name="Runs", exact=True).click()
+        expect(runs_shown(page)).to_have_count(4)
+        assert page.evaluate("document.cookie") == "", "scripts cannot read the token"
+        assert (guest.foreign, guest.errors) == ([], [])
+        guest.context.close()
 
 
 def background(page):
