@@ -40,6 +40,7 @@ VERBS = {
         Verb("report", "Write results as one HTML file.", "reporting:report"),
         Verb("dashboard", "Show all runs in the browser.", "reporting:dashboard"),
         Verb("view", "Look at a run from any side in the browser.", "viewing:view"),
+        Verb("submit", "Run a verb as a job on a Ray cluster.", "submit:submit"),
         Verb("download", "Fetch named weights and data files.", "download:download"),
         Verb("schema", "Write the JSON schema of experiments, for editors.", "schema:schema"),
         Verb("import", "Convert published weights, configurations.", "files:import_published"),

@@ -1,0 +1,171 @@
+"""The verb that runs another verb as a job on a cluster."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from eagleray.cli.arguments import Flags, parse
+from eagleray.experiment.discovery import installed_tasks
+from eagleray.experiment.schema import Experiment
+from eagleray.scheduling.jobs import ClusterJobs, JobRequest
+from eagleray.task import SettingsError
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+@dataclass(frozen=True)
+class SubmitFlags:
+    """Run an experiment as a job on a Ray cluster; other flags and settings go to the verb."""
+
+    address: str | None = None
+    """The cluster's job server, http://HEAD:8265; by default RAY_API_SERVER_ADDRESS."""
+    verb: Literal["run", "prepare", "train", "evaluate", "sweep"] = "run"
+    """What the job does."""
+    env: tuple[str, ...] = ()
+    """Environment variables of the job, NAME=VALUE: ${NAME} in the experiment stands for them."""
+    working_dir: Path | None = None
+    """Folder that is copied to the cluster and that the job starts in; by default one that holds
+    the experiment alone."""
+    ship_code: bool = False
+    """Send this installation's source code along instead of using the code on the nodes."""
+    wait: bool = True
+    """Follow the job's output until it ends, and exit as it did."""
+
+
+def submit(arguments: list[str]) -> int:
+    """Run an experiment as a job on a Ray cluster."""
+    flags, rest = tyro.cli(
+        SubmitFlags, args=arguments, prog="eagleray submit", return_unknown_args=True
+    )
+    address = flags.address or os.environ.get("RAY_API_SERVER_ADDRESS")
+    if not address:
+        raise SettingsError("eagleray submit needs --address http://HEAD:8265")
+    environment = _environment(flags.env)
+    with _variables(environment):
+        path, _, experiment = parse("submit", "", _given_flags(flags.verb), rest)
+    _check_variables(path, environment)
+    _check_storage(experiment)
+    with _folder(flags.working_dir, path) as folder:
+        request = JobRequest(
+            command=shlex.join(["eagleray", flags.verb, *_relative(rest, path, flags.working_dir)]),
+            working_dir=folder,
+            name=f"{flags.verb} {experiment.name}",
+            environment=environment,
+            packages=_packages() if flags.ship_code else (),
+        )
+        jobs = ClusterJobs(address)
+        job = jobs.submit(request)
+    sys.stdout.write(f"job {job} on {address}: {request.command}\n")
+    sys.stdout.flush()
+    if not flags.wait:
+        return 0
+    try:
+        return jobs.follow(job, _say)
+    except KeyboardInterrupt as error:
+        raise InterruptedError(
+            f"the job goes on; ray job stop {job} --address {address} ends it"
+        ) from error
+
+
+def _given_flags(verb: str) -> type[Flags]:
+    """Return the flags that the verb takes beside settings, so that they can be checked here."""
+    if verb == "evaluate":
+        from eagleray.cli.work import EvaluateFlags
+
+        return EvaluateFlags
+    return Flags
+
+
+def _environment(texts: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, separator, value = text.partition("=")
+        if not separator or not name.isidentifier():
+            raise SettingsError(f"--env {text!r} must have the form NAME=VALUE")
+        found[name] = value
+    return found
+
+
+@contextmanager
+def _variables(values: Mapping[str, str]) -> Iterator[None]:
+    """Have environment variables set while the experiment is checked."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _check_variables(path: Path, environment: Mapping[str, str]) -> None:
+    """Refuse variables whose value here would say nothing about the cluster."""
+    used = set(_VARIABLE.findall(path.read_text(encoding="utf-8"))) - set(environment)
+    if used:
+        given = " ".join(f"--env {name}=VALUE" for name in sorted(used))
+        raise SettingsError(f"{path} uses variables; say what they are on the cluster: {given}")
+
+
+def _check_storage(experiment: Experiment) -> None:
+    """Refuse a storage that would vanish with the job's working folder."""
+    storage = experiment.storage
+    if "://" not in storage and not Path(storage).is_absolute():
+        raise SettingsError(
+            f"storage {storage!r} is relative to the job's own folder, which is deleted with it: "
+            "give a URI (--storage s3://bucket/folder) or the absolute path of a folder that all "
+            "nodes share"
+        )
+
+
+@contextmanager
+def _folder(working_dir: Path | None, experiment: Path) -> Iterator[Path]:
+    """Give the folder that is sent."""
+    if working_dir is not None:
+        yield working_dir
+        return
+    with tempfile.TemporaryDirectory(prefix="eagleray-submit-") as draft:
+        shutil.copy(experiment, Path(draft) / experiment.name)
+        yield Path(draft)
+
+
+def _relative(arguments: Sequence[str], path: Path, working_dir: Path | None) -> list[str]:
+    """Return the verb's arguments with the experiment's path as the job will see it."""
+    if working_dir is None:
+        seen = path.name
+    elif path.resolve().is_relative_to(working_dir.resolve()):
+        seen = path.resolve().relative_to(working_dir.resolve()).as_posix()
+    else:
+        raise SettingsError(f"{path} does not lie in --working-dir {working_dir}")
+    rest = list(arguments)
+    rest.remove(next(a for a in rest if Path(a) == path))
+    return [seen, *rest]
+
+
+def _packages() -> list[Path]:
+    """Return the source folders of the engine, of its companions and of all installed tasks."""
+    tasks = {point.module.partition(".")[0] for point in installed_tasks().values()}
+    names = tasks | {m.name for m in pkgutil.iter_modules() if m.name.startswith("eagleray")}
+    found = [importlib.util.find_spec(name) for name in sorted(names)]
+    return [Path(spec.origin).parent for spec in found if spec is not None and spec.origin]
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
