@@ -53,7 +53,8 @@ class Snapshot:
             raise WeightFileError(
                 f"{self.path} holds no tensor of a Seamless network's heads; its entries begin "
                 f"with {sorted(self.entries)[:_NUM_NAMED]}. Expected is a snapshot of the "
-                f"original, with {', '.join(MODULES)} under state_dict"
+                f"original, with {', '.join(MODULES)} under state_dict; for a part of a network, "
+                "give an experiment (.yaml) instead of the task"
             )
         return (max(both - things, 0), things)
 

@@ -64,8 +64,14 @@ def import_weights(
         num_thing: Its thing classes.
 
     Raises:
+        SettingsError: It is a configuration.
         WeightFileError: See `eagleray_seamseg.checkpoint_import.import_snapshot`.
     """
+    if path.suffix.lower() in CONFIG_SUFFIXES:
+        raise SettingsError(
+            f"{path} is a configuration, which describes a network of its own: give the task's "
+            "name instead of an experiment (eagleray import seamseg FILE.ini)"
+        )
     if path.suffix.lower() == ".zip" or is_archive(path):
         with open_archive(path) as archive:
             snapshot = read_snapshot(archive.weights)

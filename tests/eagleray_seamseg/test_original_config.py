@@ -282,8 +282,10 @@ def test_detection_says_that_masks_mean_nothing():
     assert any("[roi] void_is_background is not of a detection" in note for note in notes)
 
 
-def test_kind_can_be_given():
+def test_kind_can_be_given_where_no_weights_of_losses_tell():
     assert parse_config("[rpn]\n", "a.ini", "detection").kind == "detection"
+    stated = "[optimizer]\nloss_weights = (1, 1, 1, 1, 1, 1)\n"
+    assert parse_config(stated, "a.ini", "detection").kind == "panoptic"
 
 
 def test_written_experiment_loads(tmp_path):

@@ -197,6 +197,9 @@ def test_experiment_gives_the_network_for_weights_alone(tmp_path, capsys):
     assert main.run(arguments) == 0
     assert not (tmp_path / "p.yaml").exists()
     assert set(load_file(output)) == set(state())
+    (tmp_path / "a.ini").write_text(SMALL)
+    assert main.run(["import", str(experiment), str(tmp_path / "a.ini")]) == 2
+    assert "give the task's name instead" in capsys.readouterr().err
     (tmp_path / "metadata.bin").write_bytes(metadata([*NAMES, "bus"]))
     assert main.run(arguments) == 1
     assert "2 stuff and 1 thing classes, the network has 2 and 2" in capsys.readouterr().err
@@ -311,3 +314,10 @@ def test_files_beside_are_never_replaced_by_others(tmp_path, monkeypatch, capsys
     assert not Path("model.safetensors").exists()
     Path("metadata.bin").write_bytes(metadata())
     assert main.run(["import", "seamseg", "p.zip"]) == 0
+
+
+def test_a_part_of_a_network_needs_an_experiment(tmp_path):
+    body = {k: v for k, v in state().items() if k.startswith("body.")}
+    torch.save(snapshot(body), tmp_path / "body.pth.tar")
+    with pytest.raises(WeightFileError, match=r"give an experiment \(\.yaml\) instead"):
+        import_original(tmp_path / "body.pth.tar", tmp_path, vistas_r50())

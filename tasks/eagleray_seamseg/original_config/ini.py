@@ -59,13 +59,13 @@ def read_config_file(path: Path) -> OriginalConfig:
     return parse_config(text, path.name)
 
 
-def parse_config(text: str, name: str, kind: Kind | None = None) -> OriginalConfig:
+def parse_config(text: str, name: str, default_kind: Kind = "panoptic") -> OriginalConfig:
     """Read the text of a configuration.
 
     Args:
         text: Sections, keys and values as ``configparser`` reads them; keys may be empty.
         name: Where it was read, for messages.
-        kind: Its kind; by default that of its ``loss_weights``, panoptic without them.
+        default_kind: Its kind where it states no ``loss_weights``, whose number tells.
 
     Raises:
         SettingsError: It is no configuration, or a value has the wrong type.
@@ -77,7 +77,7 @@ def parse_config(text: str, name: str, kind: Kind | None = None) -> OriginalConf
         parser.read_string(text, source=name)
     except configparser.Error as error:
         raise SettingsError(f"{name} is no configuration of the original: {error}") from error
-    kind = kind or _kind(parser, name)
+    kind = _kind(parser, name) or default_kind
     known = keys_of(kind)
     if not set(parser.sections()) & set(known):
         raise SettingsError(
@@ -97,10 +97,10 @@ def parse_config(text: str, name: str, kind: Kind | None = None) -> OriginalConf
     return OriginalConfig(name, kind, values, stated, unknown)
 
 
-def _kind(parser: configparser.ConfigParser, name: str) -> Kind:
+def _kind(parser: configparser.ConfigParser, name: str) -> Kind | None:
     text = parser.get("optimizer", "loss_weights", fallback=None)
     if not text:
-        return "panoptic"
+        return None
     weights = _literal(text, name, "optimizer", "loss_weights")
     count = len(weights) if isinstance(weights, tuple | list) else 0
     if count not in NUM_LOSSES:
