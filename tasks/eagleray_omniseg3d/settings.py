@@ -118,8 +118,8 @@ class FieldSettings(Settings):
     max_samples: int = Field(1024, ge=1)
     """Most samples per ray; also sets the smallest step, sqrt(3) / max_samples."""
     max_step_samples: int = Field(1 << 22, ge=1)
-    """Most samples of all rays of a color step (four times as many in the semantic phase); bounds
-    the memory. Rays that do not fit are left out of the step."""
+    """Most samples of all rays of a color step that are looked up with gradients; four times as
+    many are marched. Bounds the memory. Rays that do not fit are left out of the step."""
     box_tolerance: float = Field(0.1, ge=0)
     """Density is 0 farther outside the scene's box than this, scene units."""
     backend: Backend = "eagleray"
@@ -165,6 +165,9 @@ class SemanticSettings(Settings):
     """w: level l weighs w^(-l) (Replica 5; LLFF and 360-degree scenes 2)."""
     min_pixels: int = Field(2, ge=0)
     """Patches need more pixels than this in a step to take part."""
+    least_weight: float = Field(0.0, ge=0, lt=1)
+    """Samples that weigh no more than this in their ray's color are left out of its feature, for
+    speed. With 1e-3 they sum up to about 0.2 % of a ray's weight; 0 takes all, as the paper."""
     use_hierarchy: bool = True
     """Contrast along the hierarchy; otherwise with own patches only."""
     use_max_rule: bool = True

@@ -17,6 +17,7 @@ from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
+    Download,
     ImportedCheckpoint,
     InputError,
     Item,
@@ -59,16 +60,19 @@ from eagleray_omniseg3d.data import (
     SceneData,
     ViewSample,
 )
+from eagleray_omniseg3d.downloads import DOWNLOADS
 from eagleray_omniseg3d.export import EXPORT_FORMATS, export_selection
 from eagleray_omniseg3d.losses import color_losses, depth_term, distortion_term, feature_losses
 from eagleray_omniseg3d.model.occupancy import UPDATE_EVERY, WARMUP_STEPS
 from eagleray_omniseg3d.model.rendering import (
     drop_hidden,
+    first_rays,
     march_training,
     render_color,
     render_features,
 )
 from eagleray_omniseg3d.model.scene_model import FEATURE_PREFIXES, SceneModel
+from eagleray_omniseg3d.operators import operator_requirements
 from eagleray_omniseg3d.picture import click_pictures, view_pictures
 from eagleray_omniseg3d.predict import (
     ClickRequest,
@@ -90,8 +94,8 @@ _EPOCH_STEPS = 1000
 _LAST_LR_FACTOR = 1 / 30
 _EPS = 1e-15
 _PRECISION = "fp16"
-_FROZEN_SAMPLES_FACTOR = 4
-"""Samples of a frozen geometry keep no activations, so a step of the semantic phase takes more."""
+_MARCHED_SAMPLES_FACTOR = 4
+"""Samples that are only marched, or frozen, keep no activations: a step takes more of them."""
 
 
 class OmniSeg3DTask(Task):
@@ -115,7 +119,9 @@ class OmniSeg3DTask(Task):
         return {"settings": self.settings}
 
     def requirements(self) -> Sequence[Requirement]:
-        """Return the scene's folder and, where they are used, Segment Anything's weights."""
+        """Return the scene's folder, the compiled operators and, where they are used, Segment
+        Anything's weights.
+        """
         s = self.settings
         generated = s.data.toyworld is not None
         there = generated or (s.data.folder != Path() and s.data.folder.is_dir())
@@ -132,10 +138,16 @@ class OmniSeg3DTask(Task):
                     "Segment Anything weights",
                     Path(s.masks.checkpoint).expanduser().is_file(),
                     "set settings.masks.checkpoint to the weights of "
-                    f"{s.masks.model} (now {s.masks.checkpoint!r}), or take another masks.source",
+                    f"{s.masks.model} (now {s.masks.checkpoint!r}; eagleray download "
+                    f"sam_{s.masks.model} fetches them), or take another masks.source",
                 )
             )
-        return found
+        return [*found, *operator_requirements()]
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return Segment Anything's weights and the authors' data."""
+        return DOWNLOADS
 
     def stages(self) -> Sequence[Stage]:
         """Return what makes the room (toy world), the masks and the patches."""
@@ -224,11 +236,11 @@ class OmniSeg3DTask(Task):
             batch.noise,
             scene_model.occupancy.density_bitfield,
             scene_model.march,
-            self._max_samples(step.phase.name),
+            self.settings.field.max_step_samples * _MARCHED_SAMPLES_FACTOR,
         )
         if step.phase.name == SEMANTICS:
             return self._semantic_losses(scene_model, batch, num_rays, samples)
-        return self._color_losses(scene_model, batch, num_rays, samples)
+        return self._color_losses(scene_model, batch, samples)
 
     def benchmarks(self) -> Sequence[Benchmark]:
         """Return what the scene's truth allows to measure."""
@@ -303,11 +315,6 @@ class OmniSeg3DTask(Task):
         model = SceneModel(self.settings.field, erode=False)
         return convert(read_checkpoint(path), model)
 
-    def _max_samples(self, phase: str) -> int:
-        """Return the bound on the samples of a step."""
-        bound = self.settings.field.max_step_samples
-        return bound * _FROZEN_SAMPLES_FACTOR if phase == SEMANTICS else bound
-
     def _predict_one(self, model: SceneModel, sample: Any) -> Any:
         faithful = self.settings.faithful
         if isinstance(sample, ViewSample):
@@ -323,10 +330,10 @@ class OmniSeg3DTask(Task):
         raise TypeError(f"cannot predict a {type(sample).__name__}")
 
     def _color_losses(
-        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: TrainingSamples
+        self, model: SceneModel, batch: RayBatch, samples: TrainingSamples
     ) -> dict[str, LossTerm]:
-        color = self.settings.color
-        samples = drop_hidden(model.field, samples)
+        color, bound = self.settings.color, self.settings.field.max_step_samples
+        num_rays, samples = first_rays(drop_hidden(model.field, samples), bound)
         seen = render_color(model.field, num_rays, samples)
         if color.background == "random":
             behind = batch.background[:num_rays]
@@ -350,7 +357,7 @@ class OmniSeg3DTask(Task):
         semantics = self.settings.semantics
         if batch.patch_ids is None or batch.correlation is None:
             raise InputError("the semantic phase needs patches: prepare the masks first")
-        seen = render_features(model.field, num_rays, samples)
+        seen = render_features(model.field, num_rays, samples, least_weight=semantics.least_weight)
         contrast = Contrast(
             level_weight=semantics.level_weight,
             min_pixels=semantics.min_pixels,

@@ -7,13 +7,21 @@ import pytest
 import torch
 from torch import nn
 
-from eagleray_kernels import HashGridLayout, HashGridLevels, MarchSettings, hash_grid_encode
+from eagleray_kernels import (
+    HashGridLayout,
+    HashGridLevels,
+    MarchSettings,
+    composite_training_rays,
+    hash_grid_encode,
+)
 from eagleray_omniseg3d.model.field import RadianceField, truncated_exp
 from eagleray_omniseg3d.model.layers import Mlp, flat_size, unflatten
 from eagleray_omniseg3d.model.occupancy import OccupancyGrid, num_cascades
 from eagleray_omniseg3d.model.rendering import (
     LookSettings,
+    densities_in_sight,
     drop_hidden,
+    first_rays,
     march_training,
     render_color,
     render_features,
@@ -153,3 +161,90 @@ def test_features_leave_the_geometry_alone():
     for name, parameter in field.named_parameters():
         has_gradient = parameter.grad is not None and bool(parameter.grad.abs().sum() > 0)
         assert has_gradient == name.startswith("feature_"), name
+
+
+class Wall:
+    """Fog before a wall at z = -0.2; counts the points it is asked about."""
+
+    def __init__(self, wall):
+        self.wall, self.asked = wall, 0
+
+    def density(self, points):
+        self.asked += len(points)
+        fog = 1.0 + torch.sin(40.0 * points).sum(dim=1).abs()
+        return torch.where(points[:, 2] > -0.2, self.wall, fog), points
+
+    def features(self, points):
+        return torch.cat([torch.cos(9.0 * points), torch.sin(5.0 * points)], dim=1)
+
+
+def fan_of_rays(num_rays=64, max_samples=256):
+    march = MarchSettings(scale=0.5, cascades=1, grid_size=8, max_samples=max_samples)
+    bits = torch.full((8**3 // 8,), 255, dtype=torch.uint8)
+    rays_o = torch.tensor([[0.05, 0.1, -0.7]]).expand(num_rays, 3).contiguous()
+    slopes = torch.linspace(-0.9, 0.9, num_rays)
+    rays_d = torch.stack([slopes, slopes.flip(0) / 2, torch.ones(num_rays)], dim=1)
+    noise = torch.rand(num_rays, generator=torch.Generator().manual_seed(0))
+    return march_training(rays_o, rays_d, noise, bits, march, None)
+
+
+@pytest.mark.parametrize("wall", [0.0, 3.0, 40.0, 1e3, 1e6])
+def test_densities_in_sight_composite_as_all_densities(wall):
+    _, samples = fan_of_rays()
+    plain = Wall(wall).density(samples.xyzs)[0]
+    field = Wall(wall)
+    seen = densities_in_sight(field, samples)
+    assert (seen[seen > 0] == plain[seen > 0]).all()
+    found, wanted = (
+        composite_training_rays(s, None, None, samples.deltas, samples.ts, samples.rays_a)
+        for s in (seen, plain)
+    )
+    for name in ("total_samples", "opacity", "depth", "ws"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name)), name
+    assert field.asked <= len(samples.ts)
+    if wall >= 1e3:
+        assert field.asked < 0.8 * len(samples.ts)
+
+
+@pytest.mark.parametrize("least_weight", [0.0, 1e-4, 1e-2])
+def test_light_samples_change_features_by_no_more_than_their_weights(least_weight):
+    num_rays, samples = fan_of_rays()
+    field = Wall(200.0)
+    plain = field.density(samples.xyzs)[0]
+    out = composite_training_rays(
+        plain, None, field.features(samples.xyzs), samples.deltas, samples.ts, samples.rays_a
+    )
+    found = render_features(field, num_rays, samples, least_weight=least_weight)
+    light = torch.where(out.ws <= least_weight, out.ws, 0.0)
+    row = torch.repeat_interleave(samples.rays_a[:, 0], samples.rays_a[:, 2])
+    bound = torch.zeros(num_rays).index_add(0, row, light) * 6**0.5
+    assert ((found.features - out.feat).norm(dim=1) <= bound + 1e-5).all()
+    if least_weight == 1e-2:
+        assert bound.max() > 0.01
+
+
+def test_first_rays_are_those_that_fit():
+    num_rays, samples = fan_of_rays(8, 64)
+    counts = samples.rays_a[:, 2]
+    bound = int(counts[:5].sum()) + 1
+    kept, fewer = first_rays(samples, bound)
+    assert kept == 5 and torch.equal(fewer.rays_a, samples.rays_a[:5])
+    assert len(fewer.ts) == len(fewer.xyzs) == len(fewer.deltas) == bound - 1
+    assert torch.equal(fewer.dirs, samples.dirs[: bound - 1])
+    assert first_rays(samples, 0)[0] == 0
+    assert first_rays(samples, len(samples.ts))[0] == num_rays
+
+
+def test_cells_that_hold_minus_one_are_not_looked_up():
+    grid = OccupancyGrid(scale=0.5, grid_size=8)
+    grid.density_grid[0, ::3] = -1.0
+    asked = []
+
+    def density(points):
+        asked.append(len(points))
+        return torch.full((len(points),), 9.0)
+
+    grid.update(density, warmup=True, generator=torch.Generator().manual_seed(0))
+    assert sum(asked) == int((grid.density_grid >= 0).sum())
+    assert (grid.density_grid[0, ::3] == -1).all()
+    assert (grid.density_grid[0, 1::3] == 9).all() and (grid.density_grid[0, 2::3] == 9).all()

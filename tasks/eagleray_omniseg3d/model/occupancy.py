@@ -103,6 +103,8 @@ class OccupancyGrid(nn.Module):
     ) -> None:
         """Let densities decay, raise them to what the field has now, and pack the bits.
 
+        Cells that hold -1 are not looked up.
+
         Args:
             density: Densities (n,) at points (n, 3), scene coordinates.
             warmup: Look at all cells; otherwise at a quarter of them at random and as many
@@ -119,7 +121,8 @@ class OccupancyGrid(nn.Module):
                 if generator is not None:
                     jitter = 2.0 * torch.rand(points.shape, generator=generator) - 1.0
                     points = points + jitter.to(points) * (self.half_side(cascade) / self.grid_size)
-                found[cascade, cells.long()] = density(points).to(found)
+                valid = self.density_grid[cascade, cells.long()] >= 0
+                found[cascade, cells[valid].long()] = density(points[valid]).to(found)
         decay: Tensor | float = _DECAY
         if self.erode:
             decay = (_DECAY ** (1.0 / self.count_grid)).clamp(_LEAST_ERODED_DECAY, _DECAY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,10 @@ _MOST_SAMPLES_PER_TURN = 64
 _LEAST_SAMPLES_PER_TURN = 4
 _LEAST_OPACITY = 1e-3
 _RAYS_AT_ONCE = 1 << 16
+_FIRST_ROUND = 8
+"""Samples per ray whose density is asked for at first; later rounds grow by half."""
+_OPAQUE = -math.log(TEST_THRESHOLD) + 0.5
+"""Optical depth behind which no rounding lets a ray of transmittance TEST_THRESHOLD go on."""
 
 
 def hits_in_cube(rays_o: Tensor, rays_d: Tensor, half_sizes: Tensor) -> Tensor:
@@ -97,6 +102,33 @@ def march_training(
 
 
 @torch.no_grad()
+def densities_in_sight(field: Field, samples: TrainingSamples) -> Tensor:
+    """Return the (M,) densities of samples, 0 behind opaque surfaces, where nothing depends on
+    them.
+
+    Densities are asked for in rounds, front to back, of the rays that can still see. All samples
+    up to the one at which compositing stops a ray are among them.
+
+    Args:
+        field: Gives the densities.
+        samples: Packed samples.
+    """
+    _, first, count = samples.rays_a.unbind(1)
+    row = torch.repeat_interleave(count, output_size=len(samples.ts))
+    place = torch.arange(len(row), device=row.device) - first[row]
+    sigmas, thickness = torch.zeros_like(samples.ts), torch.zeros(len(count), device=row.device)
+    start, end, last = 0, _FIRST_ROUND, int(count.max()) if len(count) else 0
+    waiting = torch.nonzero(place < end)[:, 0]
+    while start < last:
+        sigmas[waiting] = field.density(samples.xyzs[waiting])[0]
+        thickness.index_add_(0, row[waiting], sigmas[waiting] * samples.deltas[waiting])
+        start, end = end, end + max(_FIRST_ROUND, end // 2)
+        sees = thickness < _OPAQUE
+        waiting = torch.nonzero(sees[row] & (place >= start) & (place < end))[:, 0]
+    return sigmas
+
+
+@torch.no_grad()
 def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
     """Leave out the samples behind the one at which their ray stops; they add nothing to any
     result.
@@ -105,7 +137,7 @@ def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
         field: Gives the densities.
         samples: Packed samples.
     """
-    sigmas, _ = field.density(samples.xyzs)
+    sigmas = densities_in_sight(field, samples)
     seen = composite_training_rays(
         sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
     )
@@ -124,6 +156,28 @@ def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
     )
 
 
+def first_rays(samples: TrainingSamples, max_samples: int) -> tuple[int, TrainingSamples]:
+    """Keep the first rays, as many as have no more than ``max_samples`` samples together.
+
+    Args:
+        samples: Packed samples, rays in order.
+        max_samples: The bound.
+
+    Returns:
+        Number of rays kept, and their samples.
+    """
+    ends = torch.cumsum(samples.rays_a[:, 2], 0)
+    num_rays = int((ends <= max_samples).sum())
+    num_samples = int(ends[num_rays - 1]) if num_rays else 0
+    return num_rays, samples._replace(
+        rays_a=samples.rays_a[:num_rays],
+        xyzs=samples.xyzs[:num_samples],
+        dirs=samples.dirs[:num_samples],
+        deltas=samples.deltas[:num_samples],
+        ts=samples.ts[:num_samples],
+    )
+
+
 def render_color(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
     """Composite density and color of samples, with gradients to both."""
     sigmas, geometry = field.density(samples.xyzs)
@@ -134,17 +188,26 @@ def render_color(field: Field, num_rays: int, samples: TrainingSamples) -> Train
     return TrainingRender(num_rays, samples, out.ws, out.opacity, out.depth, out.rgb, out.feat)
 
 
-def render_features(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
+def render_features(
+    field: Field, num_rays: int, samples: TrainingSamples, *, least_weight: float = 0.0
+) -> TrainingRender:
     """Composite features of samples over a frozen geometry, with gradients to the features only.
 
     Samples that add nothing (behind the end of their ray, or in empty space) are not looked up.
+
+    Args:
+        field: The field.
+        num_rays: Number of rays.
+        samples: Packed samples.
+        least_weight: Samples of at most this weight are not looked up either. A rendered feature
+            changes by no more than their weights times the largest norm of their features.
     """
     with torch.no_grad():
-        sigmas, _ = field.density(samples.xyzs)
+        sigmas = densities_in_sight(field, samples)
         seen = composite_training_rays(
             sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
         )
-    useful = torch.nonzero(seen.ws > 0)[:, 0]
+    useful = torch.nonzero(seen.ws > least_weight)[:, 0]
     values = field.features(samples.xyzs[useful])
     ray_of_sample = torch.repeat_interleave(
         samples.rays_a[:, 0], samples.rays_a[:, 2], output_size=len(samples.ts)
