@@ -1,8 +1,8 @@
 """Preprocessing: images -> masks (run lengths), masks -> patches with their correlation (spec 1).
 
-The files lie as the original writes them: ``sam/<name>.npz``, and pictures in ``masks/`` and
-``patches/``; ``run_lengths/<name>.json`` keeps the masks, so that patches with other thresholds
-need no new masks.
+The files lie as the original writes them: ``sam/<name>.npz``, and pictures under the images' own
+file names in ``masks/`` and ``patches/``; ``run_lengths/<name>.json`` keeps the masks, so that
+patches with other thresholds need no new masks.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eagleray_omniseg3d.errors import MissingImageError
 from eagleray_omniseg3d.hierarchy import build_hierarchy, write_npz
 from eagleray_omniseg3d.hierarchy_picture import paint_masks, paint_patches
 from eagleray_omniseg3d.masks.run_lengths import decode_masks, encode_masks
-from eagleray_omniseg3d.masks.source import open_source, reduce_image
+from eagleray_omniseg3d.masks.source import mask_place, open_source, reduce_image
 from eagleray_omniseg3d.scenes.reading import read_scene
 from eagleray_omniseg3d.settings import DataSettings, MaskSettings, OmniSeg3DSettings
 
@@ -59,12 +59,14 @@ class PatchStageSettings(Settings):
 @dataclass(frozen=True, slots=True)
 class _Photo:
     name: str
+    file_name: str
     image: RgbImage
 
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
     name: str
+    file_name: str
     image: RgbImage | None
     codes: list[dict[str, Any]]
     size_hw: tuple[int, int]
@@ -79,10 +81,10 @@ class MaskStage(Stage):
     """
 
     name = "masks"
-    version = 1
+    version = 2
     source = TRAIN
     schema: Mapping[str, str] = {
-        "image_path": "string",
+        "file_name": "string",
         "height": "int32",
         "width": "int32",
         "num_masks": "int32",
@@ -120,7 +122,7 @@ class MaskStage(Stage):
             view = scene.views[index]
             files = [view.image_path]
             if s.masks.source == "files":
-                files.append(s.data.folder / s.masks.files.format(name=view.name))
+                files.append(mask_place(str(s.data.folder / s.masks.files), view.name)[0])
             identity = "/".join(_file_state(path) for path in files)
             yield Item(view.name, identity, {"path": str(view.image_path)})
 
@@ -135,7 +137,10 @@ class MaskStage(Stage):
         if pixels is None:
             raise MissingImageError(f"{path} is missing or no image that can be read")
         image = np.ascontiguousarray(pixels[:, :, ::-1])
-        return _Photo(item.key, reduce_image(image, self._settings.masks.max_side_px))
+        masks = self._settings.masks
+        if masks.source != "files":
+            image = reduce_image(image, masks.max_side_px)
+        return _Photo(item.key, item.key + Path(path).suffix, image)
 
     def process(self, samples: Sequence[_Photo]) -> Sequence[Sequence[Record]]:
         """Make the masks of images."""
@@ -145,7 +150,7 @@ class MaskStage(Stage):
         masks = self._source.masks(photo.image, photo.name)
         height, width = photo.image.shape[:2]
         row = {
-            "image_path": photo.name,
+            "file_name": photo.file_name,
             "height": height,
             "width": width,
             "num_masks": len(masks),
@@ -155,7 +160,7 @@ class MaskStage(Stage):
         if self._settings.masks.pictures:
             files[f"images/{photo.name}.jpg"] = _encode(".jpg", photo.image)
             painted = paint_masks(photo.image, masks, photo.name)
-            files[f"masks/{photo.name}.jpg"] = _encode(".jpg", painted)
+            files[f"masks/{photo.file_name}"] = _encode(Path(photo.file_name).suffix, painted)
         return Record(photo.name, row, files)
 
 
@@ -167,7 +172,7 @@ class PatchStage(Stage):
     """
 
     name = "patches"
-    version = 1
+    version = 2
     source = TRAIN
     schema: Mapping[str, str] = {"num_masks": "int32", "num_patches": "int32", "covered": "float64"}
     upstream = (MASKS_LABEL,)
@@ -204,7 +209,8 @@ class PatchStage(Stage):
         if self._settings.masks.pictures:
             content = self._rows.read_file(item.key, f"images/{item.key}.jpg")
             image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
-        return _Coded(item.key, image, codes, (int(row["height"]), int(row["width"])))
+        size_hw = int(row["height"]), int(row["width"])
+        return _Coded(item.key, str(row["file_name"]), image, codes, size_hw)
 
     def process(self, samples: Sequence[_Coded]) -> Sequence[Sequence[Record]]:
         """Build hierarchies."""
@@ -232,7 +238,7 @@ class PatchStage(Stage):
         files = {hierarchy_file(coded.name): write_npz(hierarchy)}
         if coded.image is not None:
             painted = paint_patches(coded.image, hierarchy.indices, coded.name)
-            files[f"patches/{coded.name}.jpg"] = _encode(".jpg", painted)
+            files[f"patches/{coded.file_name}"] = _encode(Path(coded.file_name).suffix, painted)
         return Record(coded.name, row, files)
 
 

@@ -22,7 +22,7 @@ from eagleray_omniseg3d.masks.run_lengths import (
 )
 from eagleray_omniseg3d.masks.sam import SamMaskGenerator, SamMaskSettings, load_sam
 from eagleray_omniseg3d.masks.small_regions import clean_mask
-from eagleray_omniseg3d.masks.source import FileSource, open_source, reduce_image
+from eagleray_omniseg3d.masks.source import FileSource, mask_place, open_source, reduce_image
 from eagleray_omniseg3d.settings import MaskSettings
 
 
@@ -166,6 +166,29 @@ def test_view_without_masks_and_missing_file(tmp_path):
     assert source.masks(image, "v").shape == (0, 5, 6)
     with pytest.raises(MaskError, match=r"w\.json"):
         source.masks(image, "w")
+
+
+def test_mask_places_by_view_name():
+    assert mask_place("m/{name}.json", "a/0012") == (Path("m/a/0012.json"), None)
+    assert mask_place("m/video.json#{frame}", "cam2/frame_0012") == (Path("m/video.json"), 12)
+    for pattern, name in (("{nam}.json", "a"), ("v.json#{frame}", "a"), ("v.json#x", "a1")):
+        with pytest.raises(MaskError, match="does not lead to a file"):
+            mask_place(pattern, name)
+
+
+def test_frames_of_a_video_file_are_masks_of_views(tmp_path):
+    masks = np.stack([random_mask(i) for i in range(3)])
+    empty = np.zeros_like(masks[:1])
+    frames = [encode_masks(masks), encode_masks(np.concatenate([empty, masks[:1]]))]
+    (tmp_path / "video.json").write_text(json.dumps({"masklet": frames}))
+    source = FileSource(str(tmp_path / "video.json#{frame}"))
+    image = np.zeros((*masks.shape[1:], 3), np.uint8)
+    np.testing.assert_array_equal(source.masks(image, "v0000"), masks)
+    np.testing.assert_array_equal(source.masks(image, "v0001"), masks[:1])
+    with pytest.raises(MaskError, match="frame 2"):
+        source.masks(image, "v0002")
+    with pytest.raises(MaskError, match="for an image of"):
+        source.masks(image[1:], "v0000")
 
 
 def test_over_segmentation_gives_nested_regions():

@@ -104,9 +104,12 @@ def test_stages_give_hierarchies_of_all_training_views(done):
     scene = task.data.scene
     names = [scene.views[i].name for i in scene.split("train")]
     assert sorted(rows.keys()) == sorted(names) and len(names) == 35
+    suffix = scene.views[0].image_path.suffix
+    for stage, folder in (("masks:train", "masks"), ("patches:train", "patches")):
+        content = prepared.rows[stage].read_file(names[0], f"{folder}/{names[0]}{suffix}")
+        assert cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape == (48, 64, 3)
     hierarchy = read_npz(rows.read_file(names[0], hierarchy_file(names[0])), "x")
     assert hierarchy.indices.shape == (48, 64) and hierarchy.num_patches > 5
-    assert rows.read_file(names[0], f"patches/{names[0]}.jpg")[:2] == b"\xff\xd8"
     assert rows.summary()["images_without_masks"] == []
 
 

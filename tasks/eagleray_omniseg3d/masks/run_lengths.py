@@ -91,19 +91,20 @@ def read_mask_file(path: Path, size_hw: tuple[int, int]) -> BoolArray:
     if not codes:
         return np.zeros((0, *size_hw), np.bool_)
     masks = decode_masks(codes, str(path))
-    if masks.shape[1:] != size_hw:
-        raise MaskError(
-            f"{path}: masks of {masks.shape[1:]} pixels (H, W) for an image of {size_hw}; "
-            "make them from the same image"
-        )
+    _require_size(masks, size_hw, str(path))
     return masks
 
 
-def read_sav_frame(path: Path, frame_idx: int) -> BoolArray:
+def read_sav_frame(path: Path, frame_idx: int, size_hw: tuple[int, int] | None = None) -> BoolArray:
     """Read one annotated frame of an SA-V file (``masklet[frame][object]``) as (N, H, W).
 
+    Args:
+        path: The file.
+        frame_idx: Number of the annotated frame.
+        size_hw: Size of the image, None to take any.
+
     Raises:
-        MaskError: The file has no such frame or no masklets.
+        MaskError: The file has no such frame or no masklets, or masks of another size.
     """
     try:
         frames = json.loads(path.read_text())["masklet"]
@@ -111,7 +112,16 @@ def read_sav_frame(path: Path, frame_idx: int) -> BoolArray:
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
         raise MaskError(f"{path}: no masklet of frame {frame_idx} ({error!r})") from error
     masks = decode_masks(codes, f"{path}, frame {frame_idx}")
+    _require_size(masks, size_hw, f"{path}, frame {frame_idx}")
     return masks[masks.any(axis=(1, 2))]
+
+
+def _require_size(masks: BoolArray, size_hw: tuple[int, int] | None, name: str) -> None:
+    if size_hw is not None and masks.shape[1:] != size_hw:
+        raise MaskError(
+            f"{name}: masks of {masks.shape[1:]} pixels (H, W) for an image of {size_hw}; "
+            "make them from the same image"
+        )
 
 
 def _records(values: list[Any], path: Path) -> Iterator[Mapping[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray.task import SettingsError
+from eagleray_omniseg3d.errors import MaskError
 from eagleray_omniseg3d.masks.over_segmentation import over_segment
-from eagleray_omniseg3d.masks.run_lengths import BoolArray, read_mask_file
+from eagleray_omniseg3d.masks.run_lengths import BoolArray, read_mask_file, read_sav_frame
 from eagleray_omniseg3d.masks.sam import DEFAULT, LLFF, SamMaskGenerator, load_sam
 from eagleray_omniseg3d.settings import MaskSettings
 
@@ -61,10 +63,11 @@ class SamSource:
 
 
 class FileSource:
-    """Run-length files, one per view (``run_lengths``), of the size of the view's image.
+    """Run-length files (``run_lengths``) of the size of the view's image.
 
     Args:
-        pattern: Path of the file by view name, with ``{name}``.
+        pattern: Path of the file by view name, with ``{name}``; or of an SA-V file, with
+            ``#{frame}``.
     """
 
     def __init__(self, pattern: str) -> None:
@@ -72,8 +75,35 @@ class FileSource:
 
     def masks(self, image: RgbImage, name: str) -> BoolArray:
         """See MaskSource."""
-        path = Path(self._pattern.format(name=name))
-        return read_mask_file(path, (image.shape[0], image.shape[1]))
+        path, frame_idx = mask_place(self._pattern, name)
+        size_hw = image.shape[0], image.shape[1]
+        if frame_idx is None:
+            return read_mask_file(path, size_hw)
+        return read_sav_frame(path, frame_idx, size_hw)
+
+
+def mask_place(pattern: str, name: str) -> tuple[Path, int | None]:
+    """Return where the masks of a view are: a file, and the frame of it if the file has frames.
+
+    Args:
+        pattern: Path with ``{name}``, or ``path#{frame}``, where the frame is the last number in
+            the view's name.
+        name: Name of the view.
+
+    Raises:
+        MaskError: The pattern has other fields, or the view's name has no number.
+    """
+    numbers = re.findall(r"\d+", name)
+    try:
+        text, mark, frame = pattern.format(
+            name=name, frame=int(numbers[-1]) if numbers else ""
+        ).rpartition("#")
+        return (Path(text), int(frame)) if mark else (Path(frame), None)
+    except (KeyError, IndexError, ValueError) as error:
+        raise MaskError(
+            f"masks.files {pattern!r} does not lead to a file of view {name!r}: its fields are "
+            "{name} and, after a #, {frame}, for which the name must hold a number"
+        ) from error
 
 
 class OverSegmentationSource:
