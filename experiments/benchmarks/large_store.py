@@ -1,4 +1,5 @@
-"""Measures the dashboard on a large store: 2,000 runs, 1,000 points each, 20,000 pictures.
+"""Measures the dashboard on a large store: 2,000 runs, 1,000 points each, 20,000 pictures, and
+sweeps of 1,000 trials over them.
 
     python experiments/benchmarks/large_store.py [--runs 2000] [--storage FOLDER]
 
@@ -20,11 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from fake_store import large_runs, write_run
+from fake_sweep import FakeSweep, write_sweep_of
 from prettytable import PrettyTable
 from record import write_record
 
 from eagleray.results.gallery import read_evaluations, read_units
 from eagleray.results.index import RunIndex
+from eagleray.results.sweep_index import SweepIndex
 
 _SERVER = """
 import sys
@@ -38,6 +41,9 @@ server.serve_forever()
 """
 BUDGET_S = {"first page cold": 5.0, "first page warm": 1.0, "page": 2.0}
 BUDGET_BYTES = 1e9
+ABLATIONS, SEARCH = "seamseg-00/ablations-0", "seamseg-00/search-0"
+SWEEPS = {"ablations": 20, "search": 400}
+"""Seeds of each of five variants, and trials of each search; two sweeps of each kind."""
 
 
 class Dashboard:
@@ -117,6 +123,10 @@ def measure(storage: Path, cache: Path) -> dict[str, Any]:
         "run: results": (f"/run/{names[0]}", "?tab=results"),
         "run: settings, difference": (f"/run/{names[0]}", f"?tab=settings&against={names[-1]}"),
         "compare ten runs": ("/compare", f"?{several}"),
+        "sweeps": ("/sweeps", ""),
+        "sweep: ablations, 100 trials": (f"/sweep/{ABLATIONS}", ""),
+        "sweep: search, 400 trials": (f"/sweep/{SEARCH}", ""),
+        "sweep: search, filtered": (f"/sweep/{SEARCH}", "?q=miou>0.6+lr<0.01&sort=-last"),
         "benchmarks": ("/benchmarks", ""),
         "gallery": ("/gallery", f"?run={names[0]}"),
     }
@@ -143,6 +153,18 @@ def _thumbnails(dashboard: Dashboard, storage: Path, name: str) -> tuple[float, 
             dashboard.get(address)
         times.append(time.perf_counter() - began)
     return times[0], times[1], len(links)
+
+
+def write_sweeps(storage: Path, names: list[str]) -> int:
+    """Write the store's sweeps, whose trials are its runs; return the number of trials."""
+    trials = 0
+    for number in range(2):
+        for kind, count in SWEEPS.items():
+            runs = names[1000 * number :]
+            fake = FakeSweep("seamseg-00", f"{kind}-{number}", kind, count, number, runs)
+            folder = write_sweep_of(str(storage), fake)
+            trials += len(folder.files("trials"))
+    return trials
 
 
 def show(found: dict[str, Any]) -> bool:
@@ -188,12 +210,16 @@ def main() -> None:
         storage = given.storage or Path(temporary) / "store"
         if not storage.exists():
             began = time.perf_counter()
-            for fake in large_runs(given.runs, given.points, given.pictures):
+            fakes = large_runs(given.runs, given.points, given.pictures)
+            for fake in fakes:
                 write_run(str(storage), fake, side_px=64)
+            write_sweeps(storage, [f"{fake.experiment}/{fake.run}" for fake in fakes])
             print(f"{given.runs} runs written in {time.perf_counter() - began:.0f} s")
         found = measure(storage, Path(temporary) / "cache")
     is_kept = show(found)
+        entries = SweepIndex(str(storage)).sweeps()
     sizes = {"runs": given.runs, "points": given.points, "pictures": given.pictures}
+    sizes["trials"] = sum(len(entry.results.trials) for entry in entries if entry.results)
     results = sizes | _with_units(found) | {"budgets_kept": is_kept}
     print(write_record("large_store", results, packages=["dash", "plotly", "eagleray"]))
     raise SystemExit(0 if is_kept else 1)

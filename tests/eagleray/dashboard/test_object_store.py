@@ -7,10 +7,12 @@ import time
 
 import pytest
 from experiments.benchmarks.fake_store import FakeRun, write_run
+from experiments.benchmarks.fake_sweep import FakeSweep, write_sweep_of
 from tests.eagleray.dashboard.visitor import Visitor, text, values
 from tests.eagleray.prepare.test_object_store import bucket  # noqa: F401
 
 from eagleray.results import index as index_module
+from eagleray.results import sweep_index
 from eagleray.storage import Store
 
 
@@ -42,3 +44,19 @@ def test_every_page_is_shown_from_an_object_store(storage, tmp_path, monkeypatch
     while "failed" not in text(visitor.open("/")) and time.monotonic() < end:
         time.sleep(0.2)
     assert "failed" in text(visitor.open("/"))
+
+
+def test_sweeps_are_shown_from_an_object_store(storage, tmp_path, monkeypatch):
+    sweep = write_sweep_of(storage, FakeSweep("exp", "lr-2", "search", 4, runs=["exp/main-0"]))
+    visitor = Visitor(storage, tmp_path / "cache")
+    assert "exp/lr-2 seamseg search" in text(visitor.open("/sweeps"))
+    before = visitor.open("/sweep/exp/lr-2")
+    assert "4 trials" in text(before)
+    assert "/run/exp/main-0" in values(before, "href")
+    assert len(values(before, "figure")) == 2
+
+    monkeypatch.setattr(sweep_index, "_REFRESH_REMOTE_S", -1.0)
+    sweep.write("trials/trial-0001.json", b'{"id": "trial')
+    answer = visitor.follow("/sweep/exp/lr-2", is_tick=True, before=before)
+    assert "3 trials" in text(answer)
+    assert "trials/trial-0001.json" in text(answer)
