@@ -235,6 +235,7 @@ class SeamlessIndexStage(Stage):
         return [[self._written(item)] for item in samples]
 
     def _written(self, item: Item) -> Record:
+        self._folder.remove_temporaries()
         rows = self._rows
         keys, num_annotations = list(rows.keys()), 0
         for split in dict.fromkeys(name for name, _ in self._settings.splits):

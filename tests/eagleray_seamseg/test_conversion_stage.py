@@ -164,6 +164,7 @@ def test_a_killed_conversion_goes_on_and_ends_in_the_same_bytes(tmp_path, monkey
     with pytest.raises(KeyboardInterrupt):
         convert(root, tmp_path / "storage", folder)
     assert not (folder / "metadata.bin").exists()
+    (folder / "msk" / ".tmp-1-half").write_bytes(b"half a mask")
     monkeypatch.undo()
     convert(root, tmp_path / "storage", folder)
     assert content(folder) == content(tmp_path / "whole")

@@ -24,6 +24,8 @@ from eagleray_vision.panoptic.label_space import LabelSpace
 
 _OWNER_FILE = ".eagleray"
 """Names the folder, so that one that was deleted and is there again is another one."""
+_TEMPORARY = ".tmp-"
+"""Beginning of the names of files that are being written."""
 _SUFFIXES: Mapping[str, str] = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}
 """Photographs that are kept as they are, and how the original wants their names to end."""
 
@@ -56,6 +58,11 @@ class SeamlessFolder:
             with contextlib.suppress(FileExistsError), owner.open("x") as file:
                 file.write(uuid.uuid4().hex)
         return owner.read_text()
+
+    def remove_temporaries(self) -> None:
+        """Delete what killed writers left; only while nothing else writes."""
+        for path in self.root.rglob(f"{_TEMPORARY}*"):
+            path.unlink(missing_ok=True)
 
     def write_mask(self, image_id: str, png: bytes) -> None:
         """Write the mask of one image, a PNG with one channel of 16 bits."""
@@ -163,7 +170,7 @@ def _link(target: Path, source: Path) -> None:
 
 def _temporary(path: Path) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f".tmp-{os.getpid()}-{uuid.uuid4().hex}")
+    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
 
 
 def _png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
