@@ -115,14 +115,25 @@ class MaskStage(Stage):
         return (Path(masks.checkpoint).expanduser(),) if masks.source == "sam" else ()
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the training images."""
+        """List the training images; a view whose mask file is missing becomes a reject.
+
+        Raises:
+            InputError: No view at all has a mask file.
+        """
         s = self._settings
         scene = read_scene(s.data, scale=s.field.scale, faithful=s.faithful)
-        for index in scene.split(TRAIN):
-            view = scene.views[index]
-            files = [view.image_path]
-            if s.masks.source == "files":
-                files.append(mask_place(str(s.data.folder / s.masks.files), view.name)[0])
+        views = [scene.views[index] for index in scene.split(TRAIN)]
+        masks = {}
+        if s.masks.source == "files":
+            pattern = str(s.data.folder / s.masks.files)
+            masks = {view.name: mask_place(pattern, view.name)[0] for view in views}
+            if not any(path.is_file() for path in masks.values()):
+                raise InputError(
+                    f"no view has a mask file {s.masks.files!r} (tried {masks[views[0].name]}); "
+                    "check masks.files"
+                )
+        for view in views:
+            files = [view.image_path, *([masks[view.name]] if masks else [])]
             identity = "/".join(_file_state(path) for path in files)
             yield Item(view.name, identity, {"path": str(view.image_path)})
 
@@ -254,8 +265,8 @@ def _codes_file(name: str) -> str:
 def _file_state(path: Path) -> str:
     try:
         state = path.stat()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except OSError:
+        return f"{path.name}:missing"
     return f"{path.name}:{state.st_size}:{state.st_mtime_ns}"
 
 
