@@ -21,6 +21,9 @@ from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panop
 INSTANCES_PER_LABEL = 1000
 """Instance values are ``label id * 1000 + number``: cityscapesScripts."""
 
+_TABLE_SIZE = 1 << 16
+"""Values below, all those of a 16-bit PNG, are counted and looked up in a table."""
+
 VISTAS_INSTANCES_PER_LABEL = 256
 """Vistas encodes ``256 * class + instance`` (spec 4)."""
 
@@ -45,7 +48,7 @@ def cityscapes_to_indexed(
     Raises:
         UnknownCategoryError: A label id is neither a class nor one of the ignored labels.
     """
-    values = np.unique(instance_ids)
+    values = _values_of(instance_ids)
     labels = np.where(values < INSTANCES_PER_LABEL, values, values // INSTANCES_PER_LABEL)
     is_group = values < INSTANCES_PER_LABEL
     first_thing = space.num_stuff
@@ -75,7 +78,7 @@ def vistas_to_indexed(
     Raises:
         UnknownCategoryError: A class number is not in the list.
     """
-    values = np.unique(instance_ids)
+    values = _values_of(instance_ids)
     labels = values // (VISTAS_FAITHFUL_DIVISOR if faithful else VISTAS_INSTANCES_PER_LABEL)
     return _index_values(
         instance_ids, values, labels, space, lambda _, kind: "group" in space.class_names[kind]
@@ -109,6 +112,32 @@ def cityscapes_panoptic_annotation(
     }
 
 
+def _fits_table(low: int, high: int) -> bool:
+    """Tell whether values can be counted in a table instead of being sorted."""
+    return low >= 0 and high < _TABLE_SIZE
+
+
+def _values_of(ids: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.integer[Any]]:
+    """Return the values that occur, ascending: ``np.unique``, by counting where they are small."""
+    if ids.size and _fits_table(int(ids.min()), int(ids.max())):
+        return np.flatnonzero(np.bincount(ids.ravel()))
+    return np.unique(ids)
+
+
+def _looked_up(
+    table: npt.NDArray[np.int32],
+    values: npt.NDArray[np.integer[Any]],
+    ids: npt.NDArray[np.integer[Any]],
+) -> npt.NDArray[np.int32]:
+    """Return for every pixel the table's entry of its value's position among the values."""
+    if len(values) and _fits_table(int(values[0]), int(values[-1])):
+        by_value = np.zeros(int(values[-1]) + 1, dtype=np.int32)
+        by_value[values] = table
+        return np.take(by_value, ids)
+    found: npt.NDArray[np.int32] = table[np.searchsorted(values, ids)]
+    return found
+
+
 def _index_values(
     instance_ids: npt.NDArray[np.integer[Any]],
     values: npt.NDArray[np.integer[Any]],
@@ -133,5 +162,5 @@ def _index_values(
         categories.append(class_of_label[label])
         crowds.append(is_crowd(index, categories[-1]))
         kept_values.append(int(values[index]))
-    id_map = table[np.searchsorted(values, instance_ids)]
+    id_map = _looked_up(table, values, instance_ids)
     return indexed_panoptic(id_map, categories, crowds), np.array(kept_values, dtype=np.int64)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from cityscapesscripts.helpers.labels import id2label, labels
 
+from eagleray_vision.panoptic import cityscapes
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed, vistas_to_indexed
 from eagleray_vision.panoptic.errors import (
     MissingLabelFileError,
@@ -46,6 +47,26 @@ def test_values_become_classes_instances_and_groups():
 
 @pytest.mark.parametrize("value", [34, 34001, 255], ids=["34", "34001", "255"])
 def test_label_outside_the_class_list_is_refused(value):
+    with pytest.raises(UnknownCategoryError, match="instanceIds"):
+        cityscapes_to_indexed(np.array([[7, value]]))
+
+
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.int64])
+def test_values_are_counted_and_sorted_alike(monkeypatch, dtype):
+    rng = np.random.default_rng(3)
+    choice = np.array([0, 1, 7, 23, 24, 26, 24000, 24001, 26000, 26999, 33001])
+    values = rng.choice(choice, size=(37, 53)).astype(dtype)
+    counted, kept = cityscapes_to_indexed(values)
+    monkeypatch.setattr(cityscapes, "_TABLE_SIZE", 0)
+    by_sorting, kept_too = cityscapes_to_indexed(values)
+    assert np.array_equal(kept, kept_too)
+    assert np.array_equal(counted.id_map, by_sorting.id_map)
+    assert counted.id_map.dtype == by_sorting.id_map.dtype == np.int32
+    assert np.array_equal(counted.categories, by_sorting.categories)
+
+
+@pytest.mark.parametrize("value", [-5, 1 << 20], ids=["negative", "beyond 16 bits"])
+def test_value_that_no_file_can_hold_is_refused(value):
     with pytest.raises(UnknownCategoryError, match="instanceIds"):
         cityscapes_to_indexed(np.array([[7, value]]))
 
