@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from scipy import ndimage
 
 from eagleray_seamseg.evaluation import resize_panoptic
 from eagleray_vision.images.overlay import blend, color_labels, paint_through
@@ -22,8 +22,9 @@ PICTURE_LONGEST_PX = 1024
 """Longer side of gallery pictures, in pixels."""
 
 _OPAQUE = 255
-_CROSS = ndimage.generate_binary_structure(2, 1)
-_SQUARE = ndimage.generate_binary_structure(2, 2)
+_NO_ID = 1 << 24
+_CROSS = np.array([[0, 1, 0], [1, 1, 1], [0, 1, 0]], np.uint8)
+_SQUARE = np.ones((3, 3), np.uint8)
 
 
 def panoptic_picture(
@@ -84,30 +85,21 @@ def instance_outlines(
     Returns:
         ``(H, W)`` booleans.
     """
-    ids = instance_map.astype(np.int64)
-    background = ids == 0
-    on_border = _neighborhood_max(ids, _CROSS) != -_neighborhood_max(-ids, _CROSS)
-    smallest = -_neighborhood_max(np.where(background, np.iinfo(np.int64).min + 1, -ids), _SQUARE)
-    touches_other = _neighborhood_max(ids, _SQUARE) != smallest
+    background = instance_map == 0
+    ids = instance_map.astype(np.float32)  # what OpenCV filters, exact for 24-bit ids
+    nearest_ids = np.where(background, np.float32(_NO_ID), ids)
+    on_border = cv2.dilate(ids, _CROSS) != cv2.erode(ids, _CROSS)
+    touches_other = cv2.dilate(ids, _SQUARE) != cv2.erode(nearest_ids, _SQUARE)
     contour = on_border & (background | touches_other)
     if faithful:
         contour |= on_border & ~background & _beside_background_column(background)
-    widened: npt.NDArray[np.bool_] = ndimage.binary_dilation(contour, _CROSS)
+    widened: npt.NDArray[np.bool_] = cv2.dilate(contour.astype(np.uint8), _CROSS) > 0
     return widened
-
-
-def _neighborhood_max(
-    values: npt.NDArray[np.int64], footprint: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int64]:
-    found: npt.NDArray[np.int64] = ndimage.maximum_filter(
-        values, footprint=footprint, mode="nearest"
-    )
-    return found
 
 
 def _beside_background_column(background: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Whether the three pixels in the column left or right of each pixel are all background."""
-    column = ndimage.minimum_filter(background.astype(np.uint8), size=(3, 1), mode="nearest") > 0
+    column = cv2.erode(background.astype(np.uint8), np.ones((3, 1), np.uint8)) > 0
     left, right = np.zeros_like(column), np.zeros_like(column)
     left[:, 1:] = column[:, :-1]
     right[:, :-1] = column[:, 1:]
