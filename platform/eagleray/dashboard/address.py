@@ -74,3 +74,8 @@ def link(parts: Sequence[str], **query: str | Sequence[str]) -> str:
 def run_link(name: str, **query: str | Sequence[str]) -> str:
     """Return the address of a run's page."""
     return link(["run", *name.split("/")], **query)
+
+
+def sweep_link(name: str, **query: str | Sequence[str]) -> str:
+    """Return the address of a sweep's page."""
+    return link(["sweep", *name.split("/")], **query)

@@ -88,6 +88,14 @@ class SweepIndex:
         """Return a sweep by ``experiment/sweep``, None where there is none (any more)."""
         return next((entry for entry in self.sweeps() if entry.name == name), None)
 
+    def sweeps_of(self, run: str) -> list[str]:
+        """Return the names of the sweeps that a run (``experiment/run``) is a trial of."""
+        return [
+            entry.name
+            for entry in self.sweeps()
+            if entry.results and any(trial.run == run for trial in entry.results.trials)
+        ]
+
     def _read_local(self) -> dict[str, _Known]:
         root = Path(self.store.path("x")).parent
         found = {}

@@ -109,6 +109,12 @@ def test_a_trial_whose_run_is_gone_has_no_link(visitor, storage):
     assert links["trial-0002"] == "/run/exp/main-2"
 
 
+def test_a_run_names_the_sweeps_it_is_a_trial_of(visitor):
+    links = values(visitor.open("/run/exp/main-0"), "href")
+    assert {ABLATIONS, SEARCH} <= set(links)
+    assert not {ABLATIONS, SEARCH} & set(values(visitor.open("/run/other/main-7"), "href"))
+
+
 @pytest.mark.parametrize(
     ("condition", "holds"),
     [

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.dashboard.address import Address, link, run_link
+from eagleray.dashboard.address import Address, link, run_link, sweep_link
 from eagleray.dashboard.elements import (
     Content,
     Control,
@@ -65,7 +65,7 @@ class RunPage:
     def heading(self, address: Address) -> Content:
         """See Page."""
         entry = self._source.run(run_name(address))
-        return _heading(entry, address) if entry else []
+        return _heading(entry, address, self._source.sweeps.sweeps_of(entry.name)) if entry else []
 
     def controls(self, address: Address) -> Sequence[Control]:
         """See Page."""
@@ -253,7 +253,7 @@ def _tab(address: Address) -> str:
     return tab if tab in _TABS else _TABS[0]
 
 
-def _heading(entry: RunEntry, address: Address) -> Content:
+def _heading(entry: RunEntry, address: Address, sweeps: Sequence[str]) -> Content:
     step = f"step {entry.step}" if entry.step is not None else ""
     line = [state_mark(entry.state, is_live=entry.is_live), entry.task, step, ago(entry.changed_s)]
     problems = [text for text in (entry.problem, entry.summary.get("error")) if text]
@@ -267,8 +267,12 @@ def _heading(entry: RunEntry, address: Address) -> Content:
         for tab in _TABS
     ]
     tabs.append(dcc.Link("pictures", href=link(["gallery"], run=entry.name), className="part"))
+    of = [
+        html.Span(["trial of ", dcc.Link(name, href=sweep_link(name), className="name")])
+        for name in sweeps
+    ]
     return [
-        html.Div([html.Span(part) for part in line if part], className="bar"),
+        html.Div([*(html.Span(part) for part in line if part), *of], className="bar"),
         *(problem(str(text)) for text in problems),
         html.Nav(tabs, className="parts", **{"aria-label": "Parts of the run"}),
     ]

@@ -10,7 +10,7 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.dashboard.address import Address, link
+from eagleray.dashboard.address import Address, sweep_link
 from eagleray.dashboard.elements import (
     Content,
     Control,
@@ -99,11 +99,6 @@ class SweepsPage:
     def version(self, address: Address) -> str:
         """See Page."""
         return str(hash(tuple((e.name, e.version) for e in self._source.sweeps.sweeps())))
-
-
-def sweep_link(name: str, **query: str | Sequence[str]) -> str:
-    """Return the address of a sweep's page."""
-    return link(["sweep", *name.split("/")], **query)
 
 
 def make_row(entry: SweepEntry) -> SweepRow:
