@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -40,7 +41,9 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
         CheckpointError: The file is missing, damaged or holds other objects than tensors.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        # Lightning stores the command line beside the weights; a Namespace holds plain values.
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
         raise CheckpointError(
             f"{path} cannot be read as weights only ({error}); convert the checkpoint with the "

@@ -299,8 +299,8 @@ class OmniSeg3DTask(Task):
         )
 
     def export(self, item: Item, sample: Any, prediction: Any, format: str) -> Record:
-        """Write a selection."""
-        return export_selection(item, prediction, format)
+        """Write a selection; points are in the capture's own coordinates."""
+        return export_selection(item, prediction, format, self.data.scene)
 
     def tools(self) -> Sequence[Tool]:
         """Return render, click, levels, objects and what the viewer needs; each takes the model and

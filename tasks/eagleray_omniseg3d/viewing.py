@@ -20,7 +20,7 @@ from pydantic import Field
 from eagleray.task import Settings, Tool
 from eagleray_omniseg3d.data import SceneData, ViewSample
 from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.export import png_bytes, point_cloud_ply, thin_points
+from eagleray_omniseg3d.export import png_bytes, point_cloud_ply
 from eagleray_omniseg3d.model.scene_model import SceneModel
 from eagleray_omniseg3d.objects import Objects, find_objects
 from eagleray_omniseg3d.picture import to_bytes
@@ -244,7 +244,7 @@ class SceneViewing:
             chosen = self._chosen(seen, arguments.threshold, selection)
             pieces.append((seen.positions[chosen], to_bytes(seen.rgb)[chosen]))
         points, colors = (np.concatenate(part) for part in zip(*pieces, strict=True))
-        return "object.ply", point_cloud_ply(*thin_points(points, colors))
+        return "object.ply", point_cloud_ply(points, colors, self._data.scene)
 
     def _shown(
         self,

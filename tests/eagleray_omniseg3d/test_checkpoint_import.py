@@ -1,6 +1,7 @@
 """Checkpoints in the original's layout, written here from the specification's key list."""
 
 import pickle
+from argparse import Namespace
 
 import pytest
 import torch
@@ -43,7 +44,8 @@ def published(task, *, slim=False):
 @pytest.mark.parametrize("slim", [True, False])
 def test_full_and_slim_checkpoints_load(task, tmp_path, slim):
     entries = published(task, slim=slim)
-    torch.save(entries if slim else {"state_dict": entries, "epoch": 4}, tmp_path / "a.ckpt")
+    whole = {"state_dict": entries, "epoch": 4, "hyper_parameters": Namespace(scale=0.5)}
+    torch.save(entries if slim else whole, tmp_path / "a.ckpt")
     found = task.import_checkpoint(tmp_path / "a.ckpt")
     assert set(found.mapped) | set(found.extra) == set(entries)
     assert not set(found.mapped) & set(found.extra)

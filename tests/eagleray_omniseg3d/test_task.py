@@ -264,8 +264,8 @@ def test_click_files_are_answered_and_exported(done, tmp_path):
     record = task.export(item, request, selected, "ply")
     content = record.files["click/object.ply"]
     head, body = content.split(b"end_header\n", 1)
-    points = sum(int(m.sum()) for m in selected.masks)
-    assert f"element vertex {points}\n".encode() in head and len(body) == 15 * points
+    points = int(head.partition(b"element vertex ")[2].split()[0])
+    assert 0 < points <= sum(int(m.sum()) for m in selected.masks) and len(body) == 15 * points
     assert set(task.export(item, request, selected, "masks").files) == {
         f"click/{name}.png",
         f"click/{other}.png",
@@ -456,8 +456,10 @@ def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
     name, content = call("save", [prompt], notes.append, what="point_cloud", threshold=0.6)
     cloud = trimesh.load(io.BytesIO(content), file_type="ply")
     assert name == "object.ply" and len(cloud.vertices) > 10
-    distance = np.linalg.norm(cloud.vertices - prompt.position, axis=1)
-    assert distance.min() < 0.05 and np.abs(cloud.vertices).max() < 2
+    clicked = prompt.position * scene.scale + scene.shift
+    assert np.linalg.norm(cloud.vertices - clicked, axis=1).min() < 0.1
+    low, high = np.array(done[0].settings.data.box)
+    assert ((cloud.vertices > low - 1) & (cloud.vertices < high + 1)).all()
     assert len(np.unique(np.asarray(cloud.colors)[:, :3], axis=0)) > 3
     with pytest.raises(SelectionError, match="empty"):
         call("save", [prompt, replace(prompt, positive=False)], what="point_cloud")
