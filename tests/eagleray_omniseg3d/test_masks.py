@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eagleray_omniseg3d.errors import MaskError
 from eagleray_omniseg3d.hierarchy import build_hierarchy
+from eagleray_omniseg3d.masks import over_segmentation
 from eagleray_omniseg3d.masks.over_segmentation import over_segment
 from eagleray_omniseg3d.masks.run_lengths import (
     decode_masks,
@@ -191,21 +192,45 @@ def test_frames_of_a_video_file_are_masks_of_views(tmp_path):
         source.masks(image[1:], "v0000")
 
 
-def test_over_segmentation_gives_nested_regions():
+def test_over_segmentation_finds_flat_things():
     image = np.full((64, 96, 3), 40, np.uint8)
     image[8:56, 8:40] = (200, 40, 40)
     image[20:40, 12:30] = (200, 90, 60)
     image[10:50, 55:90] = (30, 60, 220)
+    ids = np.zeros((64, 96), int)
+    ids[8:56, 8:40], ids[20:40, 12:30], ids[10:50, 55:90] = 1, 2, 3
     masks = over_segment(image)
-    wanted = np.zeros((64, 96), bool)
-    wanted[8:56, 8:40] = True
-    iou = [(m & wanted).sum() / (m | wanted).sum() for m in masks]
-    assert max(iou) > 0.9
-    for a in masks:
-        for b in masks:
-            shared = (a & b).sum()
-            assert shared in (0, a.sum(), b.sum())
+    for wanted in (ids == 0, ids == 1, ids == 2, ids == 3):
+        assert max((m & wanted).sum() / (m | wanted).sum() for m in masks) > 0.85
     assert over_segment(np.zeros((20, 20, 3), np.uint8)).shape == (0, 20, 20)
+
+
+def noisy_checkers(seed):
+    rng = np.random.default_rng(seed)
+    cells = rng.integers(0, 256, (9, 12, 3)).astype(np.uint8)
+    image = cells.repeat(16, axis=0).repeat(16, axis=1).astype(np.int64)
+    return np.clip(image + rng.integers(-9, 10, image.shape), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_over_segmentation_trees_nest_and_cover(seed, monkeypatch):
+    monkeypatch.setattr(over_segmentation, "_COLOR_EXPONENTS", (0.2,))
+    masks = over_segment(noisy_checkers(seed)).reshape(-1, 9 * 12 * 256).astype(np.int64)
+    shared, areas = masks @ masks.T, masks.sum(axis=1)
+    smaller = np.minimum(areas[:, None], areas[None])
+    assert ((shared == 0) | (shared == smaller)).all()
+    assert (masks.sum(axis=0) >= 4).mean() > 0.9
+
+
+def test_over_segmentation_merges_weak_boundaries_first():
+    shades = np.array([0, 12, 120, 135], np.uint8)
+    image = shades.repeat(40)[None, :, None].repeat(80, axis=0).repeat(3, axis=2)
+    masks = over_segment(image)
+    left = np.zeros((80, 160), bool)
+    left[:, :80] = True
+    assert max((m & left).sum() / (m | left).sum() for m in masks) > 0.9
+    wrong = np.roll(left, 40, axis=1)
+    assert max((m & wrong).sum() / (m | wrong).sum() for m in masks) < 0.8
 
 
 def test_large_images_are_reduced():
