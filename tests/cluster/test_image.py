@@ -1,0 +1,40 @@
+"""The image: what it copies is there, and its versions are those of the pinned environment."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import torch
+from packaging.specifiers import SpecifierSet
+
+ROOT = Path(__file__).resolve().parents[2]
+TEXT = (ROOT / "cluster" / "Dockerfile").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_what_it_copies_is_there():
+    copied = [
+        line.split()[1:-1] for line in TEXT.splitlines() if re.match(r"COPY (?!--from)", line)
+    ]
+    names = {name for names in copied for name in names}
+    assert {"constraints.txt", "pyproject.toml", "platform", "tasks", "cuda_ops"} <= names
+    assert all((ROOT / name).exists() for name in names)
+    assert {PROJECT["readme"], *PROJECT["license-files"]} <= names, "the build reads them"
+
+
+def test_its_python_and_its_extras_are_the_projects():
+    version = re.search(r"^FROM python:([\d.]+)", TEXT, re.M)[1]
+    assert SpecifierSet(PROJECT["requires-python"]).contains(f"{version}.0")
+    extras = re.search(r"'\.\[([a-z0-9,]+)\]'", TEXT)[1].split(",")
+    assert set(extras) <= set(PROJECT["optional-dependencies"])
+    assert "--constraint constraints.txt" in TEXT
+
+
+def test_its_cuda_compiler_is_of_pytorchs_generation():
+    (major,) = set(re.findall(r"(?:nvidia/cuda:|/usr/local/cuda-)(\d+)\.", TEXT))
+    pinned = re.search(r"^torch==([\d.]+)", (ROOT / "constraints.txt").read_text(), re.M)[1]
+    assert torch.__version__.startswith(pinned)
+    if torch.version.cuda is not None:
+        assert torch.version.cuda.split(".")[0] == major
