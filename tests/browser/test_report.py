@@ -38,7 +38,7 @@ def test_a_sweep_in_a_report_has_its_table_and_figures(chromium, storage, tmp_pa
     expect(page.locator("#sweep-1")).to_be_in_viewport()
     expect(page.get_by_role("row", name="plain_head").locator("td").first).to_be_visible()
     wide = page.locator(".wide .js-plotly-plot")
-    expect(wide).to_have_count(3)
+    expect(wide).to_have_count(4)
     expect(wide.first.locator(".scatterlayer .point")).to_have_count(14 + 5)
     expect(page.locator("#curves + .grid .js-plotly-plot").first).to_be_attached()
     assert visit.foreign == []

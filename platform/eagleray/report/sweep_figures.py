@@ -1,5 +1,4 @@
-"""Figures of a sweep: variants with their seeds, parallel coordinates, any setting against the
-metric.
+"""Figures of a sweep's trials: parallel coordinates, any setting or cost against the metric.
 
 Parallel coordinates are drawn as lines, not with plotly's own: that one needs WebGL and compiles
 its shaders with ``eval``, which the pages' content security policy forbids.
@@ -8,20 +7,18 @@ its shaders with ``eval``, which the pages' content security policy forbids.
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from eagleray.report.axes import Axis, make_axis
 from eagleray.report.figures import COLORS, layout
 from eagleray.results.ablation import metric_heading
-from eagleray.results.spread import is_finite
 from eagleray.results.sweep_folder import TrialRecord
 from eagleray.results.sweep_results import SweepResults, setting_text, short_names
-from eagleray.results.variants import device_hours, last_value, trial_value, variant_results
+from eagleray.results.variants import device_hours, last_value, trial_value
 
 HOURS, STEPS, LAST, SEED = "device-hours", "steps", "last value", "seed"
 COSTS = (HOURS, STEPS, LAST, SEED)
@@ -29,68 +26,7 @@ COSTS = (HOURS, STEPS, LAST, SEED)
 _FROM_WORST_TO_BEST = ["#8b929e", "#3b82c4", "#2aa5a5", "#e0a020", "#e07b39"]
 """Colors that can be told from white and from near-black."""
 _SHADES = 24
-_LOG_RATIO = 50.0
-"""Positive numbers that span more than this are drawn on a logarithmic axis."""
-_FEW_VALUES = 6
-"""So many different numbers or fewer are all written at their axis."""
 _MOST_TICKS = 8
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One quantity of several trials, placed from 0 to 1.
-
-    Args:
-        label: Its name.
-        values: One per trial; None where a trial has none.
-        places: Where each value lies; None where there is none.
-        ticks: Text by place.
-        is_log: It is placed by its logarithm.
-        is_text: It is one of some texts.
-    """
-
-    label: str
-    values: Sequence[Any]
-    places: Sequence[float | None]
-    ticks: Mapping[float, str]
-    is_log: bool = False
-    is_text: bool = False
-
-
-def make_axis(label: str, values: Sequence[Any]) -> Axis:
-    """Return the axis of some values: of numbers if all are numbers, else of texts."""
-    found = [value for value in values if value is not None]
-    if not all(type(v) in (int, float) and is_finite(v) for v in found):
-        return _text_axis(label, [None if v is None else setting_text(v) for v in values])
-    low, high = min(found, default=0.0), max(found, default=0.0)
-    is_log = low > 0 and high / low > _LOG_RATIO
-    first, last = (math.log10(low), math.log10(high)) if is_log else (float(low), float(high))
-
-    def place(value: float) -> float:
-        scaled = math.log10(value) if is_log else float(value)
-        return (scaled - first) / (last - first) if last > first else 0.5
-
-    ticks = {place(value): f"{value:.4g}" for value in _tick_values(found, is_log=is_log)}
-    places = [None if value is None else place(value) for value in values]
-    return Axis(label, values, places, ticks, is_log)
-
-
-def _tick_values(found: Sequence[float], *, is_log: bool) -> list[float]:
-    """Return the values themselves where there are few, else round ones between their ends."""
-    distinct = sorted(set(found))
-    if len(distinct) <= _FEW_VALUES:
-        return distinct
-    low, high = distinct[0], distinct[-1]
-    if is_log:
-        powers = range(math.ceil(math.log10(low)), math.floor(math.log10(high)) + 1)
-        return [10.0**power for power in powers]
-    rough = (high - low) / 5
-    unit: float = 10 ** math.floor(math.log10(rough))
-    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
-    if all(isinstance(value, int) for value in found):
-        step = max(1.0, step)
-    count = math.floor(high / step) - math.ceil(low / step) + 1
-    return [(math.ceil(low / step) + idx) * step for idx in range(count)]
 
 
 def quantity_values(
@@ -203,59 +139,6 @@ def scatter_figure(
     return figure
 
 
-def variants_figure(results: SweepResults, metric: str) -> go.Figure:
-    """Draw each variant's seeds as dots and their mean with its standard deviation."""
-    variants = [v for v in variant_results(results, metric) if v.best.mean is not None]
-    rows = {v.name: _row_name(v.name) for v in variants}
-    figure = go.Figure()
-    done = [t for t in results.trials if t.state == "done" and (t.variant or "") in rows]
-    points = [(t, trial_value(t, results, metric)) for t in done]
-    shown = [(t, value) for t, value in points if value is not None]
-    figure.add_trace(
-        go.Scatter(
-            x=[value for _, value in shown],
-            y=[rows[t.variant or ""] for t, _ in shown],
-            mode="markers",
-            name="seed",
-            marker={"size": 8, "color": COLORS[-1], "symbol": "line-ns-open", "line": {"width": 2}},
-            text=[f"seed {t.seed}: {value:.6g}" for t, value in shown],
-            hoverinfo="text",
-        )
-    )
-    figure.add_trace(
-        go.Scatter(
-            x=[v.best.mean for v in variants],
-            y=list(rows.values()),
-            mode="markers",
-            name="mean ± standard deviation",
-            error_x={
-                "type": "data",
-                "array": [v.best.deviation or 0.0 for v in variants],
-                "color": COLORS[0],
-            },
-            marker={
-                "size": 11,
-                "color": [COLORS[0] if v.difference else COLORS[1] for v in variants],
-            },
-            hoverinfo="x",
-        )
-    )
-    title = f"{html.escape(metric_heading(results, metric))}: every seed, mean ± standard deviation"
-    figure.update_layout(**layout(title, 100 + 34 * len(variants)))
-    figure.update_layout(hovermode="closest", showlegend=False)
-    figure.update_yaxes(
-        autorange="reversed", type="category", categoryorder="array", categoryarray=[*rows.values()]
-    )
-    return figure
-
-
-def _text_axis(label: str, values: Sequence[str | None]) -> Axis:
-    texts = sorted({value for value in values if value is not None})
-    place = {t: idx / (len(texts) - 1) if len(texts) > 1 else 0.5 for idx, t in enumerate(texts)}
-    places = [None if value is None else place[value] for value in values]
-    return Axis(label, values, places, {at: text for text, at in place.items()}, is_text=True)
-
-
 def _bundles(
     results: SweepResults,
     trials: Sequence[TrialRecord],
@@ -325,7 +208,3 @@ def _hover(
         f"seed {trial.seed}, {trial.steps} steps",
     ]
     return "<br>".join(lines)
-
-
-def _row_name(name: str) -> str:
-    return html.escape(name) or "(no variant)"

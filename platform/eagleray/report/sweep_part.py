@@ -11,8 +11,8 @@ from eagleray.report.sweep_figures import (
     HOURS,
     parallel_figure,
     scatter_figure,
-    variants_figure,
 )
+from eagleray.report.variant_figures import differences_figure, variants_figure
 from eagleray.results.ablation import make_table
 from eagleray.results.sweep_folder import sweep_name
 from eagleray.results.sweep_results import read_results
@@ -55,7 +55,9 @@ def sweep_part(sweep: Store) -> SweepPart:
     if all(trial_value(trial, results, metric) is None for trial in trials):
         return SweepPart(sweep_name(sweep), table, problems=results.problems)
     is_ablation = results.record.kind == "ablations"
+    differences = differences_figure(results, metric)
     wide = [variants_figure(results, metric)] if is_ablation else []
+    wide += [differences] if differences else []
     wide += [parallel_figure(results, trials, metric)] if settings else []
     over = [HOURS] if is_ablation else [*settings[:MOST_SCATTERS], HOURS]
     figures = [scatter_figure(results, trials, name, metric) for name in over]

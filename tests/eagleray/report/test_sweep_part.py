@@ -10,8 +10,12 @@ from tests.eagleray.report.test_document import Page
 
 from eagleray.cli.main import run as run_command
 from eagleray.report import report_html
-from eagleray.report.sweep_figures import make_axis
+from eagleray.report.axes import make_axis
+from eagleray.report.figures import COLORS
+from eagleray.report.variant_figures import differences_figure
 from eagleray.results.ablation import sweep_table
+from eagleray.results.sweep_results import read_results
+from eagleray.results.variants import variant_results
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
@@ -36,7 +40,7 @@ def test_a_report_shows_a_sweeps_table_and_figures(tmp_path, sweep, search):
     for folder in (sweep, search):
         for row in sweep_table(folder).rows:
             assert " ".join(cell.text for cell in row if cell.text) in page.text
-    assert text.count("plotly-graph-div") == 3 + 5
+    assert text.count("plotly-graph-div") == 4 + 5
     assert "miou over batch_size" in text
     assert all(a.startswith(("data:", "#")) for a in page.addresses)
 
@@ -72,6 +76,28 @@ def test_the_verb_takes_a_sweep_by_name_or_folder(tmp_path, sweep, capsys, name)
     assert run_command(["report", *given]) == 0
     assert "1 sweep, 0 runs" in capsys.readouterr().out
     assert "plain_head" in Page(output.read_text()).text
+
+
+def test_differences_are_drawn_with_their_intervals(sweep):
+    results = read_results(sweep)
+    figure = differences_figure(results, "miou")
+    drawn = {trace.name: trace for trace in figure.data}
+    found = {v.name: v.difference for v in variant_results(results) if v.difference}
+    assert set(drawn) == set(found)
+    for name, difference in found.items():
+        trace, error = drawn[name], drawn[name].error_x
+        assert trace.x[0] - error.arrayminus[0] == pytest.approx(difference.low)
+        assert trace.x[0] + error.array[0] == pytest.approx(difference.high)
+        leaves_out_zero = difference.low > 0 or difference.high < 0
+        assert (trace.marker.color != COLORS[-1]) == leaves_out_zero
+    alike = {trace.marker.color for trace in differences_figure(results, "pq").data}
+    assert alike == {COLORS[-1]}, "which way is better is known of the sweep's metric alone"
+
+
+def test_without_an_interval_there_is_no_figure_of_differences(tmp_path, search):
+    one_seed = write_sweep_of(str(tmp_path / "store"), FakeSweep("exp", "one-3", count=1))
+    assert differences_figure(read_results(one_seed), "miou") is None
+    assert differences_figure(read_results(search), "miou") is None
 
 
 def test_numbers_that_span_decades_are_placed_by_their_logarithm():

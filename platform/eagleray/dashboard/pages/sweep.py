@@ -31,8 +31,8 @@ from eagleray.report.sweep_figures import (
     HOURS,
     parallel_figure,
     scatter_figure,
-    variants_figure,
 )
+from eagleray.report.variant_figures import differences_figure, variants_figure
 from eagleray.results.ablation import (
     decimals,
     hours_text,
@@ -199,7 +199,10 @@ def _variants(results: SweepResults, metric: str, address: Address) -> Content:
         parts.append(note(text))
     parts += [note(text) for text in shown.notes if not text.startswith("not in the table")]
     if any(variant.best.mean is not None for variant in found):
-        parts.append(figure_panel(variants_figure(results, metric), f"variants {metric}"))
+        panels = [figure_panel(variants_figure(results, metric), f"variants {metric}")]
+        differences = differences_figure(results, metric)
+        panels += [figure_panel(differences, f"differences {metric}")] if differences else []
+        parts.append(html.Div(panels, className="pair"))
     return parts
 
 
