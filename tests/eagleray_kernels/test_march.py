@@ -273,6 +273,25 @@ def test_a_ray_without_direction_ends(implementation):
     assert found.counter.tolist() == [0, 1]
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1e30])
+def test_rays_that_are_not_finite_end_and_touch_no_foreign_memory(value, implementation):
+    bits = torch.full((4096,), 255, dtype=torch.uint8)
+    rays = torch.tensor([[0.1, 0.2, -0.1], [0.0, 0.0, -2.0]]).repeat(6, 1)
+    directions = torch.tensor([[0.3, 0.1, 0.5], [0.0, 0.0, 1.0]]).repeat(6, 1)
+    for row, column in enumerate([0, 1, 2, 0, 1, 2]):
+        (rays if row < 3 else directions)[2 * row, column] = value
+    hits_t = kernels.intersect_boxes(rays, directions, torch.zeros(1, 3), torch.full((1, 3), 0.5))
+    hits_t = torch.where(hits_t.hits_t[:, 0] > 0, hits_t.hits_t[:, 0], 0.01).clamp(max=3.0)
+    found = kernels.march_training_rays(rays, directions, hits_t, bits, torch.zeros(12), CONSTANT)
+    counts = found.rays_a[:, 2]
+    assert (counts <= CONSTANT.max_samples).all() and int(counts.sum()) == len(found.ts)
+    assert torch.equal(counts[1::2], counts[1::2][:1].expand(6)) and counts[1] > 0
+    live = kernels.march_live_rays_(
+        rays, directions, hits_t, torch.arange(12), bits, CONSTANT, num_samples=4
+    )
+    assert (live.counts <= 4).all()
+
+
 def test_no_rays(implementation):
     bits = torch.zeros(4096, dtype=torch.uint8)
     found = kernels.march_training_rays(
