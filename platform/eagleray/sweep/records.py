@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from eagleray.results.sweep_folder import TRIALS_FOLDER, TrialRecord, read_trial, write_trial
 from eagleray.storage import Store
 from eagleray.sweep.plan import SweepPlan, TrialJob
+from eagleray.sweep.trial_run import ended_path
 from eagleray.task import InputError
 
 
@@ -35,6 +36,7 @@ def _begin(sweep: Store, job: TrialJob) -> bool:
     record = _usable(sweep, job.trial.id) or job.first_record()
     if record.is_over:
         return False
+    sweep.delete(ended_path(job.trial.id))
     write_trial(sweep, record.model_copy(update={"state": "pending", "error": None}))
     return True
 

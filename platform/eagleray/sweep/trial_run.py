@@ -56,7 +56,8 @@ def run_trial(
         keeper.write(state="running", error=None)
         result = _train(job, keeper, report)
         if not result.finished:
-            keeper.write(state="pending", steps=result.step)
+            is_ended = job.sweep.exists(ended_path(job.trial.id))
+            keeper.write(state="stopped" if is_ended else "pending", steps=result.step)
             return keeper.record
         found = (evaluate or evaluate_trial)(job)
         keeper.write(state="done", **_outcome(job, result, found, keeper.record))
@@ -200,6 +201,11 @@ def _best_step(job: TrialJob, result: TrainResult) -> int:
     best = read_best(run)
     steps = {marker.name: marker.total_step for marker in list_checkpoints(run)}
     return result.step if best is None else steps.get(str(best["checkpoint"]), result.step)
+
+
+def ended_path(trial: str) -> str:
+    """Return the file that says that a scheduler has asked a trial's workers to end."""
+    return f"{TUNE_FOLDER}/ended/{trial}"
 
 
 def _reports_path(trial: str) -> str:

@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import threading
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +25,13 @@ from eagleray.storage import Store
 from eagleray.sweep.plan import SweepPlan, TrialJob
 from eagleray.sweep.searcher import STEPS, VALUE, Space, make_searcher
 from eagleray.sweep.shown import SweepProgress
-from eagleray.sweep.trial_run import STOP_FILE, evaluate_trial, read_reports, run_trial
+from eagleray.sweep.trial_run import (
+    STOP_FILE,
+    ended_path,
+    evaluate_trial,
+    read_reports,
+    run_trial,
+)
 from eagleray.task import EaglerayError
 from eagleray.train.stop import request_stop, sigterm_as_interrupt
 
@@ -39,6 +45,8 @@ _ENVIRONMENT = {
     "RAY_TRAIN_ENABLE_V2_MIGRATION_WARNINGS": "0",
 }
 _POLL_S = 0.5
+_QUIET_POLLS = 3
+"""Looks in a row that found no trial at work, before Tune is ended."""
 _MOST_STEPS = 2**40
 """No trial is that long: ASHA leaves the end of a training to the training itself."""
 _TOKEN_BYTES = 1_000_000
@@ -93,7 +101,7 @@ def _tuner(plan: SweepPlan, todo: Sequence[TrialJob], watch: _Watch, folder: str
         trainable,
         param_space=None if searched else {"trial": tune.grid_search(list(groups))},
         tune_config=tune.TuneConfig(
-            scheduler=_scheduler(plan),
+            scheduler=_scheduler(plan, watch),
             max_concurrent_trials=plan.trials_at_once,
             reuse_actors=not plan.has_groups,
             **search,
@@ -154,12 +162,13 @@ def _resources(group: WorkerGroup) -> Any:
     return tune.PlacementGroupFactory([bundle])
 
 
-def _scheduler(plan: SweepPlan) -> Any:
+def _scheduler(plan: SweepPlan, watch: _Watch) -> Any:
     """Return what ends trials early, told what trials of an earlier call were like."""
     settings = plan.base.sweep.scheduler
     if settings.kind == "none":
         return None
-    scheduler = make_asha(settings, higher_is_better=plan.record.higher_is_better)
+    better = plan.record.higher_is_better
+    scheduler = make_asha(settings, higher_is_better=better, end=watch.end_early)
     for path in plan.folder.files(f"{TUNE_FOLDER}/reports"):
         trial = path.rpartition("/")[2].removesuffix(".json")
         record = read_trial(plan.folder, trial)
@@ -168,11 +177,32 @@ def _scheduler(plan: SweepPlan) -> Any:
     return scheduler
 
 
-def make_asha(settings: SchedulerSettings, *, higher_is_better: bool) -> Any:
-    """Return Tune's ASHA over optimizer steps."""
-    from ray.tune.schedulers import ASHAScheduler
+def make_asha(
+    settings: SchedulerSettings,
+    *,
+    higher_is_better: bool,
+    end: Callable[[Mapping[str, Any]], bool] = lambda config: False,
+) -> Any:
+    """Return Tune's ASHA over optimizer steps.
 
-    return ASHAScheduler(
+    Args:
+        settings: When it judges, and how many go on.
+        higher_is_better: Whether the greatest value is the best.
+        end: Told the configuration of a trial that is to end; returns whether it ends by itself.
+            (Tune kills a trial's process, after which its workers would keep their resources.)
+    """
+    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
+    class Asha(ASHAScheduler):  # type: ignore[misc]
+        """Lets groups of workers end by themselves."""
+
+        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            action: str = super().on_trial_result(controller, trial, result)
+            if action == TrialScheduler.STOP and end(getattr(trial, "config", {})):
+                return str(TrialScheduler.CONTINUE)
+            return action
+
+    return Asha(
         time_attr=STEPS,
         metric=VALUE,
         mode="max" if higher_is_better else "min",
@@ -209,6 +239,7 @@ class _Watch:
         self.num_left = plan.num_trials - self.shown.num_over
         self.stop_all = False
         self.stopping = False
+        self._quiet_polls = 0
         self._running: dict[str, TrialJob] = {}
         self._lock = threading.Lock()
 
@@ -243,16 +274,32 @@ class _Watch:
             self._running.pop(job.trial.id, None)
             self.shown.ended(record, len(self._running))
 
+    def end_early(self, config: Mapping[str, Any]) -> bool:
+        """Ask a trial's group of workers to end, since a scheduler says so; False for a trial that
+        is its own worker.
+        """
+        job = _job(config, self._plan) if config else None
+        if job is None or job.group.num_workers == 1:
+            return False
+        job.sweep.write(ended_path(job.trial.id), b"")
+        request_stop(run_folder(job))
+        return True
+
     def ask_to_stop(self) -> None:
-        """Ask all running trials for a checkpoint, again and again: one may just be beginning."""
+        """Ask all running trials for a checkpoint, and end Tune once there is none.
+
+        Called again and again: one may just be beginning. Those that begin later find the stop file
+        and end by themselves.
+        """
         self._plan.folder.write(STOP_FILE, b"")
         with self._lock:
-            running = list(self._running.values())
-        for job in running:
-            record = read_trial(self._plan.folder, job.trial.id)
-            if record is not None and record.state == "running":
-                request_stop(run_folder(job))
-        self.stop_all = not running
+            begun = list(self._running.values())
+        records = [(job, read_trial(self._plan.folder, job.trial.id)) for job in begun]
+        busy = [job for job, record in records if record is not None and record.state == "running"]
+        for job in busy:
+            request_stop(run_folder(job))
+        self._quiet_polls = 0 if busy else self._quiet_polls + 1
+        self.stop_all = self._quiet_polls >= _QUIET_POLLS
 
 
 def run_folder(job: TrialJob) -> Store:
