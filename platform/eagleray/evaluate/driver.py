@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
 from eagleray.evaluate.units import unit_values
 from eagleray.evaluate.weights import checkpoint_labels, find_weights
@@ -166,7 +164,6 @@ def _stage_task(
         units=limit,
         pictures=experiment.evaluate.pictures,
     )
-    on_gpu = experiment.device != "cpu" and torch.cuda.is_available()
     stage = EvaluationStage(
         task,
         benchmark,
@@ -174,7 +171,7 @@ def _stage_task(
         settings,
         rows,
         batch_size=experiment.evaluate.batch_size,
-        gpus=1.0 if on_gpu else 0.0,
+        gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )
     folder = run.child(f"evaluation/{benchmark.name}/{stage_fingerprint(stage, {})}")
     return StageTask(stage, folder)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
-import torch
-
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import Experiment
 from eagleray.predict.restore import forget_changed
@@ -78,7 +76,6 @@ def predict_files(
         settings=experiment.settings.model_dump(mode="json"),
         formats=tuple(dict.fromkeys(formats)) or tuple(task.formats[:1]),
     )
-    on_gpu = experiment.device != "cpu" and torch.cuda.is_available()
     stage = PredictStage(
         task,
         weights,
@@ -86,7 +83,7 @@ def predict_files(
         paths,
         output,
         batch_size=experiment.evaluate.batch_size,
-        gpus=1.0 if on_gpu else 0.0,
+        gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )
     num_files = sum(1 for _ in stage.items({}))
     if num_files == 0:
