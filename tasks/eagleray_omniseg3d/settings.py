@@ -96,6 +96,9 @@ class MaskSettings(Settings):
     """A mask is absorbed by a larger one that holds more than this share of it."""
     pictures: bool = True
     """Write ``masks/`` and ``patches/`` overlays beside the hierarchy."""
+    folder: str = ""
+    """Write ``sam/``, ``masks/`` and ``patches/`` into this folder too, as the original does beside
+    its images (the scene's folder, say); empty: keep them in the storage only."""
 
 
 class FieldSettings(Settings):

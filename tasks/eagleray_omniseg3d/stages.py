@@ -103,7 +103,11 @@ class MaskStage(Stage):
     def settings(self) -> Settings:
         """Return the source and the images, without what only patches or training depend on."""
         masks = self._settings.masks.model_copy(
-            update={"absorb_overlap": MaskSettings().absorb_overlap, "points_per_batch": 1}
+            update={
+                "absorb_overlap": MaskSettings().absorb_overlap,
+                "points_per_batch": 1,
+                "folder": "",
+            }
         )
         data = self._settings.data
         images = {"format": data.format, "root": str(data.folder), "downsample": data.downsample}

@@ -73,6 +73,7 @@ from eagleray_omniseg3d.model.rendering import (
 )
 from eagleray_omniseg3d.model.scene_model import FEATURE_PREFIXES, SceneModel
 from eagleray_omniseg3d.operators import operator_requirements
+from eagleray_omniseg3d.original_folder_stage import OriginalFolderStage
 from eagleray_omniseg3d.picture import click_pictures, view_pictures
 from eagleray_omniseg3d.predict import (
     ClickRequest,
@@ -157,6 +158,9 @@ class OmniSeg3DTask(Task):
         if SEMANTICS in s.phases and s.masks.source != "hierarchy_files":
             upstream = (ROOMS_LABEL,) if s.data.toyworld is not None else ()
             stages += [MaskStage(s, upstream), PatchStage(s)]
+            if s.masks.folder:
+                folder = Path(s.masks.folder).expanduser()
+                stages.append(OriginalFolderStage(folder, pictures=s.masks.pictures))
         return stages
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | Batches:
