@@ -1,5 +1,5 @@
-"""Zip archives as the original's model was published: weights, ``config.ini`` and
-``metadata.bin`` (spec 8).
+"""Zip archives as the original's model was published, packed or unpacked: weights, ``config.ini``
+and ``metadata.bin`` (spec 8).
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ PUBLISHED_LICENSE = "CC BY-NC-SA 4.0"
 """License of the published model (README of the original)."""
 
 _WEIGHT_SUFFIXES = (".tar", ".pth", ".pt", ".safetensors")
+_NUM_NAMED = 5
+"""How many members an error message names."""
 _TORCH_PICKLE = "data.pkl"
 """Member that every file of ``torch.save`` has, which is a zip archive too."""
 
@@ -35,7 +37,7 @@ class OpenArchive:
         weights: The weight file, unpacked; it is there while the archive is open.
         config: Text of the configuration, if there is one.
         metadata: Bytes of ``metadata.bin``, if there are some.
-        md5: Checksum of the whole archive.
+        md5: Checksum of the whole archive; empty for a folder.
     """
 
     weights: Path
@@ -46,6 +48,11 @@ class OpenArchive:
     @property
     def origin(self) -> str:
         """One line about where the archive comes from, by its checksum."""
+        if not self.md5:
+            return (
+                f"an unpacked archive, whose md5 cannot be compared with the published one "
+                f"({PUBLISHED_MD5}); make sure of where it comes from"
+            )
         if self.md5 == PUBLISHED_MD5:
             return f"md5 {self.md5}: the published Vistas model, licensed {PUBLISHED_LICENSE}"
         return (
@@ -55,7 +62,9 @@ class OpenArchive:
 
 
 def is_archive(path: Path) -> bool:
-    """Return whether a file is a zip archive, and not a file of ``torch.save``."""
+    """Return whether a path is a zip archive (and not a file of ``torch.save``) or a folder."""
+    if path.is_dir() or path.suffix.lower() == ".zip":
+        return True
     if not zipfile.is_zipfile(path):
         return False
     try:
@@ -71,12 +80,15 @@ def open_archive(path: Path) -> Iterator[OpenArchive]:
     """Open an archive; nothing is written but the weights, into a temporary folder.
 
     Args:
-        path: The zip archive.
+        path: The zip archive, or the folder that it was unpacked into.
 
     Raises:
         WeightFileError: The archive is damaged or encrypted, a member's name leaves the folder or
             is a link, or there is not exactly one weight file and at most one of the others.
     """
+    if path.is_dir():
+        yield _folder(path)
+        return
     with tempfile.TemporaryDirectory() as folder:
         try:
             opened = _unpacked(path, Path(folder))
@@ -96,19 +108,38 @@ def open_archive(path: Path) -> Iterator[OpenArchive]:
 def _unpacked(path: Path, folder: Path) -> OpenArchive:
     with zipfile.ZipFile(path) as archive:
         members = [_checked(path, one) for one in archive.infolist()]
-        members = [m for m in members if not m.is_dir() and not _is_litter(m.filename)]
-        weights = _only(path, members, _WEIGHT_SUFFIXES, "weight file", needed=True)
-        config = _only(path, members, (".ini",), "configuration")
-        metadata = _only(path, members, ("metadata.bin",), "metadata.bin")
-        target = folder / PurePosixPath(weights[0].filename).name
-        with archive.open(weights[0]) as packed, target.open("wb") as unpacked:
+        weights, config, metadata = _chosen(path, [m.filename for m in members if not m.is_dir()])
+        target = folder / PurePosixPath(weights).name
+        with archive.open(weights) as packed, target.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
         return OpenArchive(
             target,
-            archive.read(config[0]).decode() if config else None,
-            archive.read(metadata[0]) if metadata else None,
+            archive.read(config).decode() if config else None,
+            archive.read(metadata) if metadata else None,
             _md5(path),
         )
+
+
+def _folder(path: Path) -> OpenArchive:
+    files = sorted(one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file())
+    weights, config, metadata = _chosen(path, files)
+    try:
+        text = (path / config).read_text() if config else None
+    except UnicodeDecodeError as error:
+        raise WeightFileError(f"{path / config} is no text ({error})") from error
+    return OpenArchive(
+        path / weights, text, (path / metadata).read_bytes() if metadata else None, md5=""
+    )
+
+
+def _chosen(path: Path, names: Sequence[str]) -> tuple[str, str, str]:
+    """Return the names of weights, configuration and metadata; empty where there is none."""
+    names = [name for name in names if not _is_litter(name)]
+    return (
+        _only(path, names, _WEIGHT_SUFFIXES, "weight file", needed=True),
+        _only(path, names, (".ini",), "configuration"),
+        _only(path, names, ("metadata.bin",), "metadata.bin"),
+    )
 
 
 def _checked(path: Path, member: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -133,21 +164,21 @@ def _is_litter(name: str) -> bool:
 
 def _only(
     path: Path,
-    members: Sequence[zipfile.ZipInfo],
+    names: Sequence[str],
     endings: tuple[str, ...],
     what: str,
     *,
     needed: bool = False,
-) -> list[zipfile.ZipInfo]:
+) -> str:
     """Return the one member of a kind, or nothing where it may be absent."""
-    found = [one for one in members if one.filename.lower().endswith(endings)]
+    found = [name for name in names if name.lower().endswith(endings)]
     if len(found) > 1 or (needed and not found):
         raise WeightFileError(
             f"{path} holds {len(found)} members that could be the {what} "
-            f"({', '.join(one.filename for one in found or members)}), expected is one: an archive "
-            "with the weights (.tar), config.ini and metadata.bin, or give the weight file itself"
+            f"({', '.join((found or names)[:_NUM_NAMED])}), expected is one: an archive with the "
+            "weights (.tar), config.ini and metadata.bin, or give the weight file itself"
         )
-    return found
+    return found[0] if found else ""
 
 
 def _md5(path: Path) -> str:

@@ -31,7 +31,8 @@ def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> Publ
     """Import a file of the original by its kind.
 
     Args:
-        path: A configuration (``.ini``), a snapshot (``.pth.tar``) or the published zip archive.
+        path: A configuration (``.ini``), a snapshot (``.pth.tar``), the published zip archive or
+            the folder that it was unpacked into.
         folder: Where the experiment and its files will lie.
         fallback: Network of a weight file that brings no configuration.
 
@@ -46,7 +47,7 @@ def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> Publ
     if path.suffix.lower() in CONFIG_SUFFIXES:
         experiment, notes = experiment_of(read_config_file(path), _DATA_FOLDER)
         return PublishedFiles(experiment=experiment, notes=(_DATA_NOTE, *notes))
-    if path.suffix.lower() == ".zip" or is_archive(path):
+    if is_archive(path):
         with open_archive(path) as archive:
             return _import_archive(archive, path, folder, fallback)
     return _import_weights(read_snapshot(path), None, fallback)
@@ -72,7 +73,7 @@ def import_weights(
             f"{path} is a configuration, which describes a network of its own: give the task's "
             "name instead of an experiment (eagleray import seamseg FILE.ini)"
         )
-    if path.suffix.lower() == ".zip" or is_archive(path):
+    if is_archive(path):
         with open_archive(path) as archive:
             snapshot = read_snapshot(archive.weights)
     else:

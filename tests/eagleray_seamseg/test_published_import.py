@@ -137,6 +137,21 @@ def test_imported_model_predicts_at_once(tmp_path, monkeypatch, capsys):
     assert [path for path in Path("out").rglob("*street*") if ".eagleray" not in path.parts]
 
 
+def test_unpacked_archive_is_imported_as_well(tmp_path, capsys):
+    with zipfile.ZipFile(published(tmp_path / "seamseg.zip")) as packed:
+        packed.extractall(tmp_path / "downloaded")
+    output = tmp_path / "here" / "model.safetensors"
+    source = str(tmp_path / "downloaded")
+    assert main.run(["import", "seamseg", source, "--output", str(output)]) == 0
+    assert "md5 cannot be compared" in capsys.readouterr().out
+    found = SeamlessTask(load_experiment(tmp_path / "here" / "downloaded.yaml").settings)
+    assert found._label_space().class_names == tuple(NAMES)
+    assert set(load_file(output)) == set(state())
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(WeightFileError, match="0 members that could be the weight file"):
+        import_original(tmp_path / "empty", tmp_path, vistas_r50())
+
+
 def test_published_checksum_is_recognized(tmp_path):
     known = OpenArchive(tmp_path, None, None, PUBLISHED_MD5)
     assert "the published Vistas model, licensed CC BY-NC-SA 4.0" in known.origin

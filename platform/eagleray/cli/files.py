@@ -31,7 +31,7 @@ class ImportFlags:
     """A task's name; or an experiment (.yaml) whose settings describe the network, for weights
     alone."""
     file: Annotated[Path, tyro.conf.Positional]
-    """The file in its original format."""
+    """The file in its original format, or the folder of an archive that was unpacked."""
     output: Path = Path("model.safetensors")
     """Where our weights are written."""
     experiment: Path | None = None
@@ -52,9 +52,10 @@ class PruneFlags:
 def import_published(arguments: list[str]) -> int:
     """Convert published weights and configurations to ours."""
     flags = tyro.cli(ImportFlags, args=arguments, prog="eagleray import")
-    if not flags.file.is_file():
-        raise SettingsError(f"there is no file {str(flags.file)!r} to import")
-    yaml_path = flags.experiment or flags.output.parent / f"{flags.file.name.split('.')[0]}.yaml"
+    if not flags.file.exists():
+        raise SettingsError(f"there is no file or folder {str(flags.file)!r} to import")
+    name = flags.file.resolve().name.split(".")[0]
+    yaml_path = flags.experiment or flags.output.parent / f"{name}.yaml"
     imported = _imported(flags, yaml_path.parent)
     _refuse_to_replace(yaml_path, imported)
     weights = imported.checkpoint
