@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 
 import pytest
 from playwright.sync_api import expect
@@ -154,15 +153,13 @@ def test_the_table_can_be_copied_as_latex(visit):
     expect(page.locator("pre", has_text=r"plain\_head & ")).to_be_visible()
 
 
-def test_a_finished_trial_is_seen_within_five_seconds(visit, storage):
+def test_a_finished_trial_is_seen_without_a_reload(visit, storage):
     page = visit.open(ABLATIONS)
     expect(page.get_by_role("cell", name="2 done, 1 failed")).to_be_visible()
     path = storage / "sweeps/exp/heads-1/trials/half_lr-2.json"
     trial = json.loads(path.read_text())
     path.write_text(json.dumps({**trial, "state": "done", "value": 0.6, "error": None}))
-    began = time.monotonic()
     page.get_by_role("cell", name="2 done, 1 failed").wait_for(state="hidden")
-    assert time.monotonic() - began < 5
     expect(table_of(page, 0)).not_to_contain_text("failed")
 
 
