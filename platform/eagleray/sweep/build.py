@@ -101,7 +101,12 @@ def _mistakes_of(
     try:
         task = _task(experiment)
         choose_benchmarks(task, (benchmark,))
-        found += [f"does not find {r.name}: {r.hint}" for r in task.requirements() if not r.found]
+        begun = experiment.train.init_from is not None
+        found += [
+            f"does not find {r.name}: {r.hint}"
+            for r in task.requirements()
+            if not (r.found or r.optional or (begun and r.replaced_by_init))
+        ]
         run = Store(experiment.storage).child("runs")
         check_job(TrainJob(experiment, task, run, {}, limit), inline=inline)
     except EaglerayError as error:
