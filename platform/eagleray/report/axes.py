@@ -10,7 +10,7 @@ from typing import Any
 from eagleray.results.spread import is_finite
 from eagleray.results.sweep_results import setting_text
 
-_LOG_RATIO = 50.0
+_LOG_RATIO = 20.0
 """Positive numbers that span more than this are drawn on a logarithmic axis."""
 _FEW_VALUES = 6
 """So many different numbers or fewer are all written at their axis."""

@@ -18,7 +18,7 @@ from eagleray.report.figures import COLORS, layout
 from eagleray.results.ablation import metric_heading
 from eagleray.results.sweep_folder import TrialRecord
 from eagleray.results.sweep_results import SweepResults, setting_text, short_names
-from eagleray.results.variants import device_hours, last_value, trial_value
+from eagleray.results.variants import STATES, device_hours, last_value, trial_value
 
 HOURS, STEPS, LAST, SEED = "device-hours", "steps", "last value", "seed"
 COSTS = (HOURS, STEPS, LAST, SEED)
@@ -111,12 +111,13 @@ def scatter_figure(
     measured = [t for t in trials if trial_value(t, results, metric) is not None]
     label = short_names(results.settings()).get(quantity, quantity)
     axis = make_axis(label, quantity_values(results, measured, quantity))
-    groups: dict[str, list[int]] = {}
+    groups: dict[str, list[int]] = {name: [] for name in (*results.record.variants, *STATES)}
     for idx, trial in enumerate(measured):
         if axis.values[idx] is not None:
             groups.setdefault(trial.variant or trial.state, []).append(idx)
     figure = go.Figure()
-    for number, (name, chosen) in enumerate(groups.items()):
+    drawn = {name: chosen for name, chosen in groups.items() if chosen}
+    for number, (name, chosen) in enumerate(drawn.items()):
         figure.add_trace(
             go.Scatter(
                 x=[html.escape(axis.values[i]) if axis.is_text else axis.values[i] for i in chosen],
@@ -131,7 +132,7 @@ def scatter_figure(
         )
     title = f"{html.escape(metric)} over {html.escape(label)}"
     figure.update_layout(**layout(title, height_px))
-    figure.update_layout(hovermode="closest", showlegend=len(groups) > 1)
+    figure.update_layout(hovermode="closest", showlegend=len(drawn) > 1)
     kind = "category" if axis.is_text else "log" if axis.is_log else "linear"
     figure.update_xaxes(type=kind, exponentformat="none")
     if axis.is_text:
