@@ -1,21 +1,22 @@
 """Test-time augmentation: one prediction out of several views of an image.
 
-A view is the image at another size, mirrored or not. The papers agree on the outline, and the
-original Seamless code has no such mode (spec 7), so the procedure is the field's:
+A view is the image at another size, mirrored or not. The original Seamless code has no such mode
+(spec 7), so the procedure is the field's common one:
 
-* Semantic classes: the class probabilities of all views, brought to the size of the network input,
-  are averaged (Chen et al., "DeepLab", TPAMI 2018, section 4: multi-scale inputs with their mirror
-  images; here the mean of the softmax).
+* Semantic classes: the class probabilities (softmax) of all views, brought to the size of the
+  network input, are averaged. Scales and mirror images are those of Chen et al., "Rethinking Atrous
+  Convolution for Semantic Image Segmentation", 2017, section 4.
 * Instances: the boxes of all views are united and class-wise non-maximum suppression chooses among
   them; for the chosen boxes every view's mask branch gives a mask, and the probabilities are
-  averaged before the threshold (He et al., "Mask R-CNN", ICCV 2017, appendix B on test-time
-  augmentation). Scores are those of the boxes that were kept.
+  averaged before the threshold. Scores are those of the boxes that were kept. That detections of
+  scales and mirror images are combined is in He et al., "Mask R-CNN", ICCV 2017 (appendix on
+  enhanced results).
 
-What the papers leave open is settled like this: views count equally; suppression has the settings
-of the detections of one view (``roi.nms_threshold``, ``roi.max_predictions``); proposals are not
-shared between views, levels of the pyramid are chosen in each view's own pixels. The features of a
-view are computed again for the masks, so that memory does not grow with the number of views, and
-full-size probabilities are made strip by strip.
+The papers leave the details open; here they are settled like this: views count equally; suppression
+has the settings of the detections of one view (``roi.nms_threshold``, ``roi.max_predictions``);
+proposals are not shared between views, and a box takes its pyramid level in each view's own pixels.
+The features of a view are computed again for the masks, so that memory does not grow with the
+number of views, and full-size probabilities are made strip by strip.
 """
 
 from __future__ import annotations
