@@ -114,7 +114,11 @@ def ablation_table(results: SweepResults, metric: str) -> Table:
         list(columns),
         list(zip(*columns.values(), strict=True)),
         frozenset(range(1, len(columns) - 1)),
-        [*([_RECALLED_NOTE] if is_recalled else []), *_problem_notes(results)],
+        [
+            *_chosen_notes(results, metric),
+            *([_RECALLED_NOTE] if is_recalled else []),
+            *_problem_notes(results),
+        ],
         [
             _INTERVAL_NOTE,
             *(f"{v.name}: {settings_text(v.settings)}" for v in variants if v.settings),
@@ -157,7 +161,7 @@ def search_table(results: SweepResults, metric: str) -> Table:
         list(columns),
         list(zip(*columns.values(), strict=True)),
         frozenset(idx for idx, name in enumerate(columns) if name not in texts),
-        _search_notes(trials, results),
+        [*_chosen_notes(results, metric), *_search_notes(trials, results)],
         [f"{names[name]}: {name}, {text}" for name, text in record.space.items()],
         [*_SEARCH_DATA, *names, *(f"values.{name}" for name in other)],
         [_data_of_trial(trial, results, list(names), other) for trial in trials],
@@ -311,6 +315,13 @@ def _title(results: SweepResults, metric: str) -> str:
         f"{record.experiment}/{record.name}: {metric} on {record.benchmark}{way}; "
         f"trials: {counts_text(counts)}"
     )
+
+
+def _chosen_notes(results: SweepResults, metric: str) -> list[str]:
+    """Say where the checkpoint that was evaluated is the best one by another metric."""
+    by = results.chosen_by
+    is_other = bool(by) and by != metric
+    return [f"{metric} of the checkpoint that is best by {by}"] if is_other else []
 
 
 def _search_notes(trials: Sequence[TrialRecord], results: SweepResults) -> list[str]:

@@ -49,6 +49,8 @@ class SweepResults:
         problems: What could not be read.
         published: The numbers published for its benchmark.
         base: Settings of the base experiment by dotted path.
+        chosen_by: The metric by which best checkpoints are chosen, the benchmark's own; empty
+            before any trial was evaluated.
     """
 
     record: SweepRecord
@@ -56,6 +58,7 @@ class SweepResults:
     problems: Sequence[str] = ()
     published: Sequence[PublishedValue] = ()
     base: Mapping[str, Any] = field(default_factory=dict)
+    chosen_by: str = ""
 
     def metrics(self) -> list[str]:
         """Return the metrics that trials have, the sweep's own first."""
@@ -107,7 +110,12 @@ def assemble(
         base = read_settings(sweep)
     except InputError as error:
         more.append(str(error))
-    return SweepResults(record, found, more, _published(sweep, record, found), base)
+    result = _first_result(sweep, record, found)
+    published = [
+        PublishedValue(p["metric"], p["value"], p["model"], p["source"], p["recalled"])
+        for p in result.get("published", ())
+    ]
+    return SweepResults(record, found, more, published, base, result.get("metric", ""))
 
 
 def setting_text(value: Any) -> str:
@@ -157,10 +165,10 @@ def readable_trial(sweep: Store, path: str, problems: list[str]) -> TrialRecord 
         return None
 
 
-def _published(
+def _first_result(
     sweep: Store, record: SweepRecord, trials: Sequence[TrialRecord]
-) -> list[PublishedValue]:
-    """Return the numbers that the first evaluated trial's results quote for the benchmark."""
+) -> Mapping[str, Any]:
+    """Return the first evaluated trial's results on the benchmark, empty where there are none."""
     runs = runs_store(storage_of(sweep))
     for trial in trials:
         if trial.state != "done" or not is_run_name(trial.run):
@@ -170,10 +178,5 @@ def _published(
             with suppress(InputError):
                 result = checked_result(found)
                 if result["benchmark"] == record.benchmark:
-                    return [
-                        PublishedValue(
-                            p["metric"], p["value"], p["model"], p["source"], p["recalled"]
-                        )
-                        for p in result["published"]
-                    ]
-    return []
+                    return result
+    return {}

@@ -327,7 +327,11 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     run = tmp_path / "runs/exp/baseline-0"
     run.mkdir(parents=True)
     (run / "summary.json").write_text(json.dumps({"results": {"x": 3, "val/best": result}}))
-    assert cells_of(sweep_table(folder))["plain_head"]["paper"] == "0.6"
+    table = sweep_table(folder)
+    assert cells_of(table)["plain_head"]["paper"] == "0.6"
+    assert table.notes == [], "checkpoints are chosen by the metric that is shown"
+    (run / "summary.json").write_text(json.dumps({"results": {"a": {**result, "metric": "miou"}}}))
+    assert sweep_table(folder).notes == ["pq of the checkpoint that is best by miou"]
 
 
 @pytest.mark.parametrize(

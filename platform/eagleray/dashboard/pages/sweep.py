@@ -45,6 +45,7 @@ from eagleray.results.index import RunEntry, is_run_name
 from eagleray.results.sweep_folder import TrialRecord
 from eagleray.results.sweep_index import SweepEntry
 from eagleray.results.sweep_results import SweepResults, setting_text, short_names
+from eagleray.results.table_formats import Table
 from eagleray.results.variants import (
     VariantResult,
     best_ones,
@@ -197,13 +198,18 @@ def _variants(results: SweepResults, metric: str, address: Address) -> Content:
             "with its 95 % t interval; it is colored where that leaves out zero."
         )
         parts.append(note(text))
-    parts += [note(text) for text in shown.notes if not text.startswith("not in the table")]
+    parts += _notes(shown)
     if any(variant.best.mean is not None for variant in found):
         panels = [figure_panel(variants_figure(results, metric), f"variants {metric}")]
         differences = differences_figure(results, metric)
         panels += [figure_panel(differences, f"differences {metric}")] if differences else []
         parts.append(html.Div(panels, className="pair"))
     return parts
+
+
+def _notes(shown: Table) -> Content:
+    """Return a table's notes; what could not be read stands at the page's top already."""
+    return [note(text) for text in shown.notes if not text.startswith("not in the table")]
 
 
 def _marked(text: str, is_best: bool) -> Component | str:
@@ -293,6 +299,7 @@ def _trials(
     return [
         html.H2("Trials"),
         html.Div(bar, className="bar"),
+        *(_notes(make_table(results, metric)) if results.record.kind == "search" else []),
         table(heads, body, numbers=right),
         pager(page, pages, address),
     ]
