@@ -124,11 +124,15 @@ def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
 
     job = _job(config, plan)
     torch.set_num_threads(max(1, int(job.group.cpus)))
-    run_trial(
-        job,
-        report=lambda value, step: tune.report({VALUE: value, STEPS: step}),
-        evaluate=_evaluate_on_worker if job.group.num_workers > 1 else None,
-    )
+    try:
+        run_trial(
+            job,
+            report=lambda value, step: tune.report({VALUE: value, STEPS: step}),
+            evaluate=_evaluate_on_worker if job.group.num_workers > 1 else None,
+        )
+    finally:
+        # The process stays for the next trial, and others may share its GPU.
+        torch.cuda.empty_cache()
     record = read_trial(job.sweep, job.trial.id)
     if record is not None and record.state == "done" and record.value is not None:
         tune.report({VALUE: record.value, STEPS: record.steps})

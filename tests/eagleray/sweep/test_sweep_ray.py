@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from eagleray.experiment.sweep import SchedulerSettings
@@ -111,6 +113,31 @@ def test_trial_whose_process_dies_goes_on_and_the_others_too(ray_cluster, tiny, 
     assert flag.exists()
     assert {t.state for t in trials.values()} == {"done"}
     assert trials["killed-s0"].value == trials["baseline-s0"].value
+
+
+@pytest.mark.slow
+def test_groups_of_workers_give_their_resources_back_when_ended_early(ray_cluster, tiny):
+    """Two workers per trial, one trial at a time: a leak would keep the next one waiting."""
+    section = {
+        "trials_at_once": 1,
+        "scheduler": {"kind": "asha", "grace_steps": 4, "reduction_factor": 3},
+        "grid": {LR: [0.1, 0.0001, 0.0002]},
+    }
+    train = {"strategy": "ddp", "num_workers": 2}
+    settings = {"steps": 200, "load_seconds": 0.02}
+    trials = {
+        t.overrides[LR]: t for t in run_sweep(tiny(section, train=train, settings=settings)).trials
+    }
+    assert {lr: t.state for lr, t in trials.items()} == {
+        0.1: "done",
+        0.0001: "stopped",
+        0.0002: "stopped",
+    }
+    assert all(t.steps < 200 for t in trials.values() if t.state == "stopped")
+    deadline = time.monotonic() + 60
+    while ray_cluster.available_resources().get("CPU", 0) < 4:
+        assert time.monotonic() < deadline, ray_cluster.available_resources()
+        time.sleep(0.5)
 
 
 @pytest.mark.slow
