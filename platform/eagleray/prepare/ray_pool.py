@@ -116,11 +116,16 @@ class _PoolWorker:
         return {name: [value] for name, value in found.items()}
 
     def _run(self, place: _Place) -> tuple[bytes, float]:
-        """Compute in the thread for that; the next shard is computed while this one is written."""
-        job = self._job(place.job_idx)
-        items = job.listing.items(
-            job.shards[place.position].start, job.shards[place.position].num_items
-        )
+        """Compute in the thread for that; the next shard is loaded while this one is computed, and
+        computed while this one is written.
+        """
+        worker = self._worker
+        if worker is not None and self._job_idx == place.job_idx:
+            items = worker.load_ahead(place.position)
+        else:
+            job = self._job(place.job_idx)
+            shard = job.shards[place.position]
+            items = job.listing.items(shard.start, shard.num_items)
         committed, seconds = self._compute.submit(self._timed, place, items).result()
         return canonical_json(asdict(entry_of(committed.result()))), seconds
 

@@ -11,7 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import PurePosixPath
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import pyarrow as pa
@@ -19,7 +19,7 @@ import torch
 
 from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
-from eagleray.prepare.journal import Journal, NoJournal
+from eagleray.prepare.journal import Journal, NoJournal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_marker
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
@@ -57,6 +57,14 @@ class ComputedShard:
     writes: list[Future[None]] = field(default_factory=list)
 
 
+@dataclass
+class _Begun:
+    """A shard that the journal knows of: what it says, and the first items being loaded."""
+
+    suspects: Suspects
+    loads: list[Future[Any]] = field(default_factory=list)
+
+
 class DeviceLostError(BaseException):
     """The GPU failed for good; not an Exception, so that no item after it is rejected for it."""
 
@@ -87,6 +95,10 @@ class ShardWorker:
         self._encodes_behind = type(stage).encode is not Stage.encode
         self._may_encode = BoundedSemaphore(resources.batch_size + 2 * resources.writer_threads)
         self._last_encodes: Sequence[Future[Sequence[Record] | str]] = ()
+        self._lock = Lock()
+        self._begun: dict[str, _Begun] = {}
+        self._alone = ""
+        self._is_closed = False
 
     def __enter__(self) -> ShardWorker:
         return self
@@ -96,6 +108,8 @@ class ShardWorker:
 
     def close(self) -> None:
         """End the threads; what has not begun is dropped."""
+        with self._lock:
+            self._is_closed = True
         self._loaders.shutdown(wait=False, cancel_futures=True)
         self._writers.shutdown(wait=True, cancel_futures=True)
 
@@ -103,21 +117,36 @@ class ShardWorker:
         """Compute one shard, commit it and return its marker."""
         return self.commit(self.compute(shard_id, items))
 
+    def load_ahead(self, shard_id: str, items: Sequence[Item]) -> None:
+        """Begin to load a shard while another one is computed, from any thread. A shard that a
+        worker has died in is loaded and computed alone.
+        """
+        resources = self._stage.resources
+        with self._lock:
+            if self._is_closed or self._alone or shard_id in self._begun:
+                return
+            begun = self._begun[shard_id] = _Begun(self._journal.begin(shard_id))
+            if begun.suspects.is_suspect:
+                self._alone = shard_id
+                return
+            for item in items[: resources.batch_size + resources.loader_threads]:
+                begun.loads.append(self._loaders.submit(self._stage.load, item))
+
     def compute(self, shard_id: str, items: Sequence[Item]) -> ComputedShard:
         """Compute one shard; bad items become rejects.
 
         Raises:
             DeviceLostError: The device failed, so that this process can compute nothing more.
         """
-        suspects = self._journal.begin(shard_id)
+        suspects, loads = self._begin(shard_id)
         shard = ComputedShard(shard_id, items, [_Result() for _ in items])
         for item_idx in suspects.deadly:
             shard.results[item_idx].error = _DIED
         if suspects.is_suspect:
-            wait(self._last_encodes)  # the shard before this one must not die in its name
             self._run_one_by_one(shard)
+            self._alone = ""
         else:
-            self._run_batches(shard)
+            self._run_batches(shard, loads)
         self._last_encodes = [future for _, future in shard.encodes]
         if not shard.encodes:
             self._journal.end(shard_id)
@@ -157,8 +186,18 @@ class ShardWorker:
         )
         return commit_marker(self._folder, marker)
 
-    def _run_batches(self, shard: ComputedShard) -> None:
-        samples = self._load_ahead(shard.items, shard.results)
+    def _begin(self, shard_id: str) -> tuple[Suspects, list[Future[Any]]]:
+        with self._lock:
+            begun = self._begun.pop(shard_id, None) or _Begun(self._journal.begin(shard_id))
+            if begun.suspects.is_suspect:
+                self._alone = shard_id
+            others = [load for other in self._begun.values() for load in other.loads]
+        if begun.suspects.is_suspect:
+            wait([*self._last_encodes, *others])  # no other shard may die in its name
+        return begun.suspects, begun.loads
+
+    def _run_batches(self, shard: ComputedShard, loads: list[Future[Any]]) -> None:
+        samples = self._load(shard.items, shard.results, loads)
         while batch := list(islice(samples, self._stage.resources.batch_size)):
             for (item_idx, _), outcome in zip(batch, self._process(batch), strict=True):
                 if self._encodes_behind and not isinstance(outcome, str):
@@ -180,14 +219,15 @@ class ShardWorker:
             outcome = self._process([(item_idx, sample)])[0]
             self._keep(shard, item_idx, self._encode(outcome))
 
-    def _load_ahead(self, items: Sequence[Item], results: list[_Result]) -> Iterator[Sample]:
+    def _load(
+        self, items: Sequence[Item], results: list[_Result], waiting: list[Future[Any]]
+    ) -> Iterator[Sample]:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
-        down.
+        down. The first items may be waiting already.
         """
         resources = self._stage.resources
         ahead = resources.batch_size + 2 * resources.loader_threads
-        waiting: list[Future[Any]] = []
-        rest = iter(items)
+        rest = iter(items[len(waiting) :])
         item_idx = 0
         try:
             while True:

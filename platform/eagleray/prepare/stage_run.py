@@ -298,9 +298,11 @@ def _compute_job_here(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, fl
         run_fit(job.stage, job.listing, job.upstream, job.fit_digest, job.device)
     with StageWorker(_with_fitted(job)) as worker, ThreadPoolExecutor(1, "commit") as commits:
         waiting: deque[tuple[Future[ShardMarker], float]] = deque()
+        following = worker.load_ahead(0)
         for position in range(len(job.shards)):
             begin = time.perf_counter()
-            shard = worker.compute(position, worker.items(position))
+            items, following = following, worker.load_ahead(position + 1)
+            shard = worker.compute(position, items)
             waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
             if len(waiting) > _COMMITS_AHEAD:
                 yield _entry(*waiting.popleft())

@@ -71,10 +71,16 @@ class StageWorker:
         """End the worker's threads."""
         self._stack.close()
 
-    def items(self, position: int) -> list[Item]:
-        """Return the items of one shard of the job."""
+    def load_ahead(self, position: int) -> list[Item]:
+        """Begin to load a shard that is computed next, from any thread; returns its items, none
+        where the job has no such shard.
+        """
+        if position >= len(self._job.shards):
+            return []
         shard = self._job.shards[position]
-        return self._job.listing.items(shard.start, shard.num_items)
+        items = self._job.listing.items(shard.start, shard.num_items)
+        self._worker.load_ahead(shard.id, items)
+        return items
 
     def compute(self, position: int, items: Sequence[Item]) -> ComputedShard:
         """Compute one shard; always to be called from the thread that made this worker."""

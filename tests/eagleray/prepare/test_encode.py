@@ -1,4 +1,6 @@
-"""Encoding behind the device: order, rejects, ends of jobs, memory, deaths."""
+"""Loading the next shard ahead of the device, and encoding behind it: order, rejects, ends of jobs,
+memory, deaths.
+"""
 
 import threading
 import time
@@ -131,3 +133,75 @@ def test_shard_that_killed_while_encoding_is_encoded_item_by_item(tmp_path):
         marker = worker.run("one", list(stage.items({})))
     assert (marker.done, stage.most) == (4, 1)
     assert stage.threads == {threading.main_thread()}
+
+
+class Loading(EncodedSquares):
+    """Notes in which order items are loaded and processed."""
+
+    def setup(self, device, upstream, fitted):
+        super().setup(device, upstream, fitted)
+        self.events = []
+
+    def load(self, item):
+        self.events.append(f"load {item.payload['number']}")
+        return super().load(item)
+
+    def process(self, samples):
+        time.sleep(0.05)
+        self.events += [f"process {number}" for number in samples]
+        return super().process(samples)
+
+
+def two_shards(stage, folder, journal=None):
+    items = list(stage.items({}))
+    worker = ShardWorker(stage, Store(str(folder)), journal=journal)
+    return worker, {"one": items[:4], "two": items[4:]}
+
+
+def test_next_shard_is_loaded_while_this_one_is_computed(tmp_path):
+    stage = Loading(8, bad=[5])
+    stage.setup("cpu", {}, {})
+    worker, shards = two_shards(stage, tmp_path)
+    with worker:
+        for name, items in shards.items():
+            worker.load_ahead(name, items)
+            worker.load_ahead(name, items)
+        markers = [worker.run(name, items) for name, items in shards.items()]
+    assert [marker.done for marker in markers] == [4, 3]
+    assert stage.events.index("load 4") < stage.events.index("process 1")
+    assert sorted(stage.events) == sorted(
+        [f"load {n}" for n in range(8)] + [f"process {n}" for n in range(8) if n != 5]
+    )
+
+
+def test_nothing_is_loaded_beside_a_shard_that_a_worker_died_in(tmp_path):
+    stage, journal = Loading(8), MemoryJournal()
+    stage.setup("cpu", {}, {})
+    journal.begin("one")
+    worker, shards = two_shards(stage, tmp_path, journal)
+    with worker:
+        worker.load_ahead("one", shards["one"])
+        worker.load_ahead("two", shards["two"])
+        assert stage.events == []
+        worker.run("one", shards["one"])
+        assert not {"load 4", "load 5"} & set(stage.events)
+        worker.load_ahead("two", shards["two"])
+        assert worker.run("two", shards["two"]).done == 4
+
+
+def test_shard_that_is_loaded_when_its_worker_dies_is_a_suspect(tmp_path):
+    stage, journal = Loading(8), MemoryJournal()
+    stage.setup("cpu", {}, {})
+    worker, shards = two_shards(stage, tmp_path, journal)
+    with worker:
+        worker.load_ahead("two", shards["two"])
+    assert journal.begin("two").is_suspect
+
+
+def test_closed_worker_loads_nothing(tmp_path):
+    stage, journal = Loading(8), MemoryJournal()
+    stage.setup("cpu", {}, {})
+    worker, shards = two_shards(stage, tmp_path, journal)
+    worker.close()
+    worker.load_ahead("one", shards["one"])
+    assert not journal.begin("one").is_suspect
