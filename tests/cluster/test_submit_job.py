@@ -46,7 +46,9 @@ def head():
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    yield f"http://127.0.0.1:{dashboard}"
+    address = f"http://127.0.0.1:{dashboard}"
+    ClusterJobs(address, ready_s=240)  # a busy machine takes its time
+    yield address
     process.terminate()
     process.wait(60)
     shutil.rmtree(folder, ignore_errors=True)
