@@ -16,7 +16,7 @@ from eagleray_omniseg3d.selection import MIN_OPACITY, Prompt
 
 RgbImage = npt.NDArray[np.uint8]
 
-_UNSELECTED = 0.45
+_UNSELECTED = 0.6
 """Brightness of what is not selected."""
 _OUTLINE = (255, 196, 0)
 _POSITIVE, _NEGATIVE, _RING = (36, 200, 90), (230, 50, 50), (255, 255, 255)

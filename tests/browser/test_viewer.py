@@ -4,7 +4,7 @@ import time
 
 import pytest
 from tests.browser.conftest import Visit
-from tests.eagleray.view.orbit_task import OrbitTask, no_model
+from tests.eagleray.view.orbit_task import OrbitTask, Start, no_model
 
 from eagleray.view.functions import ViewFunctions
 from eagleray.view.server import Viewer
@@ -51,17 +51,20 @@ def press(page, text):
 
 def test_viewer_orbits_and_comes_back(opened):
     task, page = opened
+
+    def distance_from_start():
+        if not task.looks:
+            return 1.0
+        pairs = zip(task.looks[-1].position, Start.position, strict=True)
+        return sum((a - b) ** 2 for a, b in pairs)
+
+    wait_for(lambda: distance_from_start() < 1e-6)
     wait_for(lambda: any(a.width_px == 160 or a.height_px == 160 for a in task.looks))
-    first = task.looks[-1].position
-
-    def moved():
-        return sum((a - b) ** 2 for a, b in zip(task.looks[-1].position, first, strict=True))
-
     drag(page, (500, 450), (650, 450))
-    wait_for(lambda: moved() > 0.01)
+    wait_for(lambda: distance_from_start() > 0.01)
     assert task.picks == []
     press(page, "back to the start")
-    wait_for(lambda: moved() < 1e-6)
+    wait_for(lambda: distance_from_start() < 1e-6)
 
 
 def test_viewer_shows_what_is_chosen(opened):
@@ -117,12 +120,12 @@ def test_clicks_on_nothing_and_levels_of_nothing_are_told(opened):
     wait_for(lambda: task.looks)
     page.mouse.click(40, 430)
     page.get_by_text("nothing there").wait_for()
-    press(page, "whole")
+    press(page, "coarse")
     page.get_by_text("click at a thing first").wait_for()
     assert task.selections[-1] == []
     page.mouse.click(600, 430)
     wait_for(lambda: len(task.selections[-1]) == 1)
-    for level, threshold in (("whole", 0.25), ("part", 0.62), ("detail", 0.62)):
+    for level, threshold in (("coarse", 0.25), ("medium", 0.62), ("fine", 0.62)):
         press(page, level)
         wait_for(lambda t=threshold: task.looks[-1].threshold == pytest.approx(t))
 

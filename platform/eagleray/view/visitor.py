@@ -19,7 +19,7 @@ _COARSE_QUALITY, _FINE_QUALITY = 80, 92
 """JPEG quality of images that finer ones follow, and of the last one."""
 _SELECT, _ADD, _TAKE_AWAY, _OFF = "select", "add", "take away", "nothing"
 _CLICKS = (_SELECT, _ADD, _TAKE_AWAY, _OFF)
-_LEVELS = ("whole", "part", "detail")
+_LEVELS = ("coarse", "medium", "fine")
 _UNDO, _CLEAR = "undo", "clear"
 _FIRST_THRESHOLD = 0.8
 _QUIET = "gray"
