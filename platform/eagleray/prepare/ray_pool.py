@@ -119,11 +119,10 @@ class _PoolWorker:
         """Compute in the thread for that; the next shard is loaded while this one is computed, and
         computed while this one is written.
         """
-        worker = self._worker
-        if worker is not None and self._job_idx == place.job_idx:
+        worker, job = self._worker, self._job(place.job_idx)
+        if worker is not None and worker.job is job:  # another thread may be setting up the next
             items = worker.load_ahead(place.position)
         else:
-            job = self._job(place.job_idx)
             shard = job.shards[place.position]
             items = job.listing.items(shard.start, shard.num_items)
         committed, seconds = self._compute.submit(self._timed, place, items).result()

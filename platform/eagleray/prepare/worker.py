@@ -71,6 +71,11 @@ class StageWorker:
         """End the worker's threads."""
         self._stack.close()
 
+    @property
+    def job(self) -> StageJob:
+        """The job whose shards it computes."""
+        return self._job
+
     def load_ahead(self, position: int) -> list[Item]:
         """Begin to load a shard that is computed next, from any thread; returns its items, none
         where the job has no such shard.
