@@ -120,11 +120,11 @@ def test_groups_of_workers_give_their_resources_back_when_ended_early(ray_cluste
     """Two workers per trial, one trial at a time: a leak would keep the next one waiting."""
     section = {
         "trials_at_once": 1,
-        "scheduler": {"kind": "asha", "grace_steps": 4, "reduction_factor": 3},
+        "scheduler": {"kind": "asha", "grace_steps": 10, "reduction_factor": 3},
         "grid": {LR: [0.1, 0.0001, 0.0002]},
     }
-    train = {"strategy": "ddp", "num_workers": 2}
-    settings = {"steps": 200, "load_seconds": 0.02}
+    train = {"strategy": "ddp", "num_workers": 2, "checkpoint_every": 60}
+    settings = {"steps": 60, "load_seconds": 0.1}
     trials = {
         t.overrides[LR]: t for t in run_sweep(tiny(section, train=train, settings=settings)).trials
     }
@@ -133,7 +133,7 @@ def test_groups_of_workers_give_their_resources_back_when_ended_early(ray_cluste
         0.0001: "stopped",
         0.0002: "stopped",
     }
-    assert all(t.steps < 200 for t in trials.values() if t.state == "stopped")
+    assert all(t.steps < 60 for t in trials.values() if t.state == "stopped")
     deadline = time.monotonic() + 60
     while ray_cluster.available_resources().get("CPU", 0) < 4:
         assert time.monotonic() < deadline, ray_cluster.available_resources()
