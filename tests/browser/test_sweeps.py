@@ -41,8 +41,7 @@ def test_sweeps_are_filtered_and_sorted(visit):
     expect(names).to_have_text(["exp/heads-1", "exp/lr-2"])
     page.get_by_role("link", name="sweep ↑").click()
     expect(names).to_have_text(["exp/lr-2", "exp/heads-1"])
-    page.keyboard.press("/")
-    page.keyboard.type("heads")
+    page.locator(".controls input").first.fill("heads")
     expect(names).to_have_text(["exp/heads-1"])
     assert query_of(page) == {"sort": "-sweep", "q": "heads"}
 
@@ -74,8 +73,7 @@ def test_a_filter_chooses_trials_and_figures_and_is_kept_in_the_address(visit, s
     )
     page = visit.open(SEARCH)
     expect(page.locator("#count")).to_have_text("21 trials")
-    page.keyboard.press("/")
-    page.keyboard.type("backbone=resnet50 state=done")
+    page.locator(".controls input").first.fill("backbone=resnet50 state=done")
     expect(page.locator("#count")).to_have_text(f"{chosen} of 21 trials")
     expect(trials_shown(page)).to_have_count(chosen)
     scatter = page.locator(".js-plotly-plot").last
