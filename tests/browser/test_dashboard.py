@@ -33,7 +33,7 @@ def test_typing_filters_the_runs_and_the_address_remembers_it(visit):
     page = visit.open()
     expect(runs_shown(page)).to_have_count(4)
     page.keyboard.press("/")
-    page.keyboard.type("miou>0 main-1")
+    page.keyboard.type("miou>0 main-1", delay=50)
     expect(runs_shown(page)).to_have_text(["exp/main-1"])
     expect(page.locator("#count")).to_have_text("1 of 4 runs")
     assert query_of(page) == {"q": "miou>0 main-1"}
