@@ -216,8 +216,8 @@ def main() -> None:
             write_sweeps(storage, [f"{fake.experiment}/{fake.run}" for fake in fakes])
             print(f"{given.runs} runs written in {time.perf_counter() - began:.0f} s")
         found = measure(storage, Path(temporary) / "cache")
-    is_kept = show(found)
         entries = SweepIndex(str(storage)).sweeps()
+    is_kept = show(found)
     sizes = {"runs": given.runs, "points": given.points, "pictures": given.pictures}
     sizes["trials"] = sum(len(entry.results.trials) for entry in entries if entry.results)
     results = sizes | _with_units(found) | {"budgets_kept": is_kept}
