@@ -14,7 +14,7 @@ from eagleray.experiment.schema import Experiment
 from eagleray.results.run_folder import results_digest
 from eagleray.storage import Store
 from eagleray.sweep.trials import Trial
-from eagleray.task import Benchmark, EaglerayError, Phase, Task
+from eagleray.task import Benchmark, EaglerayError, Phase, SettingsError, Task
 from eagleray.train import TrainJob, check_job
 
 _PHASE = "train.phases."
@@ -40,7 +40,7 @@ def build_experiment(base: Experiment, overrides: Mapping[str, Any], seed: int) 
     for path, value in overrides.items():
         if not path.startswith(_PHASE):
             values = with_value(values, path, value)
-    draft = make_experiment({**values, "train": {**values["train"], "phases": []}}, "trial")
+    draft = _checked({**values, "train": {**values["train"], "phases": []}})
     own = _task(base).phases()
     phases = [_moved(phase, base.train.phases, own) for phase in draft.train.phases]
     values["train"]["phases"] = phases
@@ -48,7 +48,16 @@ def build_experiment(base: Experiment, overrides: Mapping[str, Any], seed: int) 
         if path.startswith(_PHASE):
             values = with_value(values, path, value)
             _set_one_length(values["train"]["phases"], path)
-    return make_experiment(values, "trial")
+    return _checked(values)
+
+
+def _checked(values: Mapping[str, Any]) -> Experiment:
+    """Return the experiment; the caller says in messages which trial it is."""
+    origin = "trial"
+    try:
+        return make_experiment(values, origin)
+    except SettingsError as error:
+        raise SettingsError(str(error).replace(f"{origin}: ", "")) from error
 
 
 def check_trials(

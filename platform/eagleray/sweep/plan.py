@@ -236,7 +236,7 @@ def _jobs(
         try:
             built[trial.id] = build_experiment(base, trial.overrides, trial.seed)
         except EaglerayError as error:
-            mistakes.setdefault(str(error), []).append(trial.label)
+            mistakes.setdefault(str(error).replace("\n", "; "), []).append(trial.label)
     listed = [f"{', '.join(dict.fromkeys(who))}: {what}" for what, who in mistakes.items()]
     experiments = [(by_trial[name], experiment) for name, experiment in built.items()]
     listed += check_trials(experiments, record.benchmark, inline=inline, limit=limit)
