@@ -6,7 +6,7 @@ Photographs are synthetic textures of 1024 x 768 pixels, stored as JPEG of quali
 decodes and resizes them in threads before the device, and fuses, paints, encodes and writes in
 threads behind it: an overlay (JPEG) and a COCO panoptic PNG per photograph, at its full size. The
 network is the ResNet-50 one of the Cityscapes configuration with random weights, at a quarter of
-the paper's resolution or less, so that a CPU needs about a second for a photograph; the smaller the
+the paper's resolution, so that a core needs about two seconds for a photograph; the smaller the
 input, the harder the goal, since decoding and writing stay what they are. All detections are
 pasted, since random weights are sure of none.
 
