@@ -64,7 +64,8 @@ def test_page_leads_to_a_trained_model(tmp_path: Path, monkeypatch: pytest.Monke
     for kind, text in blocks():
         execute(kind, text)
     before, after = metric("main", "initial"), metric("main", "last")
-    assert after > max(2 * before, 30)
+    assert after > max(2 * before, 50)
+    assert metric("main", "last", "pq_things") > 20
     assert metric("finetuned", "last") > 0.8 * after
     for folder in ("predictions", "predictions_views"):
         overlays = sorted(Path(folder).rglob("*.jpg"))
