@@ -1,6 +1,7 @@
 """Exports of the toy world, read and scored by others, agree with our own score."""
 
 import argparse
+import contextlib
 import copy
 import io
 
@@ -224,7 +225,8 @@ def official_average_precision(folder, predictions, truths) -> float:
     arguments.gtInstancesFile = str(folder / "cache.json")
     arguments.predictionPath = str(folder)
     evalInstanceLevelSemanticLabeling.setInstanceLabels(arguments)
-    result = evalInstanceLevelSemanticLabeling.evaluateImgLists(predictions, truths, arguments)
+    with contextlib.chdir(folder):  # it leaves a matches.json where it stands
+        result = evalInstanceLevelSemanticLabeling.evaluateImgLists(predictions, truths, arguments)
     return float(result["averages"]["allAp"])
 
 
