@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -38,6 +38,8 @@ class RayBatch:
         depth: (n,) float32 depths, 0 = unknown; None where the scene has none.
         patch_ids: (n,) int64, semantic phase only.
         correlation: (P, P) uint8 of their image, semantic phase only.
+        view_idx: Their image, semantic phase only.
+        pixel_idx: (n,) int64, their pixels in it, row by row, semantic phase only.
     """
 
     rays_o: Tensor
@@ -48,6 +50,8 @@ class RayBatch:
     depth: Tensor | None = None
     patch_ids: Tensor | None = None
     correlation: Tensor | None = None
+    view_idx: int | None = None
+    pixel_idx: Tensor | None = None
 
 
 class RayBank:
@@ -139,22 +143,24 @@ class RayBank:
         if hierarchy is None:
             raise RuntimeError(f"view {view} was listed with patches but has none")
         ids = torch.from_numpy(hierarchy.indices.ravel().astype(np.int64))[pixel_idx]
-        places = (views, pixel_idx, noise, background)
-        return self._rays(places, device, ids, torch.from_numpy(hierarchy.correlation))
+        rays = self._rays((views, pixel_idx, noise, background), device)
+        return replace(
+            rays,
+            patch_ids=ids,
+            correlation=torch.from_numpy(hierarchy.correlation),
+            view_idx=view,
+            pixel_idx=pixel_idx.to(device),
+        )
 
     def _rays(
-        self,
-        places: tuple[Tensor, Tensor, Tensor, Tensor],
-        device: torch.device,
-        patch_ids: Tensor | None = None,
-        correlation: Tensor | None = None,
+        self, places: tuple[Tensor, Tensor, Tensor, Tensor], device: torch.device
     ) -> RayBatch:
         view_idx, pixel_idx, noise, background = (tensor.to(device) for tensor in places)
         directions = directions_of_pixels(self.camera_matrix, pixel_idx, self.width)
         rays_o, rays_d = world_rays(directions, self.world_from_cam[view_idx])
         depth = None if self._depth is None else self._depth[view_idx, pixel_idx]
         rgb = self._rgb[view_idx, pixel_idx].float() / 255.0
-        return RayBatch(rays_o, rays_d, noise, rgb, background, depth, patch_ids, correlation)
+        return RayBatch(rays_o, rays_d, noise, rgb, background, depth)
 
     def _distinct_pixels(self, count: int, generator: torch.Generator) -> Tensor:
         if count > self.num_pixels:

@@ -171,6 +171,9 @@ class SemanticSettings(Settings):
     least_weight: float = Field(0.0, ge=0, lt=1)
     """Samples that weigh no more than this in their ray's color are left out of its feature, for
     speed. With 1e-3 they sum up to about 0.2 % of a ray's weight; 0 takes all, as the paper."""
+    march_once: bool = False
+    """March every pixel once and remember its samples (16 bytes each), instead of marching it with
+    other noise whenever it is drawn. The geometry is frozen; only the noise stays the same."""
     use_hierarchy: bool = True
     """Contrast along the hierarchy; otherwise with own patches only."""
     use_max_rule: bool = True

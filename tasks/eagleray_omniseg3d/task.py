@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from eagleray.task import (
     Batches,
@@ -63,9 +63,13 @@ from eagleray_omniseg3d.data import (
 from eagleray_omniseg3d.downloads import DOWNLOADS
 from eagleray_omniseg3d.export import EXPORT_FORMATS, export_selection
 from eagleray_omniseg3d.losses import color_losses, depth_term, distortion_term, feature_losses
+from eagleray_omniseg3d.model.frozen_rays import FrozenRays
 from eagleray_omniseg3d.model.occupancy import UPDATE_EVERY, WARMUP_STEPS
 from eagleray_omniseg3d.model.rendering import (
+    FeatureSamples,
+    composite_features,
     drop_hidden,
+    find_feature_samples,
     first_rays,
     march_training,
     render_color,
@@ -109,6 +113,7 @@ class OmniSeg3DTask(Task):
     settings_type: ClassVar[type[Settings]] = OmniSeg3DSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
     settings: OmniSeg3DSettings
+    _frozen_rays: FrozenRays | None = None
 
     @cached_property
     def data(self) -> SceneData:
@@ -202,10 +207,11 @@ class OmniSeg3DTask(Task):
         return (ParameterGroup(names),)
 
     def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
-        """Mark what no camera sees, before the color phase."""
+        """Mark what no camera sees, before the color phase; forget rays marched before."""
+        scene_model, bank = _scene_model(model), _ray_bank(data)
+        self._frozen_rays = FrozenRays(bank.num_pixels)
         if phase.name != COLOR:
             return
-        scene_model, bank = _scene_model(model), _ray_bank(data)
         device = scene_model.device
         box = bank.scene.box
         if box is not None:
@@ -233,18 +239,9 @@ class OmniSeg3DTask(Task):
         self, model: nn.Module, batch: RayBatch, step: StepContext
     ) -> Mapping[str, LossTerm]:
         """Return the losses of a batch of rays."""
-        scene_model = _scene_model(model)
-        num_rays, samples = march_training(
-            batch.rays_o,
-            batch.rays_d,
-            batch.noise,
-            scene_model.occupancy.density_bitfield,
-            scene_model.march,
-            self.settings.field.max_step_samples * _MARCHED_SAMPLES_FACTOR,
-        )
         if step.phase.name == SEMANTICS:
-            return self._semantic_losses(scene_model, batch, num_rays, samples)
-        return self._color_losses(scene_model, batch, samples)
+            return self._semantic_losses(_scene_model(model), batch)
+        return self._color_losses(_scene_model(model), batch)
 
     def benchmarks(self) -> Sequence[Benchmark]:
         """Return what the scene's truth allows to measure."""
@@ -333,10 +330,22 @@ class OmniSeg3DTask(Task):
             return answer_clicks(model, sample, faithful=faithful)
         raise TypeError(f"cannot predict a {type(sample).__name__}")
 
-    def _color_losses(
-        self, model: SceneModel, batch: RayBatch, samples: TrainingSamples
-    ) -> dict[str, LossTerm]:
+    def _march(
+        self, model: SceneModel, batch: RayBatch, chosen: slice | Tensor, max_samples: int | None
+    ) -> tuple[int, TrainingSamples]:
+        """Place samples on some of the rays of a batch, on the first of them within the bound."""
+        return march_training(
+            batch.rays_o[chosen],
+            batch.rays_d[chosen],
+            batch.noise[chosen],
+            model.occupancy.density_bitfield,
+            model.march,
+            max_samples,
+        )
+
+    def _color_losses(self, model: SceneModel, batch: RayBatch) -> dict[str, LossTerm]:
         color, bound = self.settings.color, self.settings.field.max_step_samples
+        _, samples = self._march(model, batch, slice(None), bound * _MARCHED_SAMPLES_FACTOR)
         num_rays, samples = first_rays(drop_hidden(model.field, samples), bound)
         seen = render_color(model.field, num_rays, samples)
         if color.background == "random":
@@ -355,13 +364,29 @@ class OmniSeg3DTask(Task):
             terms["depth"] = depth_term(seen.depth, depth, weight=color.depth_weight)
         return terms
 
-    def _semantic_losses(
-        self, model: SceneModel, batch: RayBatch, num_rays: int, samples: TrainingSamples
-    ) -> dict[str, LossTerm]:
+    def _rendered_features(self, model: SceneModel, batch: RayBatch) -> Tensor:
+        """Return the features of the batch's rays, the first ones where they do not all fit."""
+        semantics = self.settings.semantics
+        if not semantics.march_once or batch.view_idx is None or batch.pixel_idx is None:
+            bound = self.settings.field.max_step_samples * _MARCHED_SAMPLES_FACTOR
+            num_rays, samples = self._march(model, batch, slice(None), bound)
+            weight = semantics.least_weight
+            return render_features(model.field, num_rays, samples, least_weight=weight).features
+
+        def march(places: Tensor) -> FeatureSamples:
+            _, samples = self._march(model, batch, places, None)
+            return find_feature_samples(model.field, samples, least_weight=semantics.least_weight)
+
+        if self._frozen_rays is None:
+            raise RuntimeError("the semantic phase has not been started: call on_phase_start")
+        found = self._frozen_rays.samples(batch.view_idx, batch.pixel_idx, march)
+        return composite_features(model.field, len(batch.rays_o), found)
+
+    def _semantic_losses(self, model: SceneModel, batch: RayBatch) -> dict[str, LossTerm]:
         semantics = self.settings.semantics
         if batch.patch_ids is None or batch.correlation is None:
             raise InputError("the semantic phase needs patches: prepare the masks first")
-        seen = render_features(model.field, num_rays, samples, least_weight=semantics.least_weight)
+        features = self._rendered_features(model, batch)
         contrast = Contrast(
             level_weight=semantics.level_weight,
             min_pixels=semantics.min_pixels,
@@ -370,8 +395,8 @@ class OmniSeg3DTask(Task):
             drop_last_level=self.settings.faithful,
         )
         return feature_losses(
-            seen.features,
-            batch.patch_ids[:num_rays],
+            features,
+            batch.patch_ids[: len(features)],
             batch.correlation,
             contrast,
             contrast_weight=semantics.contrast_weight,

@@ -15,12 +15,16 @@ from eagleray_kernels import (
     hash_grid_encode,
 )
 from eagleray_omniseg3d.model.field import RadianceField, truncated_exp
+from eagleray_omniseg3d.model.frozen_rays import FrozenRays
 from eagleray_omniseg3d.model.layers import Mlp, flat_size, unflatten
 from eagleray_omniseg3d.model.occupancy import OccupancyGrid, num_cascades
 from eagleray_omniseg3d.model.rendering import (
+    FeatureSamples,
     LookSettings,
+    composite_features,
     densities_in_sight,
     drop_hidden,
+    find_feature_samples,
     first_rays,
     march_training,
     render_color,
@@ -248,3 +252,48 @@ def test_cells_that_hold_minus_one_are_not_looked_up():
     assert sum(asked) == int((grid.density_grid >= 0).sum())
     assert (grid.density_grid[0, ::3] == -1).all()
     assert (grid.density_grid[0, 1::3] == 9).all() and (grid.density_grid[0, 2::3] == 9).all()
+
+
+def test_remembered_rays_give_the_features_of_marched_ones():
+    num_rays, samples = fan_of_rays()
+    field = Wall(200.0)
+    wanted = render_features(field, num_rays, samples, least_weight=1e-3).features
+    rays, marched = FrozenRays(1000), []
+    pixels = torch.randperm(1000, generator=torch.Generator().manual_seed(2))[:num_rays]
+
+    def look(places, view_idx=3):
+        def march(unknown):
+            marched.append(len(unknown))
+            chosen = places[unknown]
+            found = find_feature_samples(field, samples, least_weight=1e-3)
+            new = torch.full((num_rays,), -1)
+            new[chosen] = torch.arange(len(chosen))
+            kept = new[found.ray_idx] >= 0
+            return FeatureSamples(new[found.ray_idx[kept]], found.xyzs[kept], found.ws[kept])
+
+        found = rays.samples(view_idx, pixels[places], march)
+        return composite_features(field, len(places), found)
+
+    for places in (torch.arange(0, 40), torch.arange(63, 20, -1), torch.tensor([5, 0, 63])):
+        torch.testing.assert_close(look(places), wanted[places])
+    assert marched == [40, 24]
+    torch.testing.assert_close(look(torch.tensor([1, 2]), view_idx=4), wanted[1:3])
+    assert marched == [40, 24, 2]
+
+
+def test_remembered_rays_may_be_empty_and_many():
+    rays = FrozenRays(50_000)
+    pixels = torch.arange(50_000)
+
+    def march(unknown):
+        ray_idx = torch.repeat_interleave(unknown % 3)
+        return FeatureSamples(ray_idx, torch.randn(len(ray_idx), 3), ray_idx.float())
+
+    for part in pixels.split(20_000):
+        found = rays.samples(0, part, march)
+        assert torch.equal(torch.bincount(found.ray_idx, minlength=len(part)) > 0, part_has(part))
+        assert torch.equal(found.ws, found.ray_idx.float())
+
+
+def part_has(part):
+    return torch.arange(len(part)) % 3 > 0

@@ -1,5 +1,6 @@
 """The whole task on a small room of the toy world, through the engine's own functions."""
 
+import dataclasses
 import io
 import json
 import pickle
@@ -529,3 +530,23 @@ def test_another_semantic_run_shares_the_color_phase(done, tmp_path):
     assert changed == {
         n for n in before if n.startswith(("field.feature_grid", "field.feature_net"))
     }
+
+
+def test_marching_once_gives_the_losses_of_marching_and_keeps_them(done):
+    task, experiment, prepared, *_, model = done
+    semantics = task.settings.semantics.model_copy(update={"march_once": True})
+    once = OmniSeg3DTask(task.settings.model_copy(update={"semantics": semantics}))
+    bank, phase = task.dataset("train", prepared.rows), experiment.train.phases[1]
+    context = StepContext(phase, 0, 60, 0)
+    first, later = (first_batch(task, bank, "semantics", step=step) for step in (0, 7))
+    once.on_phase_start(model, phase, bank)
+    for batch in (first, later):
+        wanted = task.losses(model, batch, context)
+        for _ in range(2):
+            found = once.losses(model, batch, context)
+            for name, term in wanted.items():
+                torch.testing.assert_close(found[name].sum, term.sum, rtol=1e-4, atol=1e-4)
+    other_noise = dataclasses.replace(first, noise=1.0 - first.noise)
+    again = once.losses(model, other_noise, context)["contrast"].sum
+    torch.testing.assert_close(again, once.losses(model, first, context)["contrast"].sum)
+    assert not torch.allclose(again, task.losses(model, other_noise, context)["contrast"].sum)

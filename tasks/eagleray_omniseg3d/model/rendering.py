@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from eagleray_kernels import (
+    Composite,
     MarchSettings,
     TrainingSamples,
     composite_live_rays_,
@@ -202,20 +203,53 @@ def render_features(
         least_weight: Samples of at most this weight are not looked up either. A rendered feature
             changes by no more than their weights times the largest norm of their features.
     """
-    with torch.no_grad():
-        sigmas = densities_in_sight(field, samples)
-        seen = composite_training_rays(
-            sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
-        )
+    found, seen = _weigh(field, samples, least_weight)
+    features = composite_features(field, num_rays, found)
+    return TrainingRender(num_rays, samples, seen.ws, seen.opacity, seen.depth, seen.rgb, features)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureSamples:
+    """The samples that make up the features of rays over a frozen geometry.
+
+    Args:
+        ray_idx: (M,) int64, the ray of each.
+        xyzs: (M, 3) positions, scene coordinates.
+        ws: (M,) weights.
+    """
+
+    ray_idx: Tensor
+    xyzs: Tensor
+    ws: Tensor
+
+
+def find_feature_samples(
+    field: Field, samples: TrainingSamples, *, least_weight: float = 0.0
+) -> FeatureSamples:
+    """Return the samples that make up the features of rays, see ``render_features``."""
+    return _weigh(field, samples, least_weight)[0]
+
+
+def composite_features(field: Field, num_rays: int, samples: FeatureSamples) -> Tensor:
+    """Return the (num_rays, D) features of rays, with gradients to the features."""
+    weighted = field.features(samples.xyzs) * samples.ws[:, None]
+    features = weighted.new_zeros(num_rays, weighted.shape[1])
+    return features.index_add(0, samples.ray_idx, weighted)
+
+
+@torch.no_grad()
+def _weigh(
+    field: Field, samples: TrainingSamples, least_weight: float
+) -> tuple[FeatureSamples, Composite]:
+    sigmas = densities_in_sight(field, samples)
+    seen = composite_training_rays(
+        sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+    )
     useful = torch.nonzero(seen.ws > least_weight)[:, 0]
-    values = field.features(samples.xyzs[useful])
-    ray_of_sample = torch.repeat_interleave(
+    ray_idx = torch.repeat_interleave(
         samples.rays_a[:, 0], samples.rays_a[:, 2], output_size=len(samples.ts)
     )
-    weighted = values * seen.ws[useful, None]
-    features = values.new_zeros(num_rays, values.shape[1])
-    features = features.index_add(0, ray_of_sample[useful], weighted)
-    return TrainingRender(num_rays, samples, seen.ws, seen.opacity, seen.depth, seen.rgb, features)
+    return FeatureSamples(ray_idx[useful], samples.xyzs[useful], seen.ws[useful]), seen
 
 
 @dataclass(frozen=True, slots=True)
