@@ -28,6 +28,11 @@ class ValidateSettings(Settings):
 
     benchmark: str | None = None
     """Benchmark to validate on; by default none."""
+    metric: str | None = None
+    """Metric that the best checkpoint is chosen by; by default the one the benchmark is ranked
+    by."""
+    higher_is_better: bool | None = None
+    """Whether the greatest value of the metric is the best; by default as the benchmark says."""
     every: int = Field(1000, ge=1)
     """Optimizer steps between validations; also one at the end of training."""
     units: int | None = Field(None, ge=1)

@@ -74,19 +74,22 @@ class Validator:
         """Return the ranking metric's name, its value and whether it beats the best so far.
 
         Raises:
-            SettingsError: The benchmark's metric is not among the values.
+            SettingsError: The metric is not among the values.
         """
         benchmark, _ = self._required()
-        if benchmark.metric not in values:
+        metric = self._settings.metric or benchmark.metric
+        if metric not in values:
             raise SettingsError(
-                f"benchmark {benchmark.name!r} is ranked by {benchmark.metric!r}, but computed "
-                f"{sorted(values)}"
+                f"the best checkpoint is chosen by {metric!r}, but benchmark {benchmark.name!r} "
+                f"computes {', '.join(sorted(values))}; set train.validate_on.metric to one of them"
             )
-        value = float(values[benchmark.metric])
+        value = float(values[metric])
         if value != value:
-            return benchmark.metric, None, False
-        sign = 1.0 if benchmark.higher_is_better else -1.0
-        return benchmark.metric, value, best is None or sign * value > sign * best
+            return metric, None, False
+        asked = self._settings.higher_is_better
+        is_higher = benchmark.higher_is_better if asked is None else asked
+        sign = 1.0 if is_higher else -1.0
+        return metric, value, best is None or sign * value > sign * best
 
     def _required(self) -> tuple[Benchmark, Dataset]:
         if self._benchmark is None or self._data is None:

@@ -200,6 +200,20 @@ def test_validation_keeps_the_best_checkpoint(tmp_path: Path) -> None:
     assert set(result.checkpoints) == {result.best["checkpoint"], "main-00000030"}
 
 
+def test_the_best_checkpoint_is_chosen_by_the_metric_asked_for(tmp_path: Path) -> None:
+    validated = {"benchmark": "fit", "every": 4, "metric": "mse", "higher_is_better": True}
+    result = train_here(tmp_path, {"steps": 12}, validate_on=validated)
+    lines = [x for x in read_metrics(Store(str(tmp_path))) if x["kind"] == "validate"]
+    worst = max(lines, key=lambda x: x["mse"])
+    assert result.best is not None
+    assert result.best["checkpoint"] == f"main-{worst['step']:08d}"
+
+
+def test_a_metric_that_is_not_computed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"'accuracy'.*computes mse"):
+        train_here(tmp_path, validate_on={"benchmark": "fit", "metric": "accuracy"})
+
+
 def test_validation_of_an_average_leaves_the_training_alone(tmp_path: Path) -> None:
     validated = {"benchmark": "fit", "every": 2}
     train_here(tmp_path / "with", phases=[RICH_PHASE], validate_on=validated)
