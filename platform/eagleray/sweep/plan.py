@@ -125,7 +125,7 @@ def plan_sweep(
     """
     base = checked_paths(experiment)
     benchmark = find_benchmark(base)
-    base = with_validations(base, benchmark.name)
+    base = with_ranking(with_validations(base, benchmark.name), benchmark.name)
     folder, base = _folder(base, new=new, limit=limit)
     asked = base.sweep.higher_is_better
     record = SweepRecord(
@@ -184,6 +184,16 @@ def with_validations(base: Experiment, benchmark: str) -> Experiment:
             "two to the other"
         )
     train = base.train.model_copy(update={"validate_on": validate_on})
+    return base.model_copy(update={"train": train})
+
+
+def with_ranking(base: Experiment, benchmark: str) -> Experiment:
+    """Return the experiment whose best checkpoints are the best by the sweep's own metric."""
+    validate_on, sweep = base.train.validate_on, base.sweep
+    if sweep.metric is None or validate_on.benchmark != benchmark or validate_on.metric is not None:
+        return base
+    ranked = {"metric": sweep.metric, "higher_is_better": sweep.higher_is_better}
+    train = base.train.model_copy(update={"validate_on": validate_on.model_copy(update=ranked)})
     return base.model_copy(update={"train": train})
 
 

@@ -146,6 +146,17 @@ def test_scheduler_brings_the_validations_that_it_needs(tiny):
     assert job.experiment.train.validate_on.every == 7
 
 
+def test_the_best_checkpoint_is_the_best_by_the_metric_of_the_sweep(tiny):
+    validated = {"validate_on": {"benchmark": "fit", "every": 7}}
+    section = {"metric": "mae", "higher_is_better": False, "grid": {LR: [0.1, 0.2]}}
+    for job in plan_sweep(tiny(section, train=validated)).jobs.values():
+        validate_on = job.experiment.train.validate_on
+        assert (validate_on.metric, validate_on.higher_is_better) == ("mae", False)
+    own = {"validate_on": {**validated["validate_on"], "metric": "mse"}}
+    (job, _) = plan_sweep(tiny(section, train=own)).jobs.values()
+    assert job.experiment.train.validate_on.metric == "mse"
+
+
 def test_trial_has_exactly_its_overrides(tiny):
     base = tiny({}, train={"phases": [{"weight_decay": 0.1}]})
     trial = build_experiment(base, {LR: 0.5, "train.phases.0.epochs": 2}, seed=9)
