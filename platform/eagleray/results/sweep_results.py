@@ -49,8 +49,8 @@ class SweepResults:
         problems: What could not be read.
         published: The numbers published for its benchmark.
         base: Settings of the base experiment by dotted path.
-        chosen_by: The metric by which best checkpoints are chosen, the benchmark's own; empty
-            before any trial was evaluated.
+        chosen_by: The metric by which best checkpoints are chosen: the one that training was asked
+            to validate by, else the benchmark's own; empty before any trial was evaluated.
     """
 
     record: SweepRecord
@@ -115,7 +115,8 @@ def assemble(
         PublishedValue(p["metric"], p["value"], p["model"], p["source"], p["recalled"])
         for p in result.get("published", ())
     ]
-    return SweepResults(record, found, more, published, base, result.get("metric", ""))
+    chosen_by = str(base.get("train.validate_on.metric") or result["metric"]) if result else ""
+    return SweepResults(record, found, more, published, base, chosen_by)
 
 
 def setting_text(value: Any) -> str:

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import pytest
+import yaml
 from scipy import stats
 
 from eagleray.results.ablation import make_table, sweep_table, write_tables
@@ -332,6 +333,10 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     assert table.notes == [], "checkpoints are chosen by the metric that is shown"
     (run / "summary.json").write_text(json.dumps({"results": {"a": {**result, "metric": "miou"}}}))
     assert sweep_table(folder).notes == ["pq of the checkpoint that is best by miou"]
+    base = yaml.safe_load(folder.read("experiment.yaml"))
+    asked = {**base, "train": {**base.get("train", {}), "validate_on": {"metric": "pq"}}}
+    folder.write("experiment.yaml", yaml.safe_dump(asked).encode())
+    assert sweep_table(folder).notes == [], "training was asked for the metric that is shown"
 
 
 @pytest.mark.parametrize(
