@@ -133,7 +133,8 @@ def test_the_verb_writes_all_runs_of_an_experiment(storage, tmp_path, capsys):
 
 
 @pytest.mark.parametrize("names", [["nope"], ["exp/../exp"]])
-def test_the_verb_names_the_runs_there_are(storage, tmp_path, capsys, names):
+def test_the_verb_names_the_runs_there_are(storage, tmp_path, monkeypatch, capsys, names):
+    monkeypatch.chdir(tmp_path)
     assert run_command(["report", *names, "--storage", str(storage)]) == 2
     assert "exp/main-0" in capsys.readouterr().err
     assert not Path("report.html").exists()

@@ -135,6 +135,7 @@ def find_store(experiment, job):
 def stop_when_logged(monkeypatch, ask):
     from eagleray.train.metrics import MetricsWriter
 
+    monkeypatch.setattr("eagleray.train.stop._LOOK_EVERY_S", 0.0)
     write = MetricsWriter.write
 
     def and_ask(self, kind, **values):
