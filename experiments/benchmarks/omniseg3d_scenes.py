@@ -16,6 +16,7 @@ rendered point (what the learned geometry allows) and once at the true one (what
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import tempfile
@@ -100,6 +101,7 @@ def run_scene(path: Path, folder: Path, picture: Path | None) -> dict[str, Any]:
             found = experiment.evaluate()
     for result in found:
         figures[result["benchmark"]] = {k: round(v, 3) for k, v in result["values"].items()}
+    figures["clicks"] = _click_ious(experiment)
     figures["within_budget"] = figures["all_wall_s"] <= WALL_BUDGET_S
     figures["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     task = experiment.task
@@ -112,6 +114,12 @@ def run_scene(path: Path, folder: Path, picture: Path | None) -> dict[str, Any]:
             objects = task.dataset("object_clicks", prepared.rows)
             draw_click(objects, model, picture)
     return figures
+
+
+def _click_ious(experiment: Experiment) -> dict[str, float]:
+    """Return the IoU (percent) of each clicked object that has a picture."""
+    units = json.loads(experiment.run_folder.read("evaluation/object_clicks/units/best.json"))
+    return {name: round(values["miou"], 1) for name, values in units.items()}
 
 
 @torch.inference_mode()
