@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_vision.heads.mini_dl import LOGIT_GAIN
+from eagleray_vision.heads.initialization import init_semantic_head
 from eagleray_vision.heads.pooled_context import AtrousPyramid
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
-from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 DETAIL_CHANNELS = 48
 """Channels to which a finer level is reduced (DeepLabv3+, section 4.1)."""
@@ -56,11 +55,7 @@ class DeepLabHead(nn.Module):
             ConvNorm(hidden_channels, hidden_channels, 3, norm),
         )
         self.conv_sem = nn.Conv2d(hidden_channels, num_classes, 1)
-        gain = activation_gain(norm.activation, norm.slope)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                init_xavier(module, gain)
-        init_xavier(self.conv_sem, LOGIT_GAIN)
+        init_semantic_head(self, self.conv_sem, norm)
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing."""

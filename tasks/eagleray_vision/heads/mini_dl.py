@@ -6,13 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from eagleray_vision.heads.initialization import init_semantic_head
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.folding import norm_after
-from eagleray_vision.layers.initialization import activation_gain, init_xavier
 from eagleray_vision.layers.window_pool import window_average_pool
-
-LOGIT_GAIN = 0.1
-"""Xavier gain of the final convolution (Seamless spec 1.13)."""
 
 
 class MiniDeepLab(nn.Module):
@@ -88,11 +85,7 @@ class MiniDeepLabHead(nn.Module):
             for _ in range(num_levels)
         )
         self.conv_sem = nn.Conv2d(hidden_channels * num_levels, num_classes, 1)
-        gain = activation_gain(norm.activation, norm.slope)
-        for module in self.output.modules():
-            if isinstance(module, nn.Conv2d):
-                init_xavier(module, gain)
-        init_xavier(self.conv_sem, LOGIT_GAIN)
+        init_semantic_head(self.output, self.conv_sem, norm)
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing."""

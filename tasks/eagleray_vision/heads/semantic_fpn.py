@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_vision.heads.mini_dl import LOGIT_GAIN
+from eagleray_vision.heads.initialization import init_semantic_head
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
-from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 
 class Climb(nn.ModuleList):
@@ -65,11 +64,7 @@ class SemanticFpnHead(nn.Module):
             Climb(in_channels, hidden_channels, level, norm) for level in range(num_levels)
         )
         self.conv_sem = nn.Conv2d(hidden_channels, num_classes, 1)
-        gain = activation_gain(norm.activation, norm.slope)
-        for module in self.climbs.modules():
-            if isinstance(module, nn.Conv2d):
-                init_xavier(module, gain)
-        init_xavier(self.conv_sem, LOGIT_GAIN)
+        init_semantic_head(self.climbs, self.conv_sem, norm)
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing."""

@@ -9,11 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_vision.heads.mini_dl import LOGIT_GAIN
+from eagleray_vision.heads.initialization import init_semantic_head
 from eagleray_vision.heads.pooled_context import PyramidPooling
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
-from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 
 class UperNetHead(nn.Module):
@@ -47,11 +46,7 @@ class UperNetHead(nn.Module):
         self.output = nn.ModuleList(ConvNorm(width, width, 3, norm) for _ in range(num_levels - 1))
         self.fuse = ConvNorm(num_levels * width, width, 3, norm)
         self.conv_sem = nn.Conv2d(width, num_classes, 1)
-        gain = activation_gain(norm.activation, norm.slope)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                init_xavier(module, gain)
-        init_xavier(self.conv_sem, LOGIT_GAIN)
+        init_semantic_head(self, self.conv_sem, norm)
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing."""
