@@ -16,13 +16,13 @@ from typing import Any
 
 from record import write_record
 
+from eagleray.analysis.table import plain_table
 from eagleray.experiment.load import load_experiment
 from eagleray.experiment.schema import Experiment
 from eagleray.experiment.sweep import SchedulerSettings
-from eagleray.results.progress import PlainLines
-from eagleray.results.sweep_folder import TrialRecord
-from eagleray.results.table import plain_table
-from eagleray.sweep import run_sweep
+from eagleray.progress import PlainLines
+from eagleray.sweep.driver import run_sweep
+from eagleray.sweep.sweep_folder import TrialRecord
 
 LARGEST_LOSS = 0.02
 LARGEST_SHARE_OF_STEPS = 0.5

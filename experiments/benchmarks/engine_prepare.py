@@ -34,7 +34,7 @@ from prettytable import PrettyTable  # noqa: E402
 from record import write_record  # noqa: E402
 
 from eagleray.prepare import run_stage  # noqa: E402
-from eagleray.results.progress import Silent  # noqa: E402
+from eagleray.progress import Silent  # noqa: E402
 from eagleray.scheduling import ray_session  # noqa: E402
 from eagleray.storage import Store  # noqa: E402
 

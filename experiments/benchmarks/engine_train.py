@@ -22,7 +22,7 @@ from record import write_record
 from torch import Tensor, nn
 
 from eagleray.experiment.schema import Experiment
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import Dataset, LossTerm, Phase, Settings, StepContext, Task
 from eagleray.train import train_run

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from eagleray.results.sweep_folder import (
+from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import (
     Kind,
     SweepRecord,
     TrialRecord,
     sweep_store,
     trial_path,
 )
-from eagleray.storage import Store
 
 _VARIANTS: dict[str, tuple[float, dict[str, Any]]] = {
     "baseline": (0.0, {}),

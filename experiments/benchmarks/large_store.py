@@ -25,9 +25,9 @@ from fake_sweep import FakeSweep, write_sweep_of
 from prettytable import PrettyTable
 from record import write_record
 
-from eagleray.results.gallery import read_evaluations, read_units
-from eagleray.results.index import RunIndex
-from eagleray.results.sweep_index import SweepIndex
+from eagleray.browse.gallery import read_evaluations, read_units
+from eagleray.browse.index import RunIndex
+from eagleray.browse.sweep_index import SweepIndex
 
 _SERVER = """
 import sys

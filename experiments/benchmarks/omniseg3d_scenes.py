@@ -37,7 +37,7 @@ from scipy.spatial import KDTree
 
 from eagleray import Experiment
 from eagleray.evaluate.weights import find_weights
-from eagleray.results.progress import PlainLines
+from eagleray.progress import PlainLines
 from eagleray_omniseg3d.data import SceneData
 from eagleray_omniseg3d.model.scene_model import SceneModel
 from eagleray_omniseg3d.picture import color_depth, tint, to_bytes

@@ -20,17 +20,17 @@ from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
-from eagleray.results.lease import Lease
-from eagleray.results.progress import Progress, Silent
-from eagleray.results.rejects import record_rejects
-from eagleray.results.run_folder import begin_run, record_stages, run_store, update_summary
+from eagleray.progress import Progress, Silent
+from eagleray.runs.lease import Lease
+from eagleray.runs.rejects import record_rejects
+from eagleray.runs.run_folder import begin_run, record_stages, run_store, update_summary
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.task import Requirement, SettingsError, Task
 from eagleray.train import Report, TrainResult, train_run
 
 if TYPE_CHECKING:
-    from eagleray.sweep import SweepResult
+    from eagleray.sweep.driver import SweepResult
 
 
 class Experiment:
@@ -210,7 +210,7 @@ class Experiment:
         Raises:
             SettingsError: Anything that would end a trial; all mistakes are listed.
         """
-        from eagleray.sweep import run_sweep
+        from eagleray.sweep.driver import run_sweep
 
         return run_sweep(
             self.settings,

@@ -13,7 +13,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import PATIENCE_MS, Visit, serving
 
 from eagleray.dashboard import make_app
-from eagleray.results.lease import Lease
+from eagleray.runs.lease import Lease
 from eagleray.storage import Store
 
 pytestmark = pytest.mark.browser

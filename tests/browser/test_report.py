@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 
 from eagleray.report import report_html
-from eagleray.results.sweep_folder import sweep_store
+from eagleray.sweep.sweep_folder import sweep_store
 
 pytestmark = pytest.mark.browser
 

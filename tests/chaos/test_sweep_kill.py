@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from eagleray.results.ablation import sweep_table
-from eagleray.results.run_folder import find_run, list_runs
-from eagleray.results.sweep_folder import find_sweep, read_trials
+from eagleray.analysis.ablation import sweep_table
+from eagleray.runs.run_folder import find_run, list_runs
+from eagleray.sweep.sweep_folder import find_sweep, read_trials
 from eagleray.train.metrics import next_attempt, read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,7 @@ import torch
 from tests.eagleray.tiny_task import TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
 from eagleray.task import SettingsError

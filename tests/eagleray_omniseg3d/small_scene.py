@@ -7,7 +7,7 @@ from tests.eagleray_omniseg3d.test_scenes import SIZE_WH, orbit_poses, write_col
 
 from eagleray.experiment import schema
 from eagleray.prepare import prepare_stages
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray_omniseg3d.masks.run_lengths import encode_masks
 from eagleray_omniseg3d.settings import OmniSeg3DSettings

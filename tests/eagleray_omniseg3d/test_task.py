@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from eagleray.evaluate.driver import evaluate_benchmark
 from eagleray.experiment import schema
 from eagleray.prepare import prepare_stages
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import InputError, Item, SettingsError, StepContext
 from eagleray.train import checkpoint_weights, train_run

@@ -10,7 +10,7 @@ from tests.eagleray_seamseg.small_data import cityscapes_settings, small_citysca
 from tests.eagleray_seamseg.small_network import small_settings
 
 from eagleray.api import Experiment
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.task import SettingsError
 from eagleray_seamseg.fine_tuning import class_tensors, fit_to_classes, read_class_list
 from eagleray_seamseg.model.network import SeamlessNetwork

@@ -17,11 +17,11 @@ from typing import Annotated
 import torch
 import tyro
 
+from eagleray.analysis.table import plain_table
 from eagleray.api import Experiment
 from eagleray.experiment.discovery import installed_tasks, task_type
 from eagleray.experiment.load import load_experiment
-from eagleray.results.environment import describe_environment
-from eagleray.results.table import plain_table
+from eagleray.runs.environment import describe_environment
 from eagleray.scheduling import present_machine
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Requirement

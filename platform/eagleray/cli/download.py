@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
+from eagleray.analysis.table import plain_table
 from eagleray.download import catalog, fetch, find_download, place
-from eagleray.results.progress import terminal_progress
-from eagleray.results.table import plain_table
+from eagleray.progress import terminal_progress
 from eagleray.task import Download, SettingsError
 
 _DIGITS_SHOWN = 8

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.prepare import delete_prunable, prunable
-from eagleray.results.run_folder import list_runs, read_stages
+from eagleray.runs.run_folder import list_runs, read_stages
 from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
 

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import tyro
 
+from eagleray.analysis.ablation import make_table
+from eagleray.analysis.table import RECALLED, plain_table, run_tables, runs_table
 from eagleray.experiment.discovery import installed_tasks, nearest, task_type
-from eagleray.results.ablation import make_table
-from eagleray.results.run_folder import find_run, list_runs, read_summary
-from eagleray.results.sweep_folder import find_sweep, list_sweeps, sweep_name
-from eagleray.results.sweep_results import read_results
-from eagleray.results.table import RECALLED, plain_table, run_tables, runs_table
+from eagleray.runs.run_folder import find_run, list_runs, read_summary
+from eagleray.sweep.sweep_folder import find_sweep, list_sweeps, sweep_name
+from eagleray.sweep.sweep_results import read_results
 from eagleray.task import EaglerayError, SettingsError, Task
 
 

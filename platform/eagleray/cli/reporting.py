@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
-from eagleray.results.run_folder import list_runs
-from eagleray.results.sweep_folder import SWEEP_FILE, list_sweeps, sweep_name
+from eagleray.runs.run_folder import list_runs
 from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import SWEEP_FILE, list_sweeps, sweep_name
 from eagleray.task import SettingsError
 
 

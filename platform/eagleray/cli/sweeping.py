@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import sys
 
+from eagleray.analysis.ablation import sweep_table, write_tables
+from eagleray.analysis.table import plain_table
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import VERBS
 from eagleray.cli.work import REJECTS_STATUS
-from eagleray.results.ablation import sweep_table, write_tables
-from eagleray.results.progress import terminal_progress
-from eagleray.results.sweep_folder import sweep_name
-from eagleray.results.table import plain_table
-from eagleray.sweep import SweepPlan, SweepResult, plan_sweep, run_sweep
+from eagleray.progress import terminal_progress
+from eagleray.sweep.driver import SweepResult, run_sweep
+from eagleray.sweep.plan import SweepPlan, plan_sweep
 from eagleray.sweep.records import usable_records
+from eagleray.sweep.sweep_folder import sweep_name
 from eagleray.sweep.trials import seeds
 
 FAILED_STATUS = 1

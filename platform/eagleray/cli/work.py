@@ -10,14 +10,7 @@ from typing import Any, TypeVar
 
 import tyro
 
-from eagleray.api import Experiment
-from eagleray.cli.arguments import Flags, parse
-from eagleray.cli.main import VERBS
-from eagleray.evaluate.driver import choose_benchmarks
-from eagleray.evaluate.weights import checkpoint_labels
-from eagleray.prepare import Prepared
-from eagleray.results.progress import terminal_progress
-from eagleray.results.regression import (
+from eagleray.analysis.regression import (
     Tolerances,
     check_tolerances,
     compare,
@@ -25,8 +18,15 @@ from eagleray.results.regression import (
     read_baseline,
     regression_table,
 )
-from eagleray.results.rejects import training_rejects
-from eagleray.results.table import benchmark_table, plain_table, results_table
+from eagleray.analysis.table import benchmark_table, plain_table, results_table
+from eagleray.api import Experiment
+from eagleray.cli.arguments import Flags, parse
+from eagleray.cli.main import VERBS
+from eagleray.evaluate.driver import choose_benchmarks
+from eagleray.evaluate.weights import checkpoint_labels
+from eagleray.prepare import Prepared
+from eagleray.progress import terminal_progress
+from eagleray.runs.rejects import training_rejects
 from eagleray.task import SettingsError
 
 REJECTS_STATUS = 3

@@ -11,7 +11,7 @@ import pooch
 from eagleray.download.archive import unpack
 from eagleray.download.checksum import DownloadError, is_whole, verify
 from eagleray.download.transfer import ResumingDownloader
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 from eagleray.task import Download
 
 

@@ -17,7 +17,7 @@ from typing import IO, Any
 import requests
 
 from eagleray.download.checksum import DownloadError
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = (20.0, 60.0)

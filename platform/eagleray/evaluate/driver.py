@@ -17,8 +17,8 @@ from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import Experiment
 from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerprint
-from eagleray.results.progress import Progress
-from eagleray.results.run_folder import update_summary
+from eagleray.progress import Progress
+from eagleray.runs.run_folder import update_summary
 from eagleray.storage import Store
 from eagleray.task import Benchmark, Metrics, Rows, SettingsError, Task
 

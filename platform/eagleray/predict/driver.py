@@ -13,7 +13,7 @@ from eagleray.experiment.schema import Experiment
 from eagleray.predict.restore import forget_changed
 from eagleray.predict.stage import FILES, INDEX, WORK_FOLDER, PredictSettings, PredictStage
 from eagleray.prepare import run_stage, stage_fingerprint
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 from eagleray.storage import Store
 from eagleray.task import Rows, SettingsError, Task
 

@@ -10,7 +10,7 @@ from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.computed import ComputedRows
 from eagleray.prepare.fingerprint import describe_stage, fingerprint
 from eagleray.prepare.stage_run import StageSummary, run_stage
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 from eagleray.scheduling import LazySession
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Rows, Stage, Task

@@ -27,7 +27,7 @@ from eagleray.prepare.marker import ShardMarker, read_markers
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.survey import Survey, survey
 from eagleray.prepare.worker import StageJob, StageWorker
-from eagleray.results.progress import Progress, Silent
+from eagleray.progress import Progress, Silent
 from eagleray.scheduling import (
     LazySession,
     Machine,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eagleray.results.spread import is_finite
-from eagleray.results.sweep_results import setting_text
+from eagleray.analysis.spread import is_finite
+from eagleray.sweep.sweep_results import setting_text
 
 _LOG_RATIO = 20.0
 """Positive numbers that span more than this are drawn on a logarithmic axis."""

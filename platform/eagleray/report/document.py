@@ -22,9 +22,8 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from eagleray import __version__
-from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
-from eagleray.report.sweep_part import sweep_part
-from eagleray.results.gallery import (
+from eagleray.analysis.table import Comparison, comparisons
+from eagleray.browse.gallery import (
     Evaluation,
     Unit,
     leading_values,
@@ -32,11 +31,12 @@ from eagleray.results.gallery import (
     read_units,
     worst_first,
 )
-from eagleray.results.metrics import flatten, read_history
-from eagleray.results.rejects import Rejected, read_rejects
-from eagleray.results.run_folder import read_summary
-from eagleray.results.settings import differing, read_settings
-from eagleray.results.table import Comparison, comparisons
+from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.report.sweep_part import sweep_part
+from eagleray.runs.metrics import flatten, read_history
+from eagleray.runs.rejects import Rejected, read_rejects
+from eagleray.runs.run_folder import read_summary
+from eagleray.runs.settings import differing, read_settings
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from eagleray.results.metrics import History, smooth
+from eagleray.runs.metrics import History, smooth
 
 COLORS = (
     "#3b82c4", "#e07b39", "#3f9f5f", "#c44e6c", "#8a6fc9",

@@ -13,12 +13,12 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.colors import sample_colorscale
 
+from eagleray.analysis.ablation import metric_heading
+from eagleray.analysis.variants import STATES, device_hours, last_value, trial_value
 from eagleray.report.axes import Axis, make_axis
 from eagleray.report.figures import COLORS, layout
-from eagleray.results.ablation import metric_heading
-from eagleray.results.sweep_folder import TrialRecord
-from eagleray.results.sweep_results import SweepResults, setting_text, short_names
-from eagleray.results.variants import STATES, device_hours, last_value, trial_value
+from eagleray.sweep.sweep_folder import TrialRecord
+from eagleray.sweep.sweep_results import SweepResults, setting_text, short_names
 
 HOURS, STEPS, LAST, SEED = "device-hours", "steps", "last value", "seed"
 COSTS = (HOURS, STEPS, LAST, SEED)

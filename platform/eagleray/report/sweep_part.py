@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from eagleray.analysis.ablation import make_table
+from eagleray.analysis.table_formats import Table
+from eagleray.analysis.variants import ranked_trials, trial_value
 from eagleray.report.sweep_figures import (
     HOURS,
     parallel_figure,
     scatter_figure,
 )
 from eagleray.report.variant_figures import differences_figure, variants_figure
-from eagleray.results.ablation import make_table
-from eagleray.results.sweep_folder import sweep_name
-from eagleray.results.sweep_results import read_results
-from eagleray.results.table_formats import Table
-from eagleray.results.variants import ranked_trials, trial_value
 from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import sweep_name
+from eagleray.sweep.sweep_results import read_results
 from eagleray.task import EaglerayError
 
 MOST_SCATTERS = 12

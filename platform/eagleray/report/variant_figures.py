@@ -7,11 +7,11 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from eagleray.analysis.ablation import metric_heading
+from eagleray.analysis.spread import PairedDifference
+from eagleray.analysis.variants import trial_value, variant_results
 from eagleray.report.figures import COLORS, layout
-from eagleray.results.ablation import metric_heading
-from eagleray.results.spread import PairedDifference
-from eagleray.results.sweep_results import SweepResults
-from eagleray.results.variants import trial_value, variant_results
+from eagleray.sweep.sweep_results import SweepResults
 
 _BETTER, _WORSE, _NEITHER = COLORS[2], COLORS[3], COLORS[-1]
 

@@ -11,7 +11,7 @@ from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.paths import with_value
 from eagleray.experiment.schema import Experiment
-from eagleray.results.run_folder import results_digest
+from eagleray.runs.run_folder import results_digest
 from eagleray.storage import Store
 from eagleray.sweep.trials import Trial
 from eagleray.task import Benchmark, EaglerayError, Phase, SettingsError, Task

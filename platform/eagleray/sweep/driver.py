@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.schema import Experiment
 from eagleray.prepare import prepare_stages
-from eagleray.results.lease import Lease, RunIsBusyError
-from eagleray.results.progress import Progress, Silent
-from eagleray.results.sweep_folder import SweepRecord, TrialRecord, write_sweep
+from eagleray.progress import Progress, Silent
+from eagleray.runs.lease import Lease, RunIsBusyError
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.plan import SweepPlan, TrialJob, distinct_preparations, plan_sweep
 from eagleray.sweep.records import begin_records, usable_records
 from eagleray.sweep.searcher import STEPS, VALUE, Space, make_searcher
 from eagleray.sweep.shown import SweepProgress
+from eagleray.sweep.sweep_folder import SweepRecord, TrialRecord, write_sweep
 from eagleray.sweep.trial_run import STOP_FILE, run_trial
 
 

@@ -12,19 +12,19 @@ from eagleray.experiment.discovery import task_type
 from eagleray.experiment.schema import Experiment, ValidateSettings
 from eagleray.experiment.sweep import Draw
 from eagleray.prepare.driver import stage_folders
-from eagleray.results.run_folder import results_digest, run_store
-from eagleray.results.sweep_folder import (
+from eagleray.runs.run_folder import results_digest, run_store
+from eagleray.scheduling import Machine, WorkerGroup, local_machine, present_machine
+from eagleray.storage import Store
+from eagleray.sweep.build import build_experiment, check_distinct, check_trials, find_benchmark
+from eagleray.sweep.packing import trial_group, trials_at_once
+from eagleray.sweep.space import corner_points, space_text
+from eagleray.sweep.sweep_folder import (
     BASELINE,
     SweepRecord,
     TrialRecord,
     sweep_store,
     sweeps_store,
 )
-from eagleray.scheduling import Machine, WorkerGroup, local_machine, present_machine
-from eagleray.storage import Store
-from eagleray.sweep.build import build_experiment, check_distinct, check_trials, find_benchmark
-from eagleray.sweep.packing import trial_group, trials_at_once
-from eagleray.sweep.space import corner_points, space_text
 from eagleray.sweep.trials import Trial, checked_paths, expand, seeds, variants
 from eagleray.task import EaglerayError, SettingsError
 

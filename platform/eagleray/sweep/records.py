@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from eagleray.results.sweep_folder import TRIALS_FOLDER, TrialRecord, read_trial, write_trial
 from eagleray.storage import Store
 from eagleray.sweep.plan import SweepPlan, TrialJob
+from eagleray.sweep.sweep_folder import TRIALS_FOLDER, TrialRecord, read_trial, write_trial
 from eagleray.sweep.trial_run import ended_path
 from eagleray.task import InputError
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eagleray.experiment.sweep import Draw
-from eagleray.results.sweep_folder import SweepRecord, TrialRecord
+from eagleray.sweep.sweep_folder import SweepRecord, TrialRecord
 from eagleray.task import SettingsError
 
 VALUE = "value"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from eagleray.results.progress import Progress
-from eagleray.results.sweep_folder import TrialRecord
+from eagleray.progress import Progress
 from eagleray.sweep.plan import SweepPlan
 from eagleray.sweep.records import usable_records
+from eagleray.sweep.sweep_folder import TrialRecord
 
 
 class SweepProgress:

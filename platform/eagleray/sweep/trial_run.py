@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eagleray.api import Experiment
-from eagleray.results.lease import RunIsBusyError
-from eagleray.results.progress import Silent
-from eagleray.results.sweep_folder import TUNE_FOLDER, TrialRecord, read_trial, write_trial
+from eagleray.progress import Silent
+from eagleray.runs.lease import RunIsBusyError
 from eagleray.storage import Store
 from eagleray.sweep.plan import TrialJob
+from eagleray.sweep.sweep_folder import TUNE_FOLDER, TrialRecord, read_trial, write_trial
 from eagleray.task import InputError, SettingsError
 from eagleray.train import TrainResult
 from eagleray.train.checkpoint import list_checkpoints, read_best

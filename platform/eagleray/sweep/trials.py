@@ -13,9 +13,9 @@ from typing import Any
 
 from eagleray.experiment.paths import full_path
 from eagleray.experiment.schema import Experiment
-from eagleray.results.sweep_folder import BASELINE
 from eagleray.storage import checked_name
 from eagleray.sweep.space import draw_points
+from eagleray.sweep.sweep_folder import BASELINE
 from eagleray.task import SettingsError
 
 _NOT_VARIED = {

@@ -17,14 +17,14 @@ from types import SimpleNamespace
 from typing import Any
 
 from eagleray.experiment.sweep import SchedulerSettings
-from eagleray.results.progress import Progress
-from eagleray.results.run_folder import runs_store, update_summary
-from eagleray.results.sweep_folder import TUNE_FOLDER, TrialRecord, read_trial, write_trial
+from eagleray.progress import Progress
+from eagleray.runs.run_folder import runs_store, update_summary
 from eagleray.scheduling import WorkerGroup
 from eagleray.storage import Store
 from eagleray.sweep.plan import SweepPlan, TrialJob
 from eagleray.sweep.searcher import STEPS, VALUE, Space, make_searcher
 from eagleray.sweep.shown import SweepProgress
+from eagleray.sweep.sweep_folder import TUNE_FOLDER, TrialRecord, read_trial, write_trial
 from eagleray.sweep.trial_run import (
     STOP_FILE,
     ended_path,

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from eagleray.experiment.schema import Experiment
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 from eagleray.storage import Store
 from eagleray.task import Rows, Task
 from eagleray.train.checkpoint import list_checkpoints, read_best

@@ -7,7 +7,7 @@ from typing import TypeVar
 import torch
 import torch.distributed as dist
 
-from eagleray.results.progress import Progress
+from eagleray.progress import Progress
 from eagleray.task import Batches, Dataset
 from eagleray.train.checkpoint import (
     Checkpoint,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from eagleray.results.progress import Progress
-from eagleray.results.rejects import TrainingRejects
+from eagleray.progress import Progress
+from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import Checkpoint, keep_checkpoints, write_best, write_checkpoint
 from eagleray.train.job import Place, Report, TrainingError, TrainJob

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from eagleray.results.progress import Progress, Silent
+from eagleray.progress import Progress, Silent
 from eagleray.scheduling import cluster_machine, fit_workers, ray_session
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources

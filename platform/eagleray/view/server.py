@@ -19,7 +19,7 @@ from eagleray.evaluate.stage import load_model
 from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.listening import is_loopback, new_token
-from eagleray.results.run_folder import find_run, read_experiment
+from eagleray.runs.run_folder import find_run, read_experiment
 from eagleray.task import SettingsError
 from eagleray.view.functions import ViewFunctions
 from eagleray.view.turns import Turns

@@ -8,9 +8,9 @@ import io
 import pytest
 from experiments.benchmarks.fake_sweep import FakeSweep, write_sweep_of
 
+from eagleray.analysis.ablation import sweep_table
 from eagleray.cli.main import run
-from eagleray.results.ablation import sweep_table
-from eagleray.results.sweep_folder import sweep_store
+from eagleray.sweep.sweep_folder import sweep_store
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from eagleray.cli import main
-from eagleray.results.sweep_folder import find_sweep
+from eagleray.sweep.sweep_folder import find_sweep
 
 
 @pytest.fixture

@@ -11,6 +11,6 @@ __all__ = ["storage", "written_store"]
 
 @pytest.fixture
 def visitor(storage, tmp_path, monkeypatch):
-    monkeypatch.setattr("eagleray.results.index._REFRESH_LOCAL_S", -1.0)
-    monkeypatch.setattr("eagleray.results.sweep_index._REFRESH_LOCAL_S", -1.0)
+    monkeypatch.setattr("eagleray.browse.index._REFRESH_LOCAL_S", -1.0)
+    monkeypatch.setattr("eagleray.browse.sweep_index._REFRESH_LOCAL_S", -1.0)
     return Visitor(storage, tmp_path / "cache")

@@ -11,8 +11,8 @@ from experiments.benchmarks.fake_sweep import FakeSweep, write_sweep_of
 from tests.eagleray.dashboard.visitor import Visitor, text, values
 from tests.eagleray.prepare.test_object_store import bucket  # noqa: F401
 
-from eagleray.results import index as index_module
-from eagleray.results import sweep_index
+from eagleray.browse import index as index_module
+from eagleray.browse import sweep_index
 from eagleray.storage import Store
 
 

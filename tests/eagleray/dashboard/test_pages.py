@@ -8,9 +8,9 @@ import shutil
 import pytest
 from tests.eagleray.dashboard.visitor import Visitor, components, numbers, text, values
 
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.pages.runs import RunRow, make_filter
-from eagleray.results.index import RunEntry
-from eagleray.results.lease import Lease
+from eagleray.runs.lease import Lease
 from eagleray.storage import Store
 
 RUN = "/run/exp/main-0"

@@ -9,10 +9,10 @@ import shutil
 import pytest
 from tests.eagleray.dashboard.visitor import Visitor, components, text, values
 
-from eagleray.results.ablation import sweep_table
-from eagleray.results.lease import Lease
-from eagleray.results.sweep_folder import read_trials, sweep_store
+from eagleray.analysis.ablation import sweep_table
+from eagleray.runs.lease import Lease
 from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import read_trials, sweep_store
 
 ABLATIONS, SEARCH = "/sweep/exp/heads-1", "/sweep/exp/lr-2"
 PAGES = [("/sweeps", ""), (ABLATIONS, ""), (SEARCH, "")]

@@ -11,7 +11,7 @@ import pytest
 
 from eagleray.download import DownloadError, fetch
 from eagleray.download.archive import unpack
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 
 
 def zipped(path, members, mode=0o644):

@@ -6,7 +6,7 @@ import pytest
 
 from eagleray.download import DownloadError, fetch, place
 from eagleray.download.fetch import by_hand_text
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 
 from .conftest import CONTENT, MD5, SHA256
 

@@ -13,7 +13,7 @@ from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.experiment import load
 from eagleray.experiment.load import make_experiment
 from eagleray.prepare import prepare_stages
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import Benchmark, SettingsError
 from eagleray.train import train_run

@@ -14,7 +14,7 @@ from tests.eagleray.predict.double_task import DoubleSettings, DoubleTask
 from eagleray.experiment.schema import Experiment
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, SettingsError
 

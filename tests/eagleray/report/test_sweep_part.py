@@ -8,14 +8,14 @@ import pytest
 from experiments.benchmarks.fake_sweep import FakeSweep, write_sweep_of
 from tests.eagleray.report.test_document import Page
 
+from eagleray.analysis.ablation import sweep_table
+from eagleray.analysis.variants import variant_results
 from eagleray.cli.main import run as run_command
 from eagleray.report import report_html
 from eagleray.report.axes import make_axis
 from eagleray.report.figures import COLORS
 from eagleray.report.variant_figures import differences_figure
-from eagleray.results.ablation import sweep_table
-from eagleray.results.sweep_results import read_results
-from eagleray.results.variants import variant_results
+from eagleray.sweep.sweep_results import read_results
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 

@@ -7,11 +7,12 @@ import math
 import pytest
 
 from eagleray.api import Experiment
-from eagleray.results.lease import Lease
-from eagleray.results.run_folder import find_run, list_runs, read_summary
-from eagleray.results.sweep_folder import list_sweeps, read_sweep, read_trials
-from eagleray.sweep import plan_sweep, run_sweep
+from eagleray.runs.lease import Lease
+from eagleray.runs.run_folder import find_run, list_runs, read_summary
+from eagleray.sweep.driver import run_sweep
+from eagleray.sweep.plan import plan_sweep
 from eagleray.sweep.searcher import Space, make_searcher
+from eagleray.sweep.sweep_folder import list_sweeps, read_sweep, read_trials
 from eagleray.task import EaglerayError
 from eagleray.train.metrics import next_attempt, read_metrics
 from eagleray.train.stop import request_stop
@@ -127,7 +128,7 @@ def test_stopped_sweep_goes_on_from_the_checkpoint(tiny, monkeypatch):
 
 
 def find_store(experiment, job):
-    from eagleray.results.run_folder import runs_store
+    from eagleray.runs.run_folder import runs_store
 
     return runs_store(experiment.storage).child(job.first_record().run)
 
@@ -226,7 +227,7 @@ def test_searcher_begins_with_trials_that_were_broken_off(tiny):
 
 def test_optuna_finds_the_better_half_of_a_space(tiny):
     """A search whose objective is known: the minimum of (x - 0.7)^2 over [0, 1]."""
-    from eagleray.results.sweep_folder import TrialRecord
+    from eagleray.sweep.sweep_folder import TrialRecord
 
     plan = plan_sweep(tiny({"search": {"algorithm": "optuna", "trials": 30,
                                        "space": {"dropout": {"uniform": [0, 1]}}}}))  # fmt: skip

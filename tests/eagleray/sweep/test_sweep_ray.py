@@ -7,8 +7,8 @@ import time
 import pytest
 
 from eagleray.experiment.sweep import SchedulerSettings
-from eagleray.results.run_folder import find_run, read_summary
-from eagleray.sweep import run_sweep
+from eagleray.runs.run_folder import find_run, read_summary
+from eagleray.sweep.driver import run_sweep
 from eagleray.sweep.tune_driver import feed_asha, make_asha
 
 LR = "train.phases.0.lr"

@@ -8,7 +8,7 @@ import pytest
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.sweep import Draw, SweepSettings
-from eagleray.results.run_folder import results_digest
+from eagleray.runs.run_folder import results_digest
 from eagleray.sweep.build import build_experiment
 from eagleray.sweep.plan import plan_sweep
 from eagleray.sweep.space import corner_points, draw_points

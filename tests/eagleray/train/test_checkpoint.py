@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from tests.eagleray.tiny_task import TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 from eagleray.train import checkpoint_weights, load_weights, train_run

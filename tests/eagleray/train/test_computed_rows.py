@@ -13,7 +13,7 @@ import eagleray.api
 from eagleray.api import Experiment
 from eagleray.cli import main
 from eagleray.experiment import load
-from eagleray.results.rejects import read_rejects, training_rejects
+from eagleray.runs.rejects import read_rejects, training_rejects
 from eagleray.train import checkpoint_weights
 
 

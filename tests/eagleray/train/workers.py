@@ -13,7 +13,7 @@ import torch.multiprocessing as mp
 from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.experiment.schema import Experiment
-from eagleray.results.progress import Silent
+from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.train import TrainResult, read_metrics, train_run
 from eagleray.train.job import TrainJob

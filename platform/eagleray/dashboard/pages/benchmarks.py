@@ -9,6 +9,8 @@ from typing import Any
 
 from dash import dcc, html
 
+from eagleray.analysis.table import RECALLED, comparisons
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
     Content,
@@ -23,9 +25,7 @@ from eagleray.dashboard.elements import (
 from eagleray.dashboard.published import PublishedBenchmarks
 from eagleray.dashboard.source import Source
 from eagleray.report.figures import reached_figure
-from eagleray.results.index import RunEntry
-from eagleray.results.result import checked_result
-from eagleray.results.table import RECALLED, comparisons
+from eagleray.runs.result import checked_result
 from eagleray.task import Benchmark
 
 

@@ -10,6 +10,16 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from eagleray.browse.gallery import (
+    Evaluation,
+    Unit,
+    Units,
+    leading_values,
+    read_evaluations,
+    read_units,
+    worst_first,
+)
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
     Content,
@@ -23,16 +33,6 @@ from eagleray.dashboard.elements import (
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.pictures import picture_link
 from eagleray.dashboard.source import Source
-from eagleray.results.gallery import (
-    Evaluation,
-    Unit,
-    Units,
-    leading_values,
-    read_evaluations,
-    read_units,
-    worst_first,
-)
-from eagleray.results.index import RunEntry
 
 UNITS_PER_PAGE = 60
 _ORDER = ("input", "truth", "prediction")

@@ -10,6 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from eagleray.analysis.table import RECALLED, comparisons
+from eagleray.browse.gallery import Evaluation, read_evaluations
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, link, run_link, sweep_link
 from eagleray.dashboard.elements import (
     Content,
@@ -31,12 +34,9 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.source import Source
 from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
-from eagleray.results.gallery import Evaluation, read_evaluations
-from eagleray.results.index import RunEntry
-from eagleray.results.metrics import flatten
-from eagleray.results.rejects import read_rejects
-from eagleray.results.settings import differing, read_settings
-from eagleray.results.table import RECALLED, comparisons
+from eagleray.runs.metrics import flatten
+from eagleray.runs.rejects import read_rejects
+from eagleray.runs.settings import differing, read_settings
 
 DEFAULT_SMOOTHING = 0.6
 _TABS = ("curves", "results", "settings", "environment", "rejects", "log")

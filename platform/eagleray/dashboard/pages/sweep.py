@@ -9,6 +9,26 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from eagleray.analysis.ablation import (
+    decimals,
+    hours_text,
+    make_table,
+    setting_headings,
+    settings_text,
+)
+from eagleray.analysis.ablation import number_text as metric_text
+from eagleray.analysis.table_formats import Table
+from eagleray.analysis.variants import (
+    VariantResult,
+    best_ones,
+    device_hours,
+    last_value,
+    ranked_trials,
+    trial_value,
+    variant_results,
+)
+from eagleray.browse.index import RunEntry, is_run_name
+from eagleray.browse.sweep_index import SweepEntry
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
     Content,
@@ -33,28 +53,8 @@ from eagleray.report.sweep_figures import (
     scatter_figure,
 )
 from eagleray.report.variant_figures import differences_figure, variants_figure
-from eagleray.results.ablation import (
-    decimals,
-    hours_text,
-    make_table,
-    setting_headings,
-    settings_text,
-)
-from eagleray.results.ablation import number_text as metric_text
-from eagleray.results.index import RunEntry, is_run_name
-from eagleray.results.sweep_folder import TrialRecord
-from eagleray.results.sweep_index import SweepEntry
-from eagleray.results.sweep_results import SweepResults, setting_text, short_names
-from eagleray.results.table_formats import Table
-from eagleray.results.variants import (
-    VariantResult,
-    best_ones,
-    device_hours,
-    last_value,
-    ranked_trials,
-    trial_value,
-    variant_results,
-)
+from eagleray.sweep.sweep_folder import TrialRecord
+from eagleray.sweep.sweep_results import SweepResults, setting_text, short_names
 
 COMPARED = 5
 """Best trials that are offered for comparing their curves."""

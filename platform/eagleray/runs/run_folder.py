@@ -22,7 +22,7 @@ import yaml
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import Experiment
-from eagleray.results.environment import describe_environment
+from eagleray.runs.environment import describe_environment
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 

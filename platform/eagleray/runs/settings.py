@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from eagleray.results.metrics import flatten
+from eagleray.runs.metrics import flatten
 from eagleray.storage import Store
 from eagleray.task import InputError
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from eagleray.results.regression import (
+from eagleray.analysis.regression import (
     Tolerances,
     check_tolerances,
     compare,

@@ -9,9 +9,9 @@ import sqlite3
 import pytest
 from experiments.benchmarks.fake_store import FakeRun, write_run
 
-from eagleray.results import index as index_module
-from eagleray.results.index import RunIndex
-from eagleray.results.lease import Lease
+from eagleray.browse import index as index_module
+from eagleray.browse.index import RunIndex
+from eagleray.runs.lease import Lease
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from eagleray.results.spread import paired_difference, spread
+from eagleray.analysis.spread import paired_difference, spread
 
 
 def test_spread_is_the_sample_standard_deviation():

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from experiments.benchmarks.fake_store import FakeRun, write_run
 
-from eagleray.results.gallery import Unit, read_evaluations, read_units, worst_first
-from eagleray.results.rejects import read_rejects, record_rejects
+from eagleray.browse.gallery import Unit, read_evaluations, read_units, worst_first
+from eagleray.runs.rejects import read_rejects, record_rejects
 from eagleray.task import InputError
 
 

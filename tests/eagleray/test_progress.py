@@ -6,7 +6,7 @@ import io
 
 from rich.console import Console
 
-from eagleray.results import progress
+from eagleray import progress
 
 
 def test_plain_lines_tell_rate_time_left_and_information(capsys, monkeypatch):

@@ -10,10 +10,10 @@ import time
 import pytest
 from tests.sixth_task import SquareSettings
 
+from eagleray.analysis.table import benchmark_table, runs_table
 from eagleray.experiment.schema import Experiment, TrainSettings
-from eagleray.results import run_folder
-from eagleray.results.lease import Lease, RunIsBusyError
-from eagleray.results.table import benchmark_table, runs_table
+from eagleray.runs import run_folder
+from eagleray.runs.lease import Lease, RunIsBusyError
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eagleray.results.index import is_run_name
-from eagleray.results.sweep_folder import (
+from eagleray.browse.index import is_run_name
+from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import (
     EXPERIMENT_FILE,
     SWEEP_FILE,
     TRIALS_FOLDER,
@@ -23,8 +24,7 @@ from eagleray.results.sweep_folder import (
     read_sweep,
     sweeps_store,
 )
-from eagleray.results.sweep_results import SweepResults, assemble, read_results, readable_trial
-from eagleray.storage import Store
+from eagleray.sweep.sweep_results import SweepResults, assemble, read_results, readable_trial
 from eagleray.task import EaglerayError
 
 _REFRESH_LOCAL_S, _REFRESH_REMOTE_S = 1.0, 15.0

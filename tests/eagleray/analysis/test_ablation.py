@@ -12,8 +12,9 @@ import pytest
 import yaml
 from scipy import stats
 
-from eagleray.results.ablation import make_table, sweep_table, write_tables
-from eagleray.results.sweep_folder import (
+from eagleray.analysis.ablation import make_table, sweep_table, write_tables
+from eagleray.analysis.variants import best_ones, ranked_trials, variant_results
+from eagleray.sweep.sweep_folder import (
     SweepRecord,
     TrialRecord,
     sweep_store,
@@ -21,8 +22,7 @@ from eagleray.results.sweep_folder import (
     write_sweep,
     write_trial,
 )
-from eagleray.results.sweep_results import PublishedValue, SweepResults, read_results, short_names
-from eagleray.results.variants import best_ones, ranked_trials, variant_results
+from eagleray.sweep.sweep_results import PublishedValue, SweepResults, read_results, short_names
 from eagleray.task import InputError, SettingsError
 
 VALUES = {

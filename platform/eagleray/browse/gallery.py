@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from eagleray.prepare.manifest import Manifest, read_manifest
 from eagleray.prepare.marker import ShardMarker, done_shards, read_markers
-from eagleray.results.result import checked_result
+from eagleray.runs.result import checked_result
 from eagleray.storage import Store, checked_name
 from eagleray.task import EaglerayError, InputError, SettingsError
 

@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from eagleray.results.table_formats import Cell, Table, escape_latex, escape_markdown
+from eagleray.analysis.table_formats import Cell, Table, escape_latex, escape_markdown
 
 
 def table_of(*names, **options):

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eagleray.results.spread import PairedDifference, Spread, is_finite, paired_difference, spread
-from eagleray.results.sweep_folder import TrialRecord
-from eagleray.results.sweep_results import PublishedValue, SweepResults
+from eagleray.analysis.spread import PairedDifference, Spread, is_finite, paired_difference, spread
+from eagleray.sweep.sweep_folder import TrialRecord
+from eagleray.sweep.sweep_results import PublishedValue, SweepResults
 
 STATES = ("done", "stopped", "failed", "running", "pending")
 _SECONDS_PER_HOUR = 3600.0

@@ -22,10 +22,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eagleray.results.lease import is_held
-from eagleray.results.metrics import LIVE, parse_segments
-from eagleray.results.result import checked_result
-from eagleray.results.run_folder import runs_store
+from eagleray.runs.lease import is_held
+from eagleray.runs.metrics import LIVE, parse_segments
+from eagleray.runs.result import checked_result
+from eagleray.runs.run_folder import runs_store
 from eagleray.storage import Store, checked_name
 from eagleray.task import InputError, SettingsError
 

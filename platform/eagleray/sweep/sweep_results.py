@@ -12,11 +12,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from eagleray.results.index import is_run_name
-from eagleray.results.result import checked_result
-from eagleray.results.run_folder import read_summary, runs_store
-from eagleray.results.settings import read_settings
-from eagleray.results.sweep_folder import (
+from eagleray.browse.index import is_run_name
+from eagleray.runs.result import checked_result
+from eagleray.runs.run_folder import read_summary, runs_store
+from eagleray.runs.settings import read_settings
+from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import (
     TRIALS_FOLDER,
     SweepRecord,
     TrialRecord,
@@ -24,7 +25,6 @@ from eagleray.results.sweep_folder import (
     read_trial,
     read_trials,
 )
-from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eagleray.results.settings import differing, read_settings
+from eagleray.runs.settings import differing, read_settings
 from eagleray.storage import Store
 from eagleray.task import InputError
 

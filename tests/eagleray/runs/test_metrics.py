@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from eagleray.results.metrics import LIVE, parse_segments, read_history, smooth
+from eagleray.runs.metrics import LIVE, parse_segments, read_history, smooth
 from eagleray.storage import Store
 
 

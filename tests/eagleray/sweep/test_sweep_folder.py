@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from eagleray.results.sweep_folder import (
+from eagleray.sweep.sweep_folder import (
     EXPERIMENT_FILE,
     SweepRecord,
     TrialRecord,

@@ -11,18 +11,10 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from eagleray.results.spread import PairedDifference, Spread
-from eagleray.results.sweep_folder import TrialRecord
-from eagleray.results.sweep_results import (
-    PublishedValue,
-    SweepResults,
-    read_results,
-    setting_text,
-    short_names,
-)
-from eagleray.results.table import RECALLED
-from eagleray.results.table_formats import Cell, Table
-from eagleray.results.variants import (
+from eagleray.analysis.spread import PairedDifference, Spread
+from eagleray.analysis.table import RECALLED
+from eagleray.analysis.table_formats import Cell, Table
+from eagleray.analysis.variants import (
     STATES,
     VariantResult,
     best_ones,
@@ -33,6 +25,14 @@ from eagleray.results.variants import (
     variant_results,
 )
 from eagleray.storage import Store
+from eagleray.sweep.sweep_folder import TrialRecord
+from eagleray.sweep.sweep_results import (
+    PublishedValue,
+    SweepResults,
+    read_results,
+    setting_text,
+    short_names,
+)
 
 FOLDER = "tables"
 _COLUMNS = (

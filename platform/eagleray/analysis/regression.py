@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from eagleray.analysis.table import plain_table
 from eagleray.evaluate.weights import INITIAL
 from eagleray.experiment.discovery import nearest
-from eagleray.results.result import checked_result
-from eagleray.results.run_folder import find_run
-from eagleray.results.settings import FILE as EXPERIMENT_FILE
-from eagleray.results.table import plain_table
+from eagleray.runs.result import checked_result
+from eagleray.runs.run_folder import find_run
+from eagleray.runs.settings import FILE as EXPERIMENT_FILE
 from eagleray.storage import Store
 from eagleray.task import InputError, SettingsError
 

@@ -1,0 +1,1 @@
+"""What results say: tables, ablations, spread over seeds, what fell."""

@@ -1,0 +1,1 @@
+"""What a run holds: its folder, environment, lease, metrics, rejects, results."""
