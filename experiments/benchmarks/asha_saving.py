@@ -18,7 +18,7 @@ from record import write_record
 
 from eagleray.analysis.table import plain_table
 from eagleray.experiment.load import load_experiment
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.experiment.sweep import SchedulerSettings
 from eagleray.progress import PlainLines
 from eagleray.sweep.driver import run_sweep
@@ -60,7 +60,7 @@ def main() -> None:
     print(write_record("asha_saving", results, packages=["ray", "torch"]))
 
 
-def measure(experiment: Experiment, storage: str) -> dict[str, Any]:
+def measure(experiment: ExperimentSettings, storage: str) -> dict[str, Any]:
     """Run a sweep in a storage of its own; return its best trial and what it took."""
     begin = time.monotonic()
     progress = PlainLines()

@@ -21,7 +21,7 @@ import torch
 from record import write_record
 from torch import Tensor, nn
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import Dataset, LossTerm, Phase, Settings, StepContext, Task
@@ -112,7 +112,7 @@ def run_plain(task: Timed) -> None:
 
 def run_engine(task: Timed) -> None:
     """Train through the engine, in this process."""
-    experiment = Experiment(task=task.name, settings=task.settings, device="cpu")
+    experiment = ExperimentSettings(task=task.name, settings=task.settings, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
         train_run(experiment, task, Store(folder), {}, inline=True, progress=Silent())
 

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
 from eagleray.evaluate.weights import find_weights
-from eagleray.experiment import schema
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
@@ -46,7 +46,7 @@ class Experiment:
 
     def __init__(
         self,
-        settings: schema.Experiment,
+        settings: ExperimentSettings,
         *,
         new: bool = False,
         limit: int | None = None,

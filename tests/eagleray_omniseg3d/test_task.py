@@ -71,7 +71,7 @@ def experiment_of(task, root):
     train = schema.TrainSettings(
         phases=tuple(p.model_copy(update={"precision": "fp32"}) for p in task.phases())
     )
-    return schema.Experiment(
+    return schema.ExperimentSettings(
         task="omniseg3d", settings=task.settings, storage=str(root / "storage"), train=train
     )
 

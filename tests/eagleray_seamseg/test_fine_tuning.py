@@ -218,7 +218,7 @@ def test_fine_tuning_trains_and_names_the_tensors_that_begin_afresh(tmp_path):
     assert torch.equal(trained[stem], file[stem])
     assert trained["sem_head.conv_sem.bias"].shape == (3,)
     # frozen modules need no file of weights where the checkpoint has them
-    assert experiment.settings.settings.network.body.weights is None
+    assert experiment.task.settings.network.body.weights is None
     found = {r.name: r.found for r in experiment.task.requirements()}
     assert found["backbone weights"] is False
 

@@ -15,7 +15,7 @@ import tyro
 from pydantic import ValidationError
 
 from eagleray.experiment.load import explain, load_experiment
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.experiment.sweep import SweepSettings
 from eagleray.task import SettingsError
 
@@ -36,7 +36,7 @@ class Flags:
 
 def parse(
     verb: str, summary: str, flags: type[F], arguments: Sequence[str]
-) -> tuple[Path, F, Experiment]:
+) -> tuple[Path, F, ExperimentSettings]:
     """Read a verb's command line.
 
     Args:
@@ -89,7 +89,7 @@ def _without(arguments: Sequence[str], path: str) -> list[str]:
     return rest
 
 
-def _without_mappings(experiment: Experiment) -> Experiment:
+def _without_mappings(experiment: ExperimentSettings) -> ExperimentSettings:
     """Return the experiment without its sweep's variants and spaces: free mappings are said in the
     file only, since every entry would become a flag or a subcommand.
     """
@@ -105,7 +105,9 @@ def _without_mappings(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"sweep": emptied})
 
 
-def _with_mappings(overridden: Experiment, original: Experiment) -> Experiment:
+def _with_mappings(
+    overridden: ExperimentSettings, original: ExperimentSettings
+) -> ExperimentSettings:
     """Put back what ``_without_mappings`` left out; raises ValidationError."""
     values, sweep = overridden.sweep.model_dump(), original.sweep.model_dump()
     values |= {name: sweep[name] for name in ("ablations", "grid", "published")}
@@ -113,7 +115,7 @@ def _with_mappings(overridden: Experiment, original: Experiment) -> Experiment:
     return overridden.model_copy(update={"sweep": SweepSettings.model_validate(values)})
 
 
-def _command_type(flags: type[Any], experiment: type[Experiment]) -> type[Any]:
+def _command_type(flags: type[Any], experiment: type[ExperimentSettings]) -> type[Any]:
     return dataclasses.make_dataclass(
         "Command",
         [

@@ -20,7 +20,7 @@ import tyro
 
 from eagleray.cli.arguments import Flags, parse
 from eagleray.experiment.discovery import installed_tasks
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.scheduling.jobs import ClusterJobs, JobRequest
 from eagleray.task import SettingsError
 
@@ -123,7 +123,7 @@ def _check_variables(path: Path, environment: Mapping[str, str]) -> None:
         raise SettingsError(f"{path} uses variables; say what they are on the cluster: {given}")
 
 
-def _check_storage(experiment: Experiment) -> None:
+def _check_storage(experiment: ExperimentSettings) -> None:
     """Refuse a storage that would vanish with the job's working folder."""
     storage = experiment.storage
     if "://" not in storage and not Path(storage).is_absolute():

@@ -15,7 +15,7 @@ from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
 from eagleray.evaluate.units import unit_values
 from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerprint
 from eagleray.progress import Progress
 from eagleray.runs.run_folder import update_summary
@@ -58,7 +58,7 @@ class _Pair:
 
 
 def evaluate_benchmark(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     run: Store,
     rows: Mapping[str, Rows],
@@ -86,7 +86,7 @@ def evaluate_benchmark(
 
 
 def evaluate_checkpoints(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     run: Store,
     rows: Mapping[str, Rows],
@@ -148,7 +148,7 @@ def evaluate_checkpoints(
 
 
 def _stage_task(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     run: Store,
     rows: Mapping[str, Rows],
@@ -178,7 +178,7 @@ def _stage_task(
 
 
 def _store_result(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     run: Store,
     pair: _Pair,

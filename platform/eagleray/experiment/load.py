@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
 from eagleray.experiment.discovery import nearest, task_type
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import checked_name
 from eagleray.task import Phase, SettingsError, Task
 
@@ -27,7 +27,7 @@ M = TypeVar("M", bound=BaseModel)
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
-def load_experiment(path: str | Path) -> Experiment:
+def load_experiment(path: str | Path) -> ExperimentSettings:
     """Read and check an experiment's YAML.
 
     Args:
@@ -53,7 +53,7 @@ def load_experiment(path: str | Path) -> Experiment:
     return make_experiment({"name": path.stem, **raw}, origin=str(path))
 
 
-def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Experiment:
+def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> ExperimentSettings:
     """Check settings given as plain values, as ``load_experiment`` does for a file.
 
     Raises:
@@ -73,7 +73,7 @@ def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Exper
     return with_phases(draft, phases)
 
 
-def with_phases(experiment: Experiment, phases: Sequence[Phase]) -> Experiment:
+def with_phases(experiment: ExperimentSettings, phases: Sequence[Phase]) -> ExperimentSettings:
     """Return the experiment with its training phases replaced, and its names checked."""
     checked_name(experiment.name, "experiment name")
     checked_name(experiment.run, "run name")
@@ -82,12 +82,14 @@ def with_phases(experiment: Experiment, phases: Sequence[Phase]) -> Experiment:
 
 
 @functools.cache
-def experiment_type(task_cls: type[Task]) -> type[Experiment]:
-    """Return the Experiment model whose ``settings`` are those of one task."""
+def experiment_type(task_cls: type[Task]) -> type[ExperimentSettings]:
+    """Return the ExperimentSettings model whose ``settings`` are those of one task."""
     settings = task_cls.settings_type
     required = any(f.is_required() for f in settings.model_fields.values())
     default: Any = ... if required else settings()
-    return create_model("Experiment", __base__=Experiment, settings=(settings, default))
+    return create_model(
+        "ExperimentSettings", __base__=ExperimentSettings, settings=(settings, default)
+    )
 
 
 def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Phase, ...]:

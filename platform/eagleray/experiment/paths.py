@@ -13,14 +13,14 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel
 
 from eagleray.experiment.discovery import nearest
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.task import SettingsError
 
 SETTINGS = "settings"
 _PHASES = ("train", "phases")
 
 
-def full_path(path: str, experiment: Experiment) -> str:
+def full_path(path: str, experiment: ExperimentSettings) -> str:
     """Return a path from the experiment's root, or raise naming the nearest known one.
 
     A path that begins with no section of the experiment is looked up below ``settings``; a phase
@@ -34,8 +34,8 @@ def full_path(path: str, experiment: Experiment) -> str:
         SettingsError: There is no setting of that path.
 
     Example:
-        >>> from eagleray.experiment.schema import Experiment
-        >>> full_path("train.log_every", Experiment(task="a", settings=None))
+        >>> from eagleray.experiment.schema import ExperimentSettings
+        >>> full_path("train.log_every", ExperimentSettings(task="a", settings=None))
         'train.log_every'
     """
     parts = path.split(".")
@@ -82,7 +82,7 @@ def with_value(values: Mapping[str, Any], path: str, value: Any) -> dict[str, An
     return changed
 
 
-def _settings_type(experiment: Experiment) -> Any:
+def _settings_type(experiment: ExperimentSettings) -> Any:
     found = type(experiment.settings)
     return found if issubclass(found, BaseModel) else Any
 
@@ -123,7 +123,7 @@ def _names(annotation: Any) -> list[str] | None:
     return []
 
 
-def _phase_position(path: str, name: str, experiment: Experiment) -> str:
+def _phase_position(path: str, name: str, experiment: ExperimentSettings) -> str:
     names = [phase.name for phase in experiment.train.phases]
     if name in names:
         return str(names.index(name))

@@ -134,7 +134,7 @@ class EvaluateSettings(Settings):
     """Pictures kept per benchmark (of the first units)."""
 
 
-class Experiment(Settings):
+class ExperimentSettings(Settings):
     """One experiment: a task with its settings, and how to prepare, train and evaluate it.
 
     ``settings`` is narrowed to the task's own model when a file is read.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from eagleray.experiment.discovery import nearest
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.predict.restore import forget_changed
 from eagleray.predict.stage import FILES, INDEX, WORK_FOLDER, PredictSettings, PredictStage
 from eagleray.prepare import run_stage, stage_fingerprint
@@ -39,7 +39,7 @@ class PredictSummary:
 
 
 def predict_files(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     weights: Path,
     paths: Sequence[Path],

@@ -21,7 +21,7 @@ from typing import Any
 import yaml
 
 from eagleray.experiment.load import make_experiment
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.environment import describe_environment
 from eagleray.storage import Store
 from eagleray.task import SettingsError
@@ -47,7 +47,7 @@ _NOT_RESULTS_TRAIN = [
 ]
 
 
-def results_digest(experiment: Experiment) -> str:
+def results_digest(experiment: ExperimentSettings) -> str:
     """Return a hash of the settings that change results: not of where, with how many or how
     fast.
     """
@@ -63,7 +63,7 @@ def runs_store(storage: str) -> Store:
     return Store(storage).child("runs")
 
 
-def run_store(experiment: Experiment, *, new: bool = False) -> Store:
+def run_store(experiment: ExperimentSettings, *, new: bool = False) -> Store:
     """Return the folder of the experiment's run; with ``new`` one that does not exist yet.
 
     Without ``new`` the latest run of these settings is continued.
@@ -76,7 +76,7 @@ def run_store(experiment: Experiment, *, new: bool = False) -> Store:
     return folder.child(base if latest == 1 else f"{base}.{latest}")
 
 
-def begin_run(run: Store, experiment: Experiment) -> None:
+def begin_run(run: Store, experiment: ExperimentSettings) -> None:
     """Write what the run is and was made with; a continued run keeps its first description."""
     text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
     run.create("experiment.yaml", text.encode())
@@ -84,7 +84,7 @@ def begin_run(run: Store, experiment: Experiment) -> None:
     run.create("environment.json", _json(described))
 
 
-def read_experiment(run: Store) -> Experiment:
+def read_experiment(run: Store) -> ExperimentSettings:
     """Return the resolved experiment stored in a run.
 
     Raises:

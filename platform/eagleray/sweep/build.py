@@ -10,7 +10,7 @@ from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.paths import with_value
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.run_folder import results_digest
 from eagleray.storage import Store
 from eagleray.sweep.trials import Trial
@@ -21,7 +21,9 @@ _PHASE = "train.phases."
 _LENGTHS = ("steps", "epochs")
 
 
-def build_experiment(base: Experiment, overrides: Mapping[str, Any], seed: int) -> Experiment:
+def build_experiment(
+    base: ExperimentSettings, overrides: Mapping[str, Any], seed: int
+) -> ExperimentSettings:
     """Return the experiment of a trial.
 
     What a task derives its phases from may be among the overrides: fields of phases that the base
@@ -51,7 +53,7 @@ def build_experiment(base: Experiment, overrides: Mapping[str, Any], seed: int) 
     return _checked(values)
 
 
-def _checked(values: Mapping[str, Any]) -> Experiment:
+def _checked(values: Mapping[str, Any]) -> ExperimentSettings:
     """Return the experiment; the caller says in messages which trial it is."""
     origin = "trial"
     try:
@@ -61,7 +63,7 @@ def _checked(values: Mapping[str, Any]) -> Experiment:
 
 
 def check_trials(
-    experiments: Sequence[tuple[Trial, Experiment]],
+    experiments: Sequence[tuple[Trial, ExperimentSettings]],
     benchmark: str,
     *,
     inline: bool,
@@ -86,7 +88,7 @@ def check_trials(
     return [f"{_listing(labels)}: {mistake}" for mistake, labels in mistakes.items()]
 
 
-def check_distinct(experiments: Sequence[tuple[Trial, Experiment]]) -> list[str]:
+def check_distinct(experiments: Sequence[tuple[Trial, ExperimentSettings]]) -> list[str]:
     """Return which trials would be one and the same run, since they differ in nothing that changes
     results.
     """
@@ -104,7 +106,7 @@ def check_distinct(experiments: Sequence[tuple[Trial, Experiment]]) -> list[str]
 
 
 def _mistakes_of(
-    experiment: Experiment, benchmark: str, *, inline: bool, limit: int | None
+    experiment: ExperimentSettings, benchmark: str, *, inline: bool, limit: int | None
 ) -> list[str]:
     found = []
     try:
@@ -123,7 +125,7 @@ def _mistakes_of(
     return found
 
 
-def find_benchmark(experiment: Experiment) -> Benchmark:
+def find_benchmark(experiment: ExperimentSettings) -> Benchmark:
     """Return the benchmark that ranks the trials of a sweep.
 
     Raises:
@@ -134,7 +136,7 @@ def find_benchmark(experiment: Experiment) -> Benchmark:
     return choose_benchmarks(_task(experiment), (asked,) if asked else names)[0]
 
 
-def _task(experiment: Experiment) -> Task:
+def _task(experiment: ExperimentSettings) -> Task:
     return task_type(experiment.task)(experiment.settings)
 
 

@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 
 from eagleray.experiment.discovery import task_type
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.prepare import prepare_stages
 from eagleray.progress import Progress, Silent
 from eagleray.runs.lease import Lease, RunIsBusyError
@@ -46,7 +46,7 @@ class SweepResult:
 
 
 def run_sweep(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     *,
     new: bool = False,
     limit: int | None = None,

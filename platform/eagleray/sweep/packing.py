@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.scheduling import Machine, WorkerGroup, fit_workers, num_places
 from eagleray.task import Resources
 
 
-def trial_group(experiment: Experiment, machine: Machine) -> WorkerGroup:
+def trial_group(experiment: ExperimentSettings, machine: Machine) -> WorkerGroup:
     """Return the workers that one trial takes.
 
     An elastic group counts with its least number of workers.

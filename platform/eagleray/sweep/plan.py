@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eagleray.experiment.discovery import task_type
-from eagleray.experiment.schema import Experiment, ValidateSettings
+from eagleray.experiment.schema import ExperimentSettings, ValidateSettings
 from eagleray.experiment.sweep import Draw
 from eagleray.prepare.driver import stage_folders
 from eagleray.runs.run_folder import results_digest, run_store
@@ -44,7 +44,7 @@ class TrialJob:
 
     sweep: Store
     trial: Trial
-    experiment: Experiment
+    experiment: ExperimentSettings
     record: SweepRecord
     group: WorkerGroup
     limit: int | None = None
@@ -79,7 +79,7 @@ class SweepPlan:
 
     folder: Store
     record: SweepRecord
-    base: Experiment
+    base: ExperimentSettings
     jobs: Mapping[str, TrialJob]
     probes: tuple[TrialJob, ...]
     trials_at_once: int
@@ -110,7 +110,11 @@ class SweepPlan:
 
 
 def plan_sweep(
-    experiment: Experiment, *, new: bool = False, limit: int | None = None, inline: bool = False
+    experiment: ExperimentSettings,
+    *,
+    new: bool = False,
+    limit: int | None = None,
+    inline: bool = False,
 ) -> SweepPlan:
     """Return what a sweep would do; computes nothing.
 
@@ -164,7 +168,7 @@ def plan_sweep(
     )
 
 
-def with_validations(base: Experiment, benchmark: str) -> Experiment:
+def with_validations(base: ExperimentSettings, benchmark: str) -> ExperimentSettings:
     """Return the experiment with the validations that a scheduler judges trials by.
 
     Raises:
@@ -187,7 +191,7 @@ def with_validations(base: Experiment, benchmark: str) -> Experiment:
     return base.model_copy(update={"train": train})
 
 
-def with_ranking(base: Experiment, benchmark: str) -> Experiment:
+def with_ranking(base: ExperimentSettings, benchmark: str) -> ExperimentSettings:
     """Return the experiment whose best checkpoints are the best by the sweep's own metric."""
     validate_on, sweep = base.train.validate_on, base.sweep
     if sweep.metric is None or validate_on.benchmark != benchmark or validate_on.metric is not None:
@@ -197,7 +201,7 @@ def with_ranking(base: Experiment, benchmark: str) -> Experiment:
     return base.model_copy(update={"train": train})
 
 
-def scheduler_text(base: Experiment) -> str:
+def scheduler_text(base: ExperimentSettings) -> str:
     """Return in words what ends trials early; empty for nothing."""
     scheduler = base.sweep.scheduler
     if scheduler.kind == "none":
@@ -207,16 +211,16 @@ def scheduler_text(base: Experiment) -> str:
     )
 
 
-def _space_texts(base: Experiment) -> dict[str, str]:
+def _space_texts(base: ExperimentSettings) -> dict[str, str]:
     draws = dict(base.sweep.search.space)
     if scheduler_text(base):
         draws |= {path: Draw(choice=values) for path, values in base.sweep.grid.items()}
     return {path: space_text(draw) for path, draw in draws.items()}
 
 
-def distinct_preparations(jobs: Sequence[TrialJob]) -> list[Experiment]:
+def distinct_preparations(jobs: Sequence[TrialJob]) -> list[ExperimentSettings]:
     """Return one experiment for every different set of prepared stages that trials read."""
-    found: dict[tuple[str, ...], Experiment] = {}
+    found: dict[tuple[str, ...], ExperimentSettings] = {}
     seen: set[str] = set()
     for job in jobs:
         experiment = job.experiment
@@ -232,14 +236,14 @@ def distinct_preparations(jobs: Sequence[TrialJob]) -> list[Experiment]:
 
 
 def _jobs(
-    base: Experiment, record: SweepRecord, folder: Store, *, limit: int | None, inline: bool
+    base: ExperimentSettings, record: SweepRecord, folder: Store, *, limit: int | None, inline: bool
 ) -> tuple[list[TrialJob], list[TrialJob]]:
     """Return the trials known beforehand, and the probes; raises with every mistake."""
     trials = expand(base)
     points = corner_points(base.sweep.search.space) if not trials else []
     seed = seeds(base)[0]
     probes = [Trial(f"corner {i} of the space", None, seed, p) for i, p in enumerate(points)]
-    built: dict[str, Experiment] = {}
+    built: dict[str, ExperimentSettings] = {}
     by_trial: dict[str, Trial] = {trial.id: trial for trial in (*trials, *probes)}
     mistakes: dict[str, list[str]] = {}
     for trial in by_trial.values():
@@ -266,7 +270,9 @@ def _with_group(job: TrialJob, machine: Machine, *, inline: bool) -> TrialJob:
     return replace(job, group=replace(group, num_workers=1) if inline else group)
 
 
-def _folder(base: Experiment, *, new: bool, limit: int | None) -> tuple[Store, Experiment]:
+def _folder(
+    base: ExperimentSettings, *, new: bool, limit: int | None
+) -> tuple[Store, ExperimentSettings]:
     """Return the sweep's folder, and the experiment with the name of its trials' runs."""
     sweep = base.sweep.model_dump(mode="json", exclude={"trials_at_once", "published"})
     sweep["search"].pop("trials")

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from eagleray.experiment.paths import full_path
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import checked_name
 from eagleray.sweep.space import draw_points
 from eagleray.sweep.sweep_folder import BASELINE
@@ -51,7 +51,7 @@ class Trial:
         return self.variant if self.variant is not None else self.id
 
 
-def checked_paths(experiment: Experiment) -> Experiment:
+def checked_paths(experiment: ExperimentSettings) -> ExperimentSettings:
     """Return the experiment with every path of its sweep written in full.
 
     Raises:
@@ -86,7 +86,7 @@ def checked_paths(experiment: Experiment) -> Experiment:
     return experiment.model_copy(update={"sweep": changed})
 
 
-def variants(experiment: Experiment) -> dict[str, dict[str, Any]]:
+def variants(experiment: ExperimentSettings) -> dict[str, dict[str, Any]]:
     """Return the settings of each variant of ablations or a grid; empty for a search.
 
     The baseline comes first.
@@ -109,12 +109,12 @@ def variants(experiment: Experiment) -> dict[str, dict[str, Any]]:
     return found
 
 
-def seeds(experiment: Experiment) -> tuple[int, ...]:
+def seeds(experiment: ExperimentSettings) -> tuple[int, ...]:
     """Return the seeds of every variant."""
     return experiment.sweep.seeds or (experiment.seed,)
 
 
-def expand(experiment: Experiment) -> list[Trial]:
+def expand(experiment: ExperimentSettings) -> list[Trial]:
     """Return the trials that are known beforehand: all but those of an Optuna search.
 
     Args:

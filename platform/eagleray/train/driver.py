@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Progress
 from eagleray.storage import Store
 from eagleray.task import Rows, Task
@@ -50,7 +50,7 @@ class TrainResult:
 
 
 def train_run(
-    experiment: Experiment,
+    experiment: ExperimentSettings,
     task: Task,
     run: Store,
     rows: Mapping[str, Rows],

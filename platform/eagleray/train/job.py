@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Phase, Rows, SettingsError, Task
 
@@ -31,7 +31,7 @@ class TrainJob:
         limit: At most so many optimizer steps per phase; schedules keep their full length.
     """
 
-    experiment: Experiment
+    experiment: ExperimentSettings
     task: Task
     run: Store
     rows: Mapping[str, Rows]

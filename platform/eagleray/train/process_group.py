@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import torch
 import torch.distributed as dist
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.task import SettingsError
 
 
@@ -38,7 +38,7 @@ def lone_process_group(strategy: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def wants_gpu(experiment: Experiment) -> bool:
+def wants_gpu(experiment: ExperimentSettings) -> bool:
     """Return whether models run on GPUs here.
 
     Raises:

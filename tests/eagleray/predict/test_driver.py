@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 from tests.eagleray.predict.double_task import DoubleSettings, DoubleTask
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
 from eagleray.progress import Silent
@@ -29,7 +29,9 @@ def write_numbers(folder: Path, count: int = 12) -> Path:
 
 def predict(folder, numbers, formats=("text", "list"), *, factor=2, output="out", **options):
     task = DoubleTask(DoubleSettings(factor=factor))
-    experiment = Experiment(name="double", task="double", settings=task.settings, device="cpu")
+    experiment = ExperimentSettings(
+        name="double", task="double", settings=task.settings, device="cpu"
+    )
     weights = folder / "model.safetensors"
     if not weights.exists():
         save_file({k: torch.zeros_like(v) for k, v in task.build().state_dict().items()}, weights)
@@ -136,7 +138,9 @@ def test_file_by_file_and_in_batches_give_the_same_bytes(tmp_path):
     numbers = write_numbers(tmp_path / "in", 40)
     predict(tmp_path, numbers)
     task = DoubleTask(DoubleSettings())
-    experiment = Experiment(name="double", task="double", settings=task.settings, device="cpu")
+    experiment = ExperimentSettings(
+        name="double", task="double", settings=task.settings, device="cpu"
+    )
     evaluate = experiment.evaluate.model_copy(update={"batch_size": 4})
     predict_files(
         experiment.model_copy(update={"evaluate": evaluate}),

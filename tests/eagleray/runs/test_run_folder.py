@@ -11,7 +11,7 @@ import pytest
 from tests.sixth_task import SquareSettings
 
 from eagleray.analysis.table import benchmark_table, runs_table
-from eagleray.experiment.schema import Experiment, TrainSettings
+from eagleray.experiment.schema import ExperimentSettings, TrainSettings
 from eagleray.runs import run_folder
 from eagleray.runs.lease import Lease, RunIsBusyError
 from eagleray.storage import Store
@@ -19,7 +19,7 @@ from eagleray.task import SettingsError
 
 
 def experiment(tmp_path, **values):
-    return Experiment(
+    return ExperimentSettings(
         task="squares",
         name="exp",
         storage=str(tmp_path),

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from eagleray.experiment.load import make_experiment
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 
 
 @pytest.fixture
 def tiny(tmp_path: Any) -> Any:
     """Return a function from a sweep section to an experiment of the tiny task."""
 
-    def make(sweep: dict[str, Any], **values: Any) -> Experiment:
+    def make(sweep: dict[str, Any], **values: Any) -> ExperimentSettings:
         train = {"log_every": 5, "checkpoint_every": 5, **values.pop("train", {})}
         settings = {"steps": 10, **values.pop("settings", {})}
         plain = {"task": "tiny", "name": "quick", "storage": str(tmp_path / "storage"), **values}

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.scheduling import Machine, Node, SchedulingError, WorkerGroup
 from eagleray.sweep.packing import trial_group, trials_at_once
 from eagleray.task import SettingsError
@@ -72,7 +72,7 @@ def test_no_deadlock_whatever_trials_come_first():
 
 
 def asked(device="auto", **train):
-    return Experiment(task="tiny", settings=None, device=device, train=train)
+    return ExperimentSettings(task="tiny", settings=None, device=device, train=train)
 
 
 def test_trial_takes_its_share_of_a_gpu_where_there_is_one():

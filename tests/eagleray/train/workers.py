@@ -12,7 +12,7 @@ import torch.distributed as dist
 import torch.multiprocessing as mp
 from tests.eagleray.tiny_task import TinySettings, TinyTask
 
-from eagleray.experiment.schema import Experiment
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.train import TrainResult, read_metrics, train_run
@@ -25,10 +25,10 @@ def experiment(
     seed: int = 0,
     storage: str = "storage",
     **train: Any,
-) -> Experiment:
+) -> ExperimentSettings:
     """Return an experiment of the tiny task that logs every step."""
     settings = TinySettings(**(task or {}))
-    return Experiment(
+    return ExperimentSettings(
         task="tiny",
         settings=settings,
         seed=seed,

@@ -1,12 +1,17 @@
-"""The settings of training, part of the contract: import them from ``eagleray.task``."""
+"""Training: phases with their settings, and what a task gives at every step."""
 
 from __future__ import annotations
 
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+import torch
 from pydantic import Field, model_validator
+from torch import Tensor
 
-from eagleray.errors import Settings
+from eagleray.contract.settings import Settings
 
 
 class Schedule(Settings):
@@ -90,3 +95,48 @@ class Phase(Settings):
                 f"phase {self.name!r}: give either steps or epochs, exactly one of them"
             )
         return self
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterGroup:
+    """Parameters (by name) that share multipliers; parameters in no group are frozen during the
+    phase.
+    """
+
+    names: Sequence[str]
+    lr_factor: float = 1.0
+    weight_decay_factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class LossTerm:
+    """A loss as (sum, weight): the engine divides the sum by the weight added up over ranks.
+
+    A term contributes ``factor * sum / weight``, and nothing where the added-up weight is 0. Every
+    rank returns the same terms in the same order, also when it has nothing to add (0 * features).
+    """
+
+    sum: Tensor
+    weight: Tensor | float
+    factor: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepContext:
+    """Where training stands; randomness is keyed by (seed, phase, step, sample), not by rank."""
+
+    phase: Phase
+    step: int
+    total_steps: int
+    seed: int
+    sample_keys: tuple[str, ...] = ()
+    """Names of the samples of this micro-batch, in collation order."""
+
+    def generator(self, sample_idx: int | None = None, salt: str = "") -> torch.Generator:
+        """Return a CPU generator for one sample of the micro-batch (None: one shared by all
+        ranks).
+        """
+        key = "" if sample_idx is None else self.sample_keys[sample_idx]
+        text = f"{self.seed}/{self.phase.name}/{self.step}/{key}/{salt}"
+        high, low = zlib.crc32(text.encode()), zlib.adler32(text[::-1].encode())
+        return torch.Generator().manual_seed((high << 32) | low)

@@ -1,10 +1,6 @@
-"""What users are told when something is wrong, and the base of everything that they set. Import
-these from ``eagleray.task``.
-"""
+"""What users are told when something is wrong. Import these from ``eagleray.task``."""
 
 from __future__ import annotations
-
-from pydantic import BaseModel, ConfigDict
 
 
 class EaglerayError(Exception):
@@ -17,9 +13,3 @@ class SettingsError(EaglerayError, ValueError):
 
 class InputError(EaglerayError, ValueError):
     """Data that cannot be used. Raised for one item it becomes a reject, never the end of a job."""
-
-
-class Settings(BaseModel):
-    """Base of every settings model: immutable, unknown keys refused, every field documented."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)

@@ -1,0 +1,62 @@
+"""Data of a training split or a benchmark, read sample by sample or made on the device."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from eagleray.contract.training import Phase
+
+
+class Dataset(ABC):
+    """Map-style data of a training split or a benchmark."""
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """Return a stable name of the sample (the unit's name in an evaluation)."""
+
+    @abstractmethod
+    def load(self, index: int, rng: np.random.Generator) -> Any:
+        """Read one sample; ``rng`` depends on seed, phase, epoch and sample only."""
+
+    @abstractmethod
+    def collate(self, samples: Sequence[Any]) -> Any:
+        """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of
+        them.
+        """
+
+    def group(self, index: int) -> int:
+        """Return the sample's group; batches never mix groups (orientation, aspect ratio)."""
+        return 0
+
+    def shard_idx(self, index: int) -> int:
+        """Return where the sample is stored, so that neighbours are read together."""
+        return 0
+
+
+class Batches(Protocol):
+    """Training data on the device (the rays of a scene): an iterator that begins at any step."""
+
+    def batches(
+        self,
+        phase: Phase,
+        *,
+        seed: int,
+        start_step: int,
+        rank: int,
+        world_size: int,
+        device: torch.device,
+    ) -> Iterator[Any]:
+        """Yield the batches of one rank from ``start_step`` on, one per step.
+
+        What a step draws depends on (seed, phase, step) only; all ranks together draw
+        ``phase.batch_size`` samples.
+        """
+        ...
