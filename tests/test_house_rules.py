@@ -58,10 +58,12 @@ def test_imports_run_one_way(path):
     assert not roots(modules) & {"ray", "deepspeed"}, "only the engine imports ray or deepspeed"
     from_engine = {m for m in modules if m.split(".")[0] == "eagleray"}
     assert all(m == "eagleray" or m.startswith("eagleray.task") for m in from_engine), from_engine
+    shared = {"eagleray_kernels", "eagleray_vision", "eagleray"}
     allowed = {
         "eagleray_kernels": {"eagleray_kernels"},
         "eagleray_vision": {"eagleray_kernels", "eagleray_vision", "eagleray"},
-    }.get(package, {"eagleray_kernels", "eagleray_vision", "eagleray", package})
+        "eagleray_toyworld": {*shared, "eagleray_toyworld"},
+    }.get(package, {*shared, "eagleray_toyworld", package})
     assert ours <= allowed, f"{package} must not import {ours - allowed}"
 
 

@@ -32,10 +32,10 @@ from record import write_record
 
 from eagleray_seamseg.conversion.cityscapes import CityscapesSource
 from eagleray_seamseg.conversion.source import LabeledImage
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.panoptic.cityscapes import cityscapes_panoptic_annotation
 from eagleray_vision.panoptic.label_image import deep_ids_png, read_deep_ids, rgb_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 SIZE_HW = (1024, 2048)
 BUDGET = 3.0

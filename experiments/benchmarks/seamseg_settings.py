@@ -30,9 +30,9 @@ from eagleray_seamseg.data import PanopticBatch, panoptic_target
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS
 from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "quickstart.yaml"
 BATCH = 4

@@ -21,12 +21,12 @@ import numpy as np
 from prettytable import PrettyTable
 from record import write_record
 
-from eagleray_vision.toyworld.camera import Pinhole
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
-from eagleray_vision.toyworld.primitive import place
-from eagleray_vision.toyworld.render import Frame, render
-from eagleray_vision.toyworld.scene import Scene
-from eagleray_vision.toyworld.street import street_camera, street_scene
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
+from eagleray_toyworld.rendering.camera import Pinhole
+from eagleray_toyworld.rendering.primitive import place
+from eagleray_toyworld.rendering.render import Frame, render
+from eagleray_toyworld.scene.scene import Scene
+from eagleray_toyworld.worlds.street import street_camera, street_scene
 
 SIZE_HW = (512, 1024)
 NUM_OBJECTS = 40

@@ -15,24 +15,24 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eagleray_vision.panoptic.label_space import CITYSCAPES
-from eagleray_vision.toyworld.camera import Camera, pinhole_with_fov, rig_cameras
-from eagleray_vision.toyworld.collector import Collector
-from eagleray_vision.toyworld.dice import Dice
-from eagleray_vision.toyworld.lidar import sweep
-from eagleray_vision.toyworld.material import Material, Pattern
-from eagleray_vision.toyworld.person import person_parts
-from eagleray_vision.toyworld.pose import look_at
-from eagleray_vision.toyworld.render import Frame, render
-from eagleray_vision.toyworld.room import RoomPath, room_scene
-from eagleray_vision.toyworld.scene import Part, Scene, Sky, Sun
-from eagleray_vision.toyworld.shape import GroundPlane
-from eagleray_vision.toyworld.street import (
+from eagleray_toyworld.rendering.camera import Camera, pinhole_with_fov, rig_cameras
+from eagleray_toyworld.rendering.lidar import sweep
+from eagleray_toyworld.rendering.render import Frame, render
+from eagleray_toyworld.scene.collector import Collector
+from eagleray_toyworld.scene.dice import Dice
+from eagleray_toyworld.scene.material import Material, Pattern
+from eagleray_toyworld.scene.pose import look_at
+from eagleray_toyworld.scene.scene import Part, Scene, Sky, Sun
+from eagleray_toyworld.scene.shape import GroundPlane
+from eagleray_toyworld.things.person import person_parts
+from eagleray_toyworld.things.vehicle import car_parts, truck_parts
+from eagleray_toyworld.worlds.room import RoomPath, room_scene
+from eagleray_toyworld.worlds.street import (
     street_camera,
     street_panorama_camera,
     street_scene,
 )
-from eagleray_vision.toyworld.vehicle import car_parts, truck_parts
+from eagleray_vision.panoptic.label_space import CITYSCAPES
 
 Image8 = npt.NDArray[np.uint8]
 SEED = 0

@@ -11,7 +11,7 @@ from eagleray.task import Settings
 from eagleray_omniseg3d.model.layers import Backend
 from eagleray_omniseg3d.replica_protocol import ReplicaProtocolSettings
 from eagleray_omniseg3d.scenes.colmap import Split
-from eagleray_vision.toyworld.settings import WorldSettings
+from eagleray_toyworld.settings import WorldSettings
 
 Vector = tuple[float, float, float]
 

@@ -92,7 +92,7 @@ from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, PatchStage
 from eagleray_omniseg3d.tools import SceneTools
 from eagleray_omniseg3d.viewing import SceneViewing
-from eagleray_vision.toyworld.stage import RoomStage
+from eagleray_toyworld.stage import RoomStage
 
 _EPOCH_STEPS = 1000
 """The original's schedules move once per epoch of 1000 steps."""

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
 from eagleray_seamseg.settings import ToyworldSettings
 from eagleray_seamseg.stages import PHOTO_FILE, PORTRAITS, PanopticLabelStage
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.panoptic.label_image import deep_ids_png
 from eagleray_vision.panoptic.label_space import (
     CITYSCAPES,
@@ -22,7 +23,6 @@ from eagleray_vision.panoptic.label_space import (
     VOID_CLASS,
     LabelSpace,
 )
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 _SECONDS_PER_PIXEL = 2e-6
 """Measured: about 1 s for 512 x 1024 pixels."""

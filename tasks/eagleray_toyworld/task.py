@@ -18,8 +18,8 @@ from eagleray.task import (
     StepContext,
     Task,
 )
-from eagleray_vision.toyworld.settings import WorldSettings
-from eagleray_vision.toyworld.stage import world_stages
+from eagleray_toyworld.settings import WorldSettings
+from eagleray_toyworld.stage import world_stages
 
 
 class ToyworldTask(Task):

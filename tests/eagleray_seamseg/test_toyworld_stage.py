@@ -9,6 +9,7 @@ from eagleray_seamseg.settings import SeamlessSettings, ToyworldSettings
 from eagleray_seamseg.stages import PHOTO_FILE
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import (
@@ -16,7 +17,6 @@ from eagleray_vision.panoptic.label_space import (
     CITYSCAPES_CATEGORIES,
     CITYSCAPES_CATEGORY_OF_CLASS,
 )
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 SIZE = {"height_px": 64, "width_px": 128, "train_frames": 3, "val_frames": 2}
 

@@ -8,10 +8,10 @@ from eagleray_omniseg3d.masks.source import FileSource
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.pixels import read_view_depth
 from eagleray_omniseg3d.scenes.replica import read_replica_scene
-from eagleray_vision.toyworld.colmap_format import write_colmap
-from eagleray_vision.toyworld.render import render
-from eagleray_vision.toyworld.replica_format import POSES_PER_FILE, write_replica
-from eagleray_vision.toyworld.room import RoomPath, room_scene
+from eagleray_toyworld.formats.colmap import write_colmap
+from eagleray_toyworld.formats.replica import POSES_PER_FILE, write_replica
+from eagleray_toyworld.rendering.render import render
+from eagleray_toyworld.worlds.room import RoomPath, room_scene
 
 SIZE_HW = (45, 60)
 VIEWS = 6

@@ -26,11 +26,11 @@ from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.metrics.cityscapes_ap import compute_cityscapes_ap, instance_overlap
 from eagleray_vision.panoptic.label_image import deep_ids_png, rgb_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
-from eagleray_vision.toyworld.panoptic import street_panoptic_sample
 
 SIZE_HW = (96, 192)
 FRAMES = 6

@@ -1,0 +1,1 @@
+"""A scene as frozen data: classes, materials, poses, solids, objects with their motion."""

@@ -1,0 +1,232 @@
+"""Generated data as prepare stages: frames of streets, and rooms seen from many sides.
+
+Records carry the files under the names that they have in the dataset's own layout, so the engine's
+guarantees hold for them: they are committed in shards, and a killed job continues. Where a folder
+is asked for, ``finish`` lays the files out there and writes what a dataset has once (the JSON of
+COCO panoptic). A plugin can list these stages among its own and read the rows instead.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
+from eagleray_toyworld.formats.cityscapes import CityscapesName, cityscapes_files
+from eagleray_toyworld.formats.coco import (
+    coco_annotation,
+    coco_files,
+    coco_image,
+    coco_json,
+    coco_json_name,
+)
+from eagleray_toyworld.formats.colmap import colmap_files
+from eagleray_toyworld.formats.folder import DatasetFolder, write_atomically
+from eagleray_toyworld.formats.replica import replica_scene_files
+from eagleray_toyworld.rendering.render import Frame, render
+from eagleray_toyworld.settings import WorldSettings
+from eagleray_toyworld.worlds.street import street_camera, street_scene
+from eagleray_vision.panoptic.label_space import CITYSCAPES
+
+CITY = "toy"
+"""City in the names of generated street frames."""
+_SECONDS_PER_PIXEL = 2e-6
+"""Measured: about 1 s for 512 x 1024 pixels with all labels and PNGs."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameJob:
+    """One frame to be rendered.
+
+    Attributes:
+        key: Record key, ``<city>_<scene>_<frame>``.
+        scene_idx: Scene number.
+        frame_idx: Frame number within the scene.
+    """
+
+    key: str
+    scene_idx: int
+    frame_idx: int
+
+
+def street_frame(settings: WorldSettings, scene_idx: int, frame_idx: int) -> Frame:
+    """Render one frame of a generated street dataset."""
+    scene = street_scene(settings.seed, scene_idx)
+    time_s = frame_idx * settings.frame_step_s
+    camera = street_camera(
+        scene,
+        size_hw=settings.size_hw,
+        time_s=time_s,
+        horizontal_fov_deg=settings.horizontal_fov_deg,
+    )
+    return render(scene, camera, time_s=time_s)
+
+
+def _street_files(
+    settings: WorldSettings, split: str, job: FrameJob, frame: Frame
+) -> tuple[Mapping[str, bytes], list[dict[str, Any]]]:
+    """Return a frame's files, and the segments that COCO's JSON lists."""
+    if settings.format == "cityscapes":
+        name = CityscapesName(split=split, city=CITY, sequence=job.scene_idx, frame=job.frame_idx)
+        return cityscapes_files(frame, name), []
+    return coco_files(frame, split, job.key, min_thing_px=settings.min_thing_px)
+
+
+class _WorldStage(Stage):
+    """What both kinds of generated data share: settings, listing of a split, the folder."""
+
+    def __init__(self, settings: WorldSettings, source: str) -> None:
+        self._settings, self.source = settings, source
+
+    def settings(self) -> Settings:
+        """Return all settings but the number of scenes, which only lengthens the listing."""
+        return self._settings.model_copy(update={"scenes": 1})
+
+    def load(self, item: Item) -> FrameJob:
+        """Read which frame is meant; there is nothing to decode."""
+        payload = item.payload
+        return FrameJob(
+            key=item.key, scene_idx=payload["scene_idx"], frame_idx=payload["frame_idx"]
+        )
+
+    def _item(self, key: str, scene_idx: int, frame_idx: int = 0) -> Item:
+        identity = f"{self._settings.seed}/{scene_idx}/{frame_idx}/{self.source}"
+        return Item(key, identity, {"scene_idx": scene_idx, "frame_idx": frame_idx})
+
+    def _fill_folder(self, rows: Rows) -> DatasetFolder | None:
+        """Copy all files to the folder, if one is asked for; what is there already is kept."""
+        if not self._settings.folder:
+            return None
+        recipe = self._settings.model_dump(mode="json", exclude={"folder", "scenes"})
+        folder = DatasetFolder(Path(self._settings.folder), recipe)
+        for key in rows.keys():  # noqa: SIM118 (Rows is no mapping)
+            for name in rows[key]["files"]:
+                if not folder.has([name]):
+                    folder.write({name: rows.read_file(key, name)})
+        return folder
+
+
+class StreetStage(_WorldStage):
+    """Renders street frames with their labels as COCO panoptic or Cityscapes files.
+
+    Args:
+        settings: What to generate.
+        source: ``train`` or ``val``.
+    """
+
+    name = "street_frames"
+    version = 1
+    schema: Mapping[str, str] = {
+        "height": "int32",
+        "width": "int32",
+        "files": "list<string>",
+        "segments": "string",
+    }
+
+    def __init__(self, settings: WorldSettings, source: str) -> None:
+        super().__init__(settings, source)
+        seconds = max(0.05, settings.height_px * settings.width_px * _SECONDS_PER_PIXEL)
+        self.resources = Resources(seconds_per_item=seconds, memory_gb=1.0)
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """List the frames of the split by scene and time."""
+        for scene_idx in self._settings.scenes_of(self.source):
+            for frame_idx in range(self._settings.frames_per_scene):
+                key = f"{CITY}_{scene_idx:06d}_{frame_idx:06d}"
+                yield self._item(key, scene_idx, frame_idx)
+
+    def process(self, samples: Sequence[FrameJob]) -> Sequence[Sequence[Record]]:
+        """Render frames and encode their files."""
+        return [[self._record(job)] for job in samples]
+
+    def _record(self, job: FrameJob) -> Record:
+        frame = street_frame(self._settings, job.scene_idx, job.frame_idx)
+        files, segments = _street_files(self._settings, self.source, job, frame)
+        row = {
+            "height": self._settings.height_px,
+            "width": self._settings.width_px,
+            "files": list(files),
+            "segments": json.dumps(segments),
+        }
+        return Record(job.key, row, files)
+
+    def finish(self, rows: Rows) -> Mapping[str, Any]:
+        """Count images and segments; fill the folder and write its JSON where one is asked for."""
+        folder = self._fill_folder(rows)
+        if folder is not None and self._settings.format == "coco_panoptic":
+            size, keys = self._settings.size_hw, rows.keys()
+            images = (coco_image(key, size) for key in keys)
+            annotations = (coco_annotation(key, json.loads(rows[key]["segments"])) for key in keys)
+            target = folder.path(coco_json_name(self.source))
+            write_atomically(target, coco_json(images, annotations))
+        return {"images": len(rows), "segments": _count_segments(rows)}
+
+
+def _count_segments(rows: Rows) -> dict[str, int]:
+    """Return the number of segments per class name."""
+    names = dict(zip(CITYSCAPES.original_ids, CITYSCAPES.class_names, strict=True))
+    counts: Counter[str] = Counter()
+    for key in rows.keys():  # noqa: SIM118 (Rows is no mapping)
+        counts.update(names[s["category_id"]] for s in json.loads(rows[key]["segments"]))
+    return dict(counts)
+
+
+class RoomStage(_WorldStage):
+    """Renders rooms from many sides as Replica or COLMAP scenes, one record per room.
+
+    Args:
+        settings: What to generate.
+        source: ``train`` or ``val``.
+    """
+
+    name = "rooms"
+    version = 1
+    schema: Mapping[str, str] = {"views": "int32", "files": "list<string>"}
+
+    def __init__(self, settings: WorldSettings, source: str) -> None:
+        super().__init__(settings, source)
+        pixels = settings.height_px * settings.width_px * settings.views
+        self.resources = Resources(
+            seconds_per_item=max(0.05, pixels * _SECONDS_PER_PIXEL), memory_gb=1.0
+        )
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """List the rooms of the split."""
+        for scene_idx in self._settings.scenes_of(self.source):
+            yield self._item(f"room_{scene_idx:06d}", scene_idx)
+
+    def process(self, samples: Sequence[FrameJob]) -> Sequence[Sequence[Record]]:
+        """Render rooms and encode their files."""
+        return [[self._record(job)] for job in samples]
+
+    def _record(self, job: FrameJob) -> Record:
+        write = replica_scene_files if self._settings.format == "replica" else colmap_files
+        parts = write(
+            seed=self._settings.seed,
+            index=job.scene_idx,
+            num_views=self._settings.views,
+            size_hw=self._settings.size_hw,
+        )
+        prefix = f"{self.source}/{job.key}"
+        files = {f"{prefix}/{name}": data for part in parts for name, data in part.items()}
+        return Record(job.key, {"views": self._settings.views, "files": list(files)}, files)
+
+    def finish(self, rows: Rows) -> Mapping[str, Any]:
+        """Count rooms; fill the folder where one is asked for."""
+        self._fill_folder(rows)
+        return {"rooms": len(rows)}
+
+
+def world_stages(settings: WorldSettings) -> tuple[Stage, ...]:
+    """Return the stages that make a generated dataset, one per split that has scenes."""
+    kind = StreetStage if settings.format in ("coco_panoptic", "cityscapes") else RoomStage
+    splits = ("train", "val")
+    return tuple(
+        kind(settings, split)
+        for split in splits
+        if next(settings.scenes_of(split), None) is not None
+    )

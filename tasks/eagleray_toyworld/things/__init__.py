@@ -1,0 +1,1 @@
+"""What stands in a scene, as lists of parts: vehicles, people, houses, plants, street furniture."""

@@ -1,0 +1,1 @@
+"""Whole scenes as functions of (seed, scene number): streets and furnished rooms."""
