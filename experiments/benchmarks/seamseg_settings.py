@@ -25,7 +25,7 @@ from prettytable import PrettyTable
 from record import write_record
 
 from eagleray.experiment.load import load_experiment
-from eagleray.train.memory import checkpoint_activations
+from eagleray.train.phase_setup import checkpoint_activations
 from eagleray_seamseg.data import PanopticBatch, panoptic_target
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork

@@ -19,7 +19,7 @@ from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 from eagleray.train import TrainingError, TrainResult, train_run
-from eagleray.train.failure import read_failures
+from eagleray.train.ray_driver import read_failures
 
 
 def train_on_ray(

@@ -12,7 +12,7 @@ import pytest
 from tests.parity.cases import cases
 
 from eagleray.task import Schedule
-from eagleray.train.schedule import learning_rate, multiplier
+from eagleray.train.optimizer import learning_rate, multiplier
 
 SHAPES = {
     "vistas": (Schedule(kind="multistep", gamma=0.1, milestones=(144000, 176000)), 191250),

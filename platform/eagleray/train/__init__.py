@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from eagleray.train.checkpoint import checkpoint_weights
 from eagleray.train.driver import TrainResult, check_job, train_run
 from eagleray.train.job import Report, TrainingError, TrainJob
 from eagleray.train.metrics import read_metrics
 from eagleray.train.stop import request_stop
-from eagleray.train.weights import LoadedWeights, load_weights
+from eagleray.train.weights import LoadedWeights, checkpoint_weights, load_weights
 
 __all__ = [
     "LoadedWeights",

@@ -20,7 +20,6 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from safetensors.torch import load as load_tensors
@@ -28,8 +27,9 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, SettingsError
-from eagleray.train.strategies.base import Moments
+from eagleray.task import EaglerayError
+from eagleray.train.strategies import Strategy
+from eagleray.train.strategies.base import Moments, MovingAverage, cpu_copy, evaluated_state
 
 _log = logging.getLogger(__name__)
 
@@ -93,6 +93,20 @@ class Marker:
     phase_done: bool
 
 
+def take_snapshot(
+    strategy: Strategy, average: MovingAverage | None, state: TrainState
+) -> Checkpoint | None:
+    """Return a checkpoint in CPU memory on rank 0, None on the others (collective)."""
+    strategy.sync_buffers()
+    keep = strategy.rank == 0
+    model = {n: cpu_copy(v) for n, v in evaluated_state(strategy, average) if keep}
+    raw: dict[str, Tensor] = {}
+    if average is not None:
+        raw = {n: cpu_copy(v) for n, v in strategy.whole_parameters() if keep}
+    moments = strategy.moments()
+    return Checkpoint(state, model, moments, raw) if keep else None
+
+
 def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
     """Write a checkpoint and then its marker; return its name. One that is there and valid is left
     alone.
@@ -116,7 +130,7 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
         "step": state.step,
         "total_step": state.total_step,
         "phase_done": state.phase_done,
-        "files": {f: {"bytes": len(c), "sha256": _sha256(c)} for f, c in contents.items()},
+        "files": {f: {"bytes": len(c), "sha256": sha256(c)} for f, c in contents.items()},
     }
     run.create(f"{FOLDER}/{name}.json", _json(marker))
     return name
@@ -168,7 +182,7 @@ def read_checkpoint(run: Store, name: str) -> Checkpoint:
     Raises:
         EaglerayError: A file does not have the checksum that its marker says.
     """
-    contents = {f: _read_checked(run, name, f) for f in (MODEL, OPTIMIZER, STATE)}
+    contents = {f: read_checked(run, name, f) for f in (MODEL, OPTIMIZER, STATE)}
     moments: Moments = {}
     raw: dict[str, Tensor] = {}
     for key, value in load_tensors(contents[OPTIMIZER]).items():
@@ -204,55 +218,19 @@ def read_best(run: Store) -> dict[str, Any] | None:
     return _read_json(run, _BEST)
 
 
-def checkpoint_weights(run: Store, which: str) -> Path:
-    """Return the local path of a checkpoint's ``model.safetensors``.
-
-    Args:
-        run: The run's folder.
-        which: ``best`` (``last`` if nothing was validated), ``last``, the name of a checkpoint, or
-            the path of a safetensors file or of a folder that holds a ``model.safetensors``.
+def read_checked(run: Store, name: str, file: str) -> bytes:
+    """Return a file of a checkpoint.
 
     Raises:
-        SettingsError: There is no such checkpoint.
+        EaglerayError: It does not have the checksum that the marker says.
     """
-    names = [m.name for m in list_checkpoints(run)]
-    best = read_best(run) if which == "best" else None
-    name = (
-        best["checkpoint"] if best else names[-1] if which in ("best", "last") and names else which
-    )
-    if name in names:
-        _read_checked(run, name, MODEL)
-        return _local(run, f"{FOLDER}/{name}/{MODEL}")
-    path = Path(which).expanduser()
-    path = path / MODEL if path.is_dir() else path
-    if path.is_file() and path.suffix == ".safetensors":
-        return path
-    raise SettingsError(
-        f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, "
-        "or the path of a safetensors file; train first, or import published weights"
-    )
-
-
-def _local(run: Store, path: str) -> Path:
-    if run.is_local:
-        return run.local_path(path)
-    import tempfile
-
-    content = run.read(path)
-    target = Path(tempfile.gettempdir()) / "eagleray" / _sha256(content) / MODEL
-    if not target.exists():
-        Store(str(target.parent)).write(MODEL, content)
-    return target
-
-
-def _read_checked(run: Store, name: str, file: str) -> bytes:
     marker = json.loads(run.read(f"{FOLDER}/{name}.json"))
     content = run.read(f"{FOLDER}/{name}/{file}")
     expected = marker["files"][file]["sha256"]
-    if _sha256(content) != expected:
+    if sha256(content) != expected:
         raise EaglerayError(
             f"{run.uri}/{FOLDER}/{name}/{file} is damaged: its marker says SHA-256 {expected}, "
-            f"found {_sha256(content)}; delete that checkpoint, the one before it will be used"
+            f"found {sha256(content)}; delete that checkpoint, the one before it will be used"
         )
     return content
 
@@ -274,7 +252,8 @@ def _read_json(run: Store, path: str) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _sha256(content: bytes) -> str:
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of some bytes in hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 

@@ -4,24 +4,26 @@ their death.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Progress
 from eagleray.storage import Store
-from eagleray.task import Rows, Task
+from eagleray.task import Rows, SettingsError, Task
 from eagleray.train.checkpoint import list_checkpoints, read_best
 from eagleray.train.job import Report, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.order import num_micro_batches
-from eagleray.train.process_group import lone_process_group, wants_gpu
 from eagleray.train.stop import clear_stop
-from eagleray.train.validate import find_benchmark
+from eagleray.train.validation import find_benchmark
 
 
 @dataclass(frozen=True)
@@ -132,3 +134,43 @@ def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> T
         return train_process(
             job, device, progress=progress, report=report or (lambda metrics: None)
         )
+
+
+@contextlib.contextmanager
+def lone_process_group(strategy: str) -> Iterator[None]:
+    """Open a gloo group of world size 1 if the strategy needs one and there is none already.
+
+    It is closed afterwards, but for DeepSpeed, which keeps references to the first group it sees
+    and cannot work with a second one in the same process.
+
+    Args:
+        strategy: ``single``, ``ddp`` or ``deepspeed``.
+    """
+    if strategy == "single" or dist.is_initialized():
+        yield
+        return
+    store = torch.distributed.HashStore()  # type: ignore[attr-defined]
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    if strategy == "deepspeed":
+        os.environ.setdefault("LOCAL_RANK", "0")
+        yield
+        return
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
+
+
+def wants_gpu(experiment: ExperimentSettings) -> bool:
+    """Return whether models run on GPUs here.
+
+    Raises:
+        SettingsError: CUDA is asked for and there is none.
+    """
+    available = torch.cuda.is_available()
+    if experiment.device == "cuda" and not available:
+        raise SettingsError(
+            "device is 'cuda', but this machine has no CUDA device that torch can use: set device "
+            "to auto or cpu"
+        )
+    return available and experiment.device != "cpu"

@@ -12,7 +12,14 @@ from torch import Tensor, nn
 
 from eagleray.storage import Store
 from eagleray.task import SettingsError, Task
-from eagleray.train.checkpoint import checkpoint_weights
+from eagleray.train.checkpoint import (
+    FOLDER,
+    MODEL,
+    list_checkpoints,
+    read_best,
+    read_checked,
+    sha256,
+)
 
 
 @dataclass(frozen=True)
@@ -114,6 +121,35 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
     return result
 
 
+def checkpoint_weights(run: Store, which: str) -> Path:
+    """Return the local path of a checkpoint's ``model.safetensors``.
+
+    Args:
+        run: The run's folder.
+        which: ``best`` (``last`` if nothing was validated), ``last``, the name of a checkpoint, or
+            the path of a safetensors file or of a folder that holds a ``model.safetensors``.
+
+    Raises:
+        SettingsError: There is no such checkpoint.
+    """
+    names = [m.name for m in list_checkpoints(run)]
+    best = read_best(run) if which == "best" else None
+    name = (
+        best["checkpoint"] if best else names[-1] if which in ("best", "last") and names else which
+    )
+    if name in names:
+        read_checked(run, name, MODEL)
+        return _local(run, f"{FOLDER}/{name}/{MODEL}")
+    path = Path(which).expanduser()
+    path = path / MODEL if path.is_dir() else path
+    if path.is_file() and path.suffix == ".safetensors":
+        return path
+    raise SettingsError(
+        f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, "
+        "or the path of a safetensors file; train first, or import published weights"
+    )
+
+
 def load_weights(run: Store, which: str, model: nn.Module) -> LoadedWeights:
     """Load a checkpoint's weights for evaluation.
 
@@ -152,3 +188,15 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 def _some(names: tuple[str, ...], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
+
+
+def _local(run: Store, path: str) -> Path:
+    if run.is_local:
+        return run.local_path(path)
+    import tempfile
+
+    content = run.read(path)
+    target = Path(tempfile.gettempdir()) / "eagleray" / sha256(content) / MODEL
+    if not target.exists():
+        Store(str(target.parent)).write(MODEL, content)
+    return target

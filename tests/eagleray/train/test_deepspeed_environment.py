@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from eagleray.task import EaglerayError
-from eagleray.train.deepspeed_environment import (
+from eagleray.train.strategies.deepspeed_environment import (
     extensions_folder,
     prepare_deepspeed,
     wait_for_builds,

@@ -8,7 +8,7 @@ import pytest
 
 from eagleray.storage import Store
 from eagleray.task import InputError
-from eagleray.train.failure import read_failures, record_failure, root_cause, should_give_up
+from eagleray.train.ray_driver import read_failures, record_failure, root_cause, should_give_up
 
 
 @pytest.fixture

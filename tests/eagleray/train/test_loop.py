@@ -16,8 +16,8 @@ from eagleray.task import SettingsError, StepContext
 from eagleray.train import TrainingError, read_metrics, request_stop
 from eagleray.train.loader import data_order
 from eagleray.train.metrics import MetricsWriter
+from eagleray.train.optimizer import learning_rate
 from eagleray.train.order import keyed_rng
-from eagleray.train.schedule import learning_rate
 
 RICH_PHASE = {
     "epochs": 2,

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from eagleray.task import SettingsError
-from eagleray.train.memory import checkpoint_activations, peak_memory_mb
+from eagleray.train.metrics import peak_memory_mb
+from eagleray.train.phase_setup import checkpoint_activations
 
 
 class Net(nn.Module):

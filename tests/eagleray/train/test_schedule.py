@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from eagleray.task import Schedule
-from eagleray.train.schedule import learning_rate
+from eagleray.train.optimizer import learning_rate
 
 
 def torch_rates(make: object, steps: int) -> list[float]:

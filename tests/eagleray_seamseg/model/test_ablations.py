@@ -14,7 +14,7 @@ from tests.eagleray_seamseg.small_network import (
 )
 
 from eagleray.task import LossTerm
-from eagleray.train.memory import checkpoint_activations
+from eagleray.train.phase_setup import checkpoint_activations
 from eagleray_seamseg.losses import LOSS_NAMES, panoptic_losses
 from eagleray_seamseg.model.backbone_weights import FrozenRandomBackboneError
 from eagleray_seamseg.model.config import NetworkSettings

@@ -7,13 +7,13 @@ from torch import nn
 
 from eagleray.experiment.schema import TrainSettings
 from eagleray.task import Phase
-from eagleray.train.deepspeed_environment import prepare_deepspeed
 from eagleray.train.optimizer import PhaseOptimizer
 from eagleray.train.step import Losses
-from eagleray.train.strategies.base import Moments, StepResult, Strategy
+from eagleray.train.strategies.base import Moments, MovingAverage, StepResult, Strategy
+from eagleray.train.strategies.deepspeed_environment import prepare_deepspeed
 from eagleray.train.strategies.native import NativeStrategy
 
-__all__ = ["Moments", "StepResult", "Strategy", "build_strategy"]
+__all__ = ["Moments", "MovingAverage", "StepResult", "Strategy", "build_strategy"]
 
 
 def build_strategy(

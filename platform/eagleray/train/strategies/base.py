@@ -1,5 +1,5 @@
-"""What the loop needs from a strategy: a step, and state by parameter name whatever the
-sharding.
+"""What the loop needs from a strategy: a step, and state by parameter name whatever the sharding;
+and the moving average, which is kept where the weights are.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from eagleray.task import Phase, StepContext
-from eagleray.train.loss_scale import LossScale
-from eagleray.train.optimizer import PhaseOptimizer
+from eagleray.train.optimizer import LossScale, PhaseOptimizer
 from eagleray.train.step import seed_step
 
 Moments = dict[str, dict[str, Tensor]]
@@ -142,7 +141,7 @@ class Strategy(ABC):
 def torch_moments(optimizer: torch.optim.Optimizer, names: Mapping[nn.Parameter, str]) -> Moments:
     """Return the state of an ordinary torch optimizer by parameter name, on the CPU."""
     return {
-        name: {k: _copy(v) for k, v in optimizer.state[p].items() if isinstance(v, Tensor)}
+        name: {k: cpu_copy(v) for k, v in optimizer.state[p].items() if isinstance(v, Tensor)}
         for p, name in names.items()
         if p in optimizer.state
     }
@@ -162,5 +161,63 @@ def load_torch_moments(
             }
 
 
-def _copy(value: Tensor) -> Tensor:
+def cpu_copy(value: Tensor) -> Tensor:
+    """Return a copy in CPU memory that shares nothing with training."""
     return value.detach().to("cpu", copy=True).contiguous()
+
+
+class MovingAverage:
+    """``average = decay * average + (1 - decay) * weights`` after each applied step, over all
+    trained parameters.
+
+    Args:
+        strategy: Holds the weights; the average begins as a copy of them.
+        decay: Decay per step.
+    """
+
+    def __init__(self, strategy: Strategy, decay: float) -> None:
+        self._strategy, self._decay = strategy, decay
+        self._parameters = {n: p for n, p in strategy.model.named_parameters() if p.requires_grad}
+        self._average = {n: strategy.local(p).clone() for n, p in self._parameters.items()}
+
+    def update(self) -> None:
+        """Take in the weights of one more step."""
+        now = [self._strategy.local(p) for p in self._parameters.values()]
+        torch._foreach_lerp_(list(self._average.values()), now, 1.0 - self._decay)
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Go on from averaged weights, whole, by name."""
+        for name, parameter in self._parameters.items():
+            if name in weights:
+                part = self._strategy.shard(parameter, weights[name].to(self._average[name].device))
+                self._average[name].copy_(part.reshape_as(self._average[name]))
+
+    def whole(self, name: str) -> Tensor | None:
+        """Return the averaged parameter, whole (collective); None for one that is not trained."""
+        if name not in self._parameters:
+            return None
+        return self._strategy.assemble(self._parameters[name], self._average[name])
+
+
+def evaluated_state(
+    strategy: Strategy, average: MovingAverage | None
+) -> Iterator[tuple[str, Tensor]]:
+    """Yield what is evaluated, by name of the model's state dict (collective).
+
+    Parameters are whole, and averaged where the phase keeps an average; buffers are as they are.
+    """
+    parameters = set()
+    for name, value in strategy.whole_parameters():
+        parameters.add(name)
+        averaged = average.whole(name) if average is not None else None
+        yield name, value if averaged is None else averaged
+    for name, value in strategy.model.state_dict().items():
+        if name not in parameters and isinstance(value, Tensor):
+            yield name, value
+
+
+def fill_model(model: nn.Module, strategy: Strategy, average: MovingAverage | None) -> None:
+    """Copy what is evaluated into another instance of the model (collective)."""
+    own = dict(model.state_dict())
+    for name, value in evaluated_state(strategy, average):
+        own[name].copy_(value)

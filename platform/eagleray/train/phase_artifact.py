@@ -43,7 +43,7 @@ def fingerprint(job: TrainJob, index: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def find_artefact(job: TrainJob) -> Checkpoint | None:
+def find_artifact(job: TrainJob) -> Checkpoint | None:
     """Return the end of the latest phase (but the last one) that some run has trained already."""
     for index in reversed(range(len(job.phases) - 1)):
         store = _store(job, index)
@@ -67,7 +67,7 @@ def find_artefact(job: TrainJob) -> Checkpoint | None:
     return None
 
 
-def share_artefact(job: TrainJob, checkpoint: Checkpoint) -> None:
+def share_artifact(job: TrainJob, checkpoint: Checkpoint) -> None:
     """Store the end of a phase that another one follows, unless it is there."""
     state = checkpoint.state
     if not state.phase_done or state.phase_idx == len(job.phases) - 1:

@@ -1,0 +1,191 @@
+"""Validation inside training: when, on which weights, and which checkpoint is the best so far.
+
+Every rank scores its units, rank 0 computes over all of them in unit order.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from eagleray.task import Benchmark, Dataset, InputError, SettingsError, Task
+from eagleray.train.job import Place, TrainJob
+from eagleray.train.strategies.base import MovingAverage, Strategy, fill_model
+
+
+class Validator:
+    """Validates the weights that would be published.
+
+    A moving average, or weights sharded by ZeRO 3, are evaluated in a second instance of the model;
+    plain weights where they are.
+
+    Args:
+        job: Names the benchmark.
+        place: This rank.
+
+    Raises:
+        SettingsError: The benchmark is unknown or has no map-style data.
+    """
+
+    def __init__(self, job: TrainJob, place: Place) -> None:
+        self._job, self._place = job, place
+        self._settings = job.experiment.train.validate_on
+        self._benchmark: Benchmark | None = None
+        self._data: Dataset | None = None
+        self._copy: nn.Module | None = None
+        if self._settings.benchmark is not None:
+            self._benchmark = find_benchmark(job.task, self._settings.benchmark)
+            data = job.task.dataset(self._benchmark.source, job.rows)
+            if not isinstance(data, Dataset):
+                raise SettingsError(
+                    f"train.validate_on.benchmark {self._benchmark.name!r} has no map-style data; "
+                    "choose another"
+                )
+            self._data = data
+
+    def is_due(self, step: int, *, at_end: bool) -> bool:
+        """Return whether to validate after so many steps of the phase."""
+        return self._benchmark is not None and (at_end or step % self._settings.every == 0)
+
+    def run(self, strategy: Strategy, average: MovingAverage | None) -> dict[str, float]:
+        """Return the benchmark's metrics (collective, alike on all ranks)."""
+        benchmark, data = self._required()
+        strategy.sync_buffers()
+        model = strategy.model
+        if average is not None or strategy.is_sharded:
+            if self._copy is None:
+                self._copy = self._job.task.build().to(self._place.device)
+            model = self._copy
+            fill_model(model, strategy, average)
+        return validate(
+            self._job.task,
+            model,
+            benchmark,
+            data,
+            units=self._settings.units,
+            batch_size=self._job.experiment.evaluate.batch_size,
+        )
+
+    def score(
+        self, values: Mapping[str, Any], best: float | None
+    ) -> tuple[str, float | None, bool]:
+        """Return the ranking metric's name, its value and whether it beats the best so far.
+
+        Raises:
+            SettingsError: The metric is not among the values.
+        """
+        benchmark, _ = self._required()
+        metric = self._settings.metric or benchmark.metric
+        if metric not in values:
+            raise SettingsError(
+                f"the best checkpoint is chosen by {metric!r}, but benchmark {benchmark.name!r} "
+                f"computes {', '.join(sorted(values))}; set train.validate_on.metric to one of them"
+            )
+        value = float(values[metric])
+        if value != value:
+            return metric, None, False
+        asked = self._settings.higher_is_better
+        is_higher = benchmark.higher_is_better if asked is None else asked
+        sign = 1.0 if is_higher else -1.0
+        return metric, value, best is None or sign * value > sign * best
+
+    def _required(self) -> tuple[Benchmark, Dataset]:
+        if self._benchmark is None or self._data is None:
+            raise SettingsError("train.validate_on.benchmark is not set")
+        return self._benchmark, self._data
+
+
+_log = logging.getLogger(__name__)
+
+
+def find_benchmark(task: Task, name: str) -> Benchmark:
+    """Return a task's benchmark by name.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    known = {b.name: b for b in task.benchmarks()}
+    if name not in known:
+        raise SettingsError(
+            f"train.validate_on.benchmark is {name!r}, but task {task.name!r} has "
+            f"{sorted(known) or 'none'}"
+        )
+    return known[name]
+
+
+def validate(
+    task: Task,
+    model: nn.Module,
+    benchmark: Benchmark,
+    data: Dataset,
+    *,
+    units: int | None,
+    batch_size: int,
+) -> dict[str, float]:
+    """Return the benchmark's scalar metrics of the model as it is (collective, alike on all ranks).
+
+    Args:
+        task: Predicts, scores and computes.
+        model: Whole weights on this rank; its training mode is restored.
+        benchmark: What to score.
+        data: The benchmark's units.
+        units: Only the first so many; None for all.
+        batch_size: Units per prediction.
+
+    Units that cannot be read are left out and counted as ``rejected``.
+    """
+    rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    count = min(units or len(data), len(data))
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            own = _score(task, model, benchmark, data, range(rank, count, world_size), batch_size)
+    finally:
+        model.train(was_training)
+    rows = _gather(own, world_size)
+    values: list[dict[str, float]] = [{}]
+    if rank == 0:
+        metrics = task.compute(benchmark.name, [rows[i] for i in sorted(rows)])
+        values = [{k: float(v) for k, v in metrics.values.items()}]
+        if len(rows) < count:
+            values[0]["rejected"] = float(count - len(rows))
+    if world_size > 1:
+        dist.broadcast_object_list(values, src=0)
+    return values[0]
+
+
+def _score(
+    task: Task,
+    model: nn.Module,
+    benchmark: Benchmark,
+    data: Dataset,
+    units: Sequence[int],
+    batch_size: int,
+) -> dict[int, Mapping[str, Any]]:
+    rows: dict[int, Mapping[str, Any]] = {}
+    for start in range(0, len(units), batch_size):
+        samples = {}
+        for i in units[start : start + batch_size]:
+            try:
+                samples[i] = data.load(i, np.random.default_rng(0))
+            except InputError as error:
+                _log.warning("validation leaves out %s: %s", data.key(i), error)
+        predictions = task.predict(model, list(samples.values())) if samples else ()
+        for (i, sample), prediction in zip(samples.items(), predictions, strict=True):
+            rows[i] = task.score(benchmark.name, sample, prediction)
+    return rows
+
+
+def _gather(own: dict[int, Mapping[str, Any]], world_size: int) -> dict[int, Mapping[str, Any]]:
+    if world_size == 1:
+        return own
+    parts: list[dict[int, Mapping[str, Any]] | None] = [None] * world_size
+    dist.all_gather_object(parts, own)
+    return {i: row for part in parts if part is not None for i, row in part.items()}
