@@ -17,17 +17,26 @@ from eagleray.contract.requirements import Download, Requirement
 from eagleray.contract.settings import Settings
 from eagleray.contract.task import Task
 from eagleray.contract.training import LossTerm, ParameterGroup, Phase, Schedule, StepContext
-from eagleray.contract.viewing import Tool
+from eagleray.contract.viewing import (
+    Camera,
+    InteractiveScene,
+    RgbImage,
+    Tool,
+    Viewpoint,
+    ViewRequest,
+)
 
 __all__ = [
     "Batches",
     "Benchmark",
+    "Camera",
     "Dataset",
     "Download",
     "EaglerayError",
     "FittedWeights",
     "ImportedCheckpoint",
     "InputError",
+    "InteractiveScene",
     "Item",
     "LossTerm",
     "Metrics",
@@ -38,6 +47,7 @@ __all__ = [
     "Record",
     "Requirement",
     "Resources",
+    "RgbImage",
     "Rows",
     "Schedule",
     "Settings",
@@ -46,4 +56,6 @@ __all__ = [
     "StepContext",
     "Task",
     "Tool",
+    "ViewRequest",
+    "Viewpoint",
 ]

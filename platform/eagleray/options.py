@@ -1,0 +1,38 @@
+"""How the work is done, as opposed to what is computed: made once, where a command or a call of the
+Python API begins, and handed on whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from eagleray.progress import Progress, Silent
+from eagleray.scheduling import LazySession
+
+Device = Literal["auto", "cpu", "cuda"]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """Where and with how much a job runs; results do not depend on it (apart from ``limit``).
+
+    Args:
+        inline: Work in this very process, without Ray.
+        limit: Work on the first few items only (in training: optimizer steps per phase).
+        device: Where models run; ``auto`` takes the GPUs if there are any.
+        workers: How many processes work; None for as many as fit on the machine.
+        progress: Told about the work.
+        session: Ray session that several jobs share; None for one of their own.
+    """
+
+    inline: bool = False
+    limit: int | None = None
+    device: Device = "auto"
+    workers: int | None = None
+    progress: Progress = field(default_factory=Silent)
+    session: LazySession | None = None
+
+    def with_workers(self, workers: int | None) -> RunOptions:
+        """Return the same options for a job of so many workers."""
+        return replace(self, workers=workers)
