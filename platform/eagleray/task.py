@@ -25,6 +25,7 @@ from eagleray.contract.viewing import (
     Viewpoint,
     ViewRequest,
 )
+from eagleray.storage.folder_writer import FolderWriter
 
 __all__ = [
     "Batches",
@@ -34,6 +35,7 @@ __all__ = [
     "Download",
     "EaglerayError",
     "FittedWeights",
+    "FolderWriter",
     "ImportedCheckpoint",
     "InputError",
     "InteractiveScene",

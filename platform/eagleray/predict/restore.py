@@ -12,10 +12,10 @@ from io import BytesIO
 
 import pyarrow.parquet as pq
 
-from eagleray.predict.stage import CHECKSUMS, FILES, checksum
+from eagleray.predict.stage import CHECKSUMS, FILES
 from eagleray.prepare.manifest import FOLDER as MANIFESTS
 from eagleray.prepare.marker import ShardMarker, done_shards, marker_path, read_markers
-from eagleray.storage import Store
+from eagleray.storage import DamagedError, Store, read_checked
 
 _READERS = 8
 """Exports that are read at a time."""
@@ -36,9 +36,10 @@ def forget_changed(work: Store, output: Store) -> int:
         def is_whole(export: tuple[str, str]) -> bool:
             name, expected = export
             try:
-                return checksum(output.read(name)) == expected
-            except OSError:
+                read_checked(output, name, expected)
+            except (DamagedError, OSError):
                 return False
+            return True
 
         markers = read_markers(work, sorted(done_shards(work)))
         changed = [m.shard for m in markers if not all(pool.map(is_whole, _exports(work, m)))]

@@ -7,7 +7,6 @@ written, so that the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import socket
@@ -21,7 +20,7 @@ import torch
 from pydantic import Field
 
 from eagleray.evaluate.stage import load_model
-from eagleray.storage import Store
+from eagleray.storage import Store, sha256
 from eagleray.task import InputError, Item, Record, Resources, Rows, Settings, Stage, Task
 
 WORK_FOLDER = ".eagleray"
@@ -122,7 +121,7 @@ class PredictStage(Stage):
         row = {
             INDEX: json.dumps(index, sort_keys=True),
             FILES: list(contents),
-            CHECKSUMS: [checksum(content) for content in contents.values()],
+            CHECKSUMS: [sha256(content) for content in contents.values()],
         }
         return [Record(item.key, row)]
 
@@ -135,11 +134,6 @@ class PredictStage(Stage):
             line = {"what": what, "begin_s": round(begin, 4), "end_s": round(time.time(), 4)}
             log = f"{WORK_FOLDER}/log/{socket.gethostname()}-{os.getpid()}.jsonl"
             self._output.append_line(log, json.dumps(line))
-
-
-def checksum(content: bytes) -> str:
-    """Return the SHA-256 of an export, by which a changed one is noticed."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _checked(name: str, item: Item) -> str:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
 from eagleray.prepare.canonical import canonical_json
-from eagleray.storage import Store
+from eagleray.storage import Store, commit
 
 FOLDER = "markers"
 _READERS = 16
@@ -92,9 +92,11 @@ def read_marker(folder: Store, shard_id: str) -> ShardMarker:
     return ShardMarker.decode(folder.read(marker_path(shard_id)))
 
 
-def commit_marker(folder: Store, marker: ShardMarker) -> ShardMarker:
-    """Create the marker and return it, or the one that another attempt created before."""
-    if folder.create(marker_path(marker.shard), marker.encode()):
+def commit_shard(folder: Store, marker: ShardMarker, data: bytes) -> ShardMarker:
+    """Write a shard's data, then its marker; return the marker that counts, which is that of
+    another attempt where that was faster.
+    """
+    if commit(folder, {marker.data: data}, marker_path(marker.shard), marker.encode()):
         return marker
     return read_marker(folder, marker.shard)
 

@@ -4,7 +4,6 @@ schedules.
 
 from __future__ import annotations
 
-import hashlib
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -20,8 +19,8 @@ import torch
 from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.journal import Journal, NoJournal, Suspects
-from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_marker
-from eagleray.storage import Store
+from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_shard
+from eagleray.storage import Store, sha256
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _ERROR_CHARACTERS = 2000
@@ -165,9 +164,8 @@ class ShardWorker:
             written.result()
         tables = [table for result in shard.results for table in result.tables]
         content = to_parquet(tables, self._schema)
-        checksum = hashlib.sha256(content).hexdigest()
+        checksum = sha256(content)
         path = f"shards/{shard.id}-{checksum[:12]}.parquet"
-        self._folder.write(path, content)
         rejected = tuple(
             Reject(item.key, result.error)
             for item, result in zip(shard.items, shard.results, strict=True)
@@ -184,7 +182,7 @@ class ShardWorker:
             rejected=rejected,
             files=tuple(file for result in shard.results for file in result.files),
         )
-        return commit_marker(self._folder, marker)
+        return commit_shard(self._folder, marker, content)
 
     def _begin(self, shard_id: str) -> tuple[Suspects, list[Future[Any]]]:
         with self._lock:
@@ -359,6 +357,6 @@ def _committed(shard_id: str, key: str, name: str, content: bytes) -> CommittedF
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
         raise InputError(f"file name {name!r} of record {key!r} must be a relative POSIX path")
-    checksum = hashlib.sha256(content).hexdigest()
+    checksum = sha256(content)
     stored = path.with_name(f"{path.stem}-{checksum[:12]}{path.suffix}")
     return CommittedFile(key, name, f"files/{shard_id}/{stored.as_posix()}", checksum, len(content))

@@ -1,29 +1,32 @@
 """One folder on a local disk or an object store, with whole-file writes that are all or nothing.
 
 Object stores have no rename, so every write is one completed upload; locally it is a temporary
-file, fsync and a
-rename. ``create`` succeeds for exactly one writer: it is what markers are made with.
+file, fsync and a rename. ``create`` succeeds for exactly one writer: it is what markers are made
+with.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import socket
 import uuid
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import fsspec
 
-from eagleray.task import EaglerayError, SettingsError
+from eagleray.contract.errors import EaglerayError, SettingsError
 
 _READERS = 16
 """Files read at a time from an object store, where each is a round trip."""
-_HOST_TEMPORARY = f".tmp-{zlib.crc32(socket.gethostname().encode()):08x}-"
+TEMPORARY = ".tmp-"
+"""Beginning of the names of local files that are being written."""
+_HOST_TEMPORARY = f"{TEMPORARY}{zlib.crc32(socket.gethostname().encode()):08x}-"
 """Beginning of temporary files' names on this machine; the writer's process id follows."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
@@ -118,12 +121,20 @@ class Store:
         handle: IO[bytes] = self._fs.open(self.path(path), "rb")
         return handle
 
-    def write(self, path: str, content: bytes) -> None:
+    def write(self, path: str, content: bytes | Iterable[bytes]) -> None:
         """Write a whole file, replacing an older one; a reader sees the old or the new content,
         never a part.
+
+        Args:
+            path: Where, below this folder.
+            content: All of it, or its pieces in order; these are joined only for an object store.
+
+        Raises:
+            EaglerayError: The disk refuses; nothing is left behind and an older file stays.
         """
         if not self.is_local:
-            self._fs.pipe_file(self.path(path), content)
+            whole = content if isinstance(content, bytes) else b"".join(content)
+            self._fs.pipe_file(self.path(path), whole)
             return
         target = Path(self.path(path))
         temporary = self._temporary(target, content)
@@ -186,7 +197,7 @@ class Store:
         except FileNotFoundError:
             return []
         start = len(self._root.rstrip("/")) + 1
-        return sorted(p[start:] for p in found if not PurePosixPath(p).name.startswith(".tmp-"))
+        return sorted(p[start:] for p in found if not PurePosixPath(p).name.startswith(TEMPORARY))
 
     def folders(self, folder: str = "") -> list[str]:
         """Return the sorted names of the folders directly inside ``folder``."""
@@ -220,19 +231,23 @@ class Store:
             if pid.isdigit() and not _is_running(int(pid)):
                 path.unlink(missing_ok=True)
 
-    def _temporary(self, target: Path, content: bytes) -> Path:
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _temporary(self, target: Path, content: bytes | Iterable[bytes]) -> Path:
         temporary = target.parent / f"{_HOST_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}"
         try:
+            target.parent.mkdir(parents=True, exist_ok=True)
             with temporary.open("wb") as handle:
-                handle.write(content)
+                handle.writelines((content,) if isinstance(content, bytes) else content)
                 handle.flush()
                 os.fsync(handle.fileno())
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
+        except BaseException as error:
+            with contextlib.suppress(OSError):  # the folder itself may be out of reach
+                temporary.unlink(missing_ok=True)
+            if not isinstance(error, OSError):
+                raise
             raise EaglerayError(
-                f"cannot write {target} ({error.strerror or error}): check that the disk is "
-                f"writable and not full"
+                f"cannot write {target} ({error.strerror or error}): check that the folder is "
+                "writable and the disk is not full, then give the same command again; what is "
+                "there is kept"
             ) from error
         return temporary
 
