@@ -25,9 +25,9 @@ from fake_sweep import FakeSweep, write_sweep_of
 from prettytable import PrettyTable
 from record import write_record
 
-from eagleray.browse.gallery import read_evaluations, read_units
 from eagleray.browse.index import RunIndex
 from eagleray.browse.sweep_index import SweepIndex
+from eagleray.runs.evaluation import read_evaluations, read_units
 
 _SERVER = """
 import sys

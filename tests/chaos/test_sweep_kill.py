@@ -16,9 +16,9 @@ import pytest
 import yaml
 
 from eagleray.analysis.ablation import sweep_table
+from eagleray.runs.metrics import next_attempt, read_lines
 from eagleray.runs.run_folder import find_run, list_runs
 from eagleray.sweep.sweep_folder import find_sweep, read_trials
-from eagleray.train.metrics import next_attempt, read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
@@ -117,7 +117,7 @@ def assert_no_step_was_wasted(sweep, disturbed_trials):
         attempts = next_attempt(run) - 1
         written = sum(len(run.read(path).splitlines()) for path in run.files("metrics") if path)
         assert attempts <= (2 if trial.id in disturbed_trials else 1), trial.id
-        repeated = written - len(read_metrics(run))
+        repeated = written - len(read_lines(run))
         assert repeated <= (CHECKPOINT_EVERY if trial.id in disturbed_trials else 0), trial.id
 
 
@@ -171,6 +171,6 @@ def test_interrupted_sweep_on_ray_leaves_checkpoints(tmp_path, undisturbed, numb
     assert_same_table(sweep, undisturbed)
     trials = read_trials(find_sweep(sweep.storage, "killed"))
     for trial in trials:
-        lines = read_metrics(find_run(sweep.storage, trial.run))
+        lines = read_lines(find_run(sweep.storage, trial.run))
         steps = [line["total_step"] for line in lines if line["kind"] == "train"]
         assert steps == sorted(set(steps))

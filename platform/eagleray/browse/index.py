@@ -25,9 +25,9 @@ from typing import Any
 from eagleray.runs.lease import is_held
 from eagleray.runs.metrics import LIVE, parse_segments
 from eagleray.runs.result import checked_result
-from eagleray.runs.run_folder import runs_store
-from eagleray.storage import Store, checked_name
-from eagleray.task import InputError, SettingsError
+from eagleray.runs.run_folder import is_run_name, runs_store
+from eagleray.storage import Store
+from eagleray.task import InputError
 
 _VERSION = 1
 _SUMMARY = "summary.json"
@@ -230,17 +230,6 @@ class RunIndex:
             self._entries[entry.name] = entry
             self._signatures[entry.name] = (time_ns, size, folder_ns)
         return database
-
-
-def is_run_name(name: str) -> bool:
-    """Return whether ``name`` can be ``experiment/run``; what a store may hold beside is not
-    opened.
-    """
-    parts = name.split("/")
-    try:
-        return len(parts) == 2 and all(checked_name(part, "run") for part in parts)
-    except SettingsError:
-        return False
 
 
 def _create(path: str) -> sqlite3.Connection:

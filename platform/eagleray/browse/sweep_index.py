@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from eagleray.browse.index import is_run_name
+from eagleray.runs.run_folder import is_run_name
 from eagleray.storage import Store
 from eagleray.sweep.sweep_folder import (
     EXPERIMENT_FILE,

@@ -14,10 +14,10 @@ from pathlib import Path
 import flask
 from PIL import Image
 
-from eagleray.browse.gallery import FOLDER, Picture
-from eagleray.browse.index import is_run_name
 from eagleray.dashboard.address import link
 from eagleray.dashboard.source import Source
+from eagleray.runs.evaluation import FOLDER, Picture
+from eagleray.runs.run_folder import is_run_name
 from eagleray.task import EaglerayError
 
 THUMBNAIL_PX = 320

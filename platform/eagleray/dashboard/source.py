@@ -6,10 +6,11 @@ import threading
 from collections import OrderedDict
 from pathlib import Path
 
-from eagleray.browse.index import RunEntry, RunIndex, is_run_name
+from eagleray.browse.figures import NamedHistory
+from eagleray.browse.index import RunEntry, RunIndex
 from eagleray.browse.sweep_index import SweepIndex
-from eagleray.report.figures import NamedHistory
 from eagleray.runs.metrics import LIVE, History, parse_segments, segment_names
+from eagleray.runs.run_folder import is_run_name
 from eagleray.storage import Store
 
 _HISTORIES_KEPT = 64

@@ -23,16 +23,10 @@ from plotly.offline import get_plotlyjs
 
 from eagleray import __version__
 from eagleray.analysis.table import Comparison, comparisons
-from eagleray.browse.gallery import (
-    Evaluation,
-    Unit,
-    leading_values,
-    read_evaluations,
-    read_units,
-    worst_first,
-)
-from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.browse.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.browse.gallery import leading_values, worst_first
 from eagleray.report.sweep_part import sweep_part
+from eagleray.runs.evaluation import Evaluation, Unit, read_evaluations, read_units
 from eagleray.runs.metrics import flatten, read_history
 from eagleray.runs.rejects import Rejected, read_rejects
 from eagleray.runs.run_folder import read_summary

@@ -15,8 +15,8 @@ from plotly.colors import sample_colorscale
 
 from eagleray.analysis.ablation import metric_heading
 from eagleray.analysis.variants import STATES, device_hours, last_value, trial_value
+from eagleray.browse.figures import COLORS, layout
 from eagleray.report.axes import Axis, make_axis
-from eagleray.report.figures import COLORS, layout
 from eagleray.sweep.sweep_folder import TrialRecord
 from eagleray.sweep.sweep_results import SweepResults, setting_text, short_names
 

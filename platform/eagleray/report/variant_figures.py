@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from eagleray.analysis.ablation import metric_heading
 from eagleray.analysis.spread import PairedDifference
 from eagleray.analysis.variants import trial_value, variant_results
-from eagleray.report.figures import COLORS, layout
+from eagleray.browse.figures import COLORS, layout
 from eagleray.sweep.sweep_results import SweepResults
 
 _BETTER, _WORSE, _NEITHER = COLORS[2], COLORS[3], COLORS[-1]

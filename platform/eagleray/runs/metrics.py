@@ -1,14 +1,19 @@
-"""Training metrics of a run, read from its segments ``metrics/<attempt>-<first step>.jsonl``.
+"""Training metrics: written by rank 0 as whole segments, read back as lines or as columns.
 
-Segments are written whole, but a copied or damaged store may hold half a line: what cannot be read
-is counted and left out. Where several attempts wrote the same step, the highest one counts. The
-newest line, whose segment may not be written yet, is also in ``log/live.json``.
+    metrics/<attempt>-<first step>.jsonl  every start of the workers is an attempt
+    log/live.json                         the newest value of every metric
+    tensorboard/                          events for TensorBoard (local storage only)
+
+Where several attempts wrote the same step, the highest one counts: a run that was killed repeats
+the steps since its last checkpoint. Segments are written whole, but a copied or damaged store may
+hold half a line: what cannot be read is counted and left out.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +28,107 @@ LIVE = "log/live.json"
 TIME = "time"
 """Column with the time of an entry, seconds since 1970."""
 _NOT_COLUMNS = ("kind", "step", "total_step", "phase", "attempt")
+_LIVE_EVERY_S = 1.0
+_SEGMENT_LINES = 200
+_SEGMENT_S = 30.0
+
+
+def next_attempt(run: Store) -> int:
+    """Return the number of the attempt that begins now, from 1."""
+    return 1 + max((_segment_order(path)[0] for path in segment_names(run)), default=0)
+
+
+class MetricsWriter:
+    """Collects lines and writes them in segments; used by rank 0 only.
+
+    Args:
+        run: The run's folder.
+        attempt: Number of this start.
+    """
+
+    def __init__(self, run: Store, attempt: int) -> None:
+        self._run, self._attempt = run, attempt
+        self._lines: list[str] = []
+        self._first_step = 0
+        self._opened = time.monotonic()
+        self._last_live = -_LIVE_EVERY_S
+        self._live: dict[str, Any] = {}
+        self._board: Any = None
+        if run.is_local:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(
+                str(run.local_path("tensorboard")), filename_suffix=f".{attempt}"
+            )
+
+    def write(
+        self,
+        kind: str,
+        *,
+        phase: str,
+        step: int,
+        total_step: int,
+        end_step: int,
+        values: Mapping[str, float],
+    ) -> None:
+        """Add a line.
+
+        Args:
+            kind: ``train`` or ``validate``.
+            phase: Name of the phase.
+            step: Optimizer steps done in the phase.
+            total_step: Optimizer steps done in all phases.
+            end_step: Optimizer step of the phase at which this call ends.
+            values: The metrics.
+        """
+        finite = {k: v if math.isfinite(v) else None for k, v in values.items()}
+        line = {
+            "kind": kind,
+            "phase": phase,
+            "step": step,
+            "total_step": total_step,
+            "time": time.time(),
+            **finite,
+        }
+        if not self._lines:
+            self._first_step, self._opened = total_step, time.monotonic()
+        self._lines.append(json.dumps(line))
+        if self._board is not None:
+            for name, value in values.items():
+                self._board.add_scalar(f"{kind}/{name}", value, total_step)
+        self._live = {**self._live, **line, "end_step": end_step}
+        if kind == "validate":
+            self._live["validated_step"] = total_step
+        now = time.monotonic()
+        if now - self._last_live >= _LIVE_EVERY_S:
+            self._write_live(now)
+        if len(self._lines) >= _SEGMENT_LINES or now - self._opened >= _SEGMENT_S:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the collected lines as one segment."""
+        if self._lines:
+            name = f"{self._attempt:04d}-{self._first_step:08d}.jsonl"
+            self._run.write(f"{FOLDER}/{name}", ("\n".join(self._lines) + "\n").encode())
+            self._lines = []
+        if self._board is not None:
+            self._board.flush()
+
+    def _write_live(self, now: float) -> None:
+        self._last_live = now
+        self._run.write(LIVE, json.dumps(self._live).encode())
+
+    def close(self) -> None:
+        """Write what is left."""
+        self.flush()
+        if self._live:
+            self._write_live(time.monotonic())
+        if self._board is not None:
+            self._board.close()
+
+
+_Lines = dict[tuple[int, str], dict[str, Any]]
+"""Lines by total step and kind."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,45 +210,19 @@ def parse_segments(segments: Mapping[str, bytes], newest: bytes = b"") -> Histor
         segments: Content by path.
         newest: A line that counts where no segment has come as far.
     """
-    entries: dict[tuple[int, str], dict[str, Any]] = {}
-    damaged, highest = 0, 0
-    for path in sorted(segments, key=_segment_order):
-        highest = max(highest, _segment_order(path)[0])
-        lines, unreadable = _parse_lines(segments[path])
-        damaged += unreadable
-        for line in lines:
-            step = _step(line)
-            if step is None:
-                damaged += 1
-            else:
-                entries[step, _kind(line)] = line
+    lines, damaged = _merge(segments)
     for line in _parse_lines(newest)[0]:
         step = _step(line)
-        if step is not None and step > max((s for s, _ in entries), default=-1):
-            entries[step, _kind(line)] = line
-    return _history(entries, highest, damaged)
+        if step is not None and step > max((s for s, _ in lines), default=-1):
+            lines[step, _kind(line)] = line
+    highest = max((_segment_order(path)[0] for path in segments), default=0)
+    return _history(lines, highest, damaged)
 
 
-def smooth(values: npt.NDArray[np.float64], weight: float) -> npt.NDArray[np.float64]:
-    """Return the exponential moving average of a curve, without the pull of its first value.
-
-    Args:
-        values: float64 (n,); what is not finite is passed over and kept.
-        weight: Share of the past in each new value, from 0 (the curve itself) to below 1.
-
-    Example:
-        >>> smooth(np.array([1.0, 0.0, 1.0]), 0.5).round(3).tolist()
-        [1.0, 0.333, 0.714]
-    """
-    if weight <= 0:
-        return values
-    smoothed = np.array(values, dtype=np.float64)
-    average, mass = 0.0, 0.0
-    for idx in np.flatnonzero(np.isfinite(values)):
-        average = weight * average + (1 - weight) * float(values[idx])
-        mass = weight * mass + (1 - weight)
-        smoothed[idx] = average / mass
-    return smoothed
+def read_lines(run: Store) -> list[dict[str, Any]]:
+    """Return all lines by total step, those of the highest attempt where attempts overlap."""
+    lines, _ = _merge(run.read_many(segment_names(run)))
+    return [lines[key] for key in sorted(lines)]
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "", separator: str = "/") -> dict[str, Any]:
@@ -160,6 +240,22 @@ def flatten(values: Mapping[str, Any], prefix: str = "", separator: str = "/") -
         else:
             flat[name] = value
     return flat
+
+
+def _merge(segments: Mapping[str, bytes]) -> tuple[_Lines, int]:
+    """Return the lines that count, and the number of those that cannot be read."""
+    lines: _Lines = {}
+    damaged = 0
+    for path in sorted(segments, key=_segment_order):
+        found, unreadable = _parse_lines(segments[path])
+        damaged += unreadable
+        for line in found:
+            step = _step(line)
+            if step is None:
+                damaged += 1
+            else:
+                lines[step, _kind(line)] = line
+    return lines, damaged
 
 
 def _segment_order(path: str) -> tuple[int, int, str]:
@@ -185,14 +281,12 @@ def _parse_line(line: bytes) -> Any:
         return None
 
 
-def _history(
-    entries: Mapping[tuple[int, str], Mapping[str, Any]], attempts: int, damaged: int
-) -> History:
-    steps = sorted({step for step, _ in entries})
+def _history(lines: _Lines, attempts: int, damaged: int) -> History:
+    steps = sorted({step for step, _ in lines})
     position = {step: idx for idx, step in enumerate(steps)}
     phases = [""] * len(steps)
     columns: dict[str, npt.NDArray[np.float64]] = {}
-    for (step, kind), line in entries.items():
+    for (step, kind), line in lines.items():
         idx = position[step]
         phases[idx] = str(line.get("phase", ""))
         for name, value in flatten(line).items():

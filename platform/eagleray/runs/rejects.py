@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from eagleray.browse.gallery import Evaluation, read_units
+from eagleray.runs.evaluation import Evaluation, read_units
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 

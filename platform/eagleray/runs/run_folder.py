@@ -23,7 +23,7 @@ import yaml
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.environment import describe_environment
-from eagleray.storage import Store
+from eagleray.storage import Store, checked_name
 from eagleray.task import SettingsError
 
 _NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
@@ -61,6 +61,17 @@ def results_digest(experiment: ExperimentSettings) -> str:
 def runs_store(storage: str) -> Store:
     """Return the folder that holds the runs of all experiments."""
     return Store(storage).child("runs")
+
+
+def is_run_name(name: str) -> bool:
+    """Return whether ``name`` can be ``experiment/run``; what a store may hold beside is not
+    opened.
+    """
+    parts = name.split("/")
+    try:
+        return len(parts) == 2 and all(checked_name(part, "run") for part in parts)
+    except SettingsError:
+        return False
 
 
 def run_store(experiment: ExperimentSettings, *, new: bool = False) -> Store:

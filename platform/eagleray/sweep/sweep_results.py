@@ -12,9 +12,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
-from eagleray.browse.index import is_run_name
 from eagleray.runs.result import checked_result
-from eagleray.runs.run_folder import read_summary, runs_store
+from eagleray.runs.run_folder import is_run_name, read_summary, runs_store
 from eagleray.runs.settings import read_settings
 from eagleray.storage import Store
 from eagleray.sweep.sweep_folder import (

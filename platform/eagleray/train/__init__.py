@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from eagleray.train.driver import TrainResult, check_job, train_run
 from eagleray.train.job import Report, TrainingError, TrainJob
-from eagleray.train.metrics import read_metrics
 from eagleray.train.stop import request_stop
 from eagleray.train.weights import LoadedWeights, checkpoint_weights, load_weights
 
@@ -17,7 +16,6 @@ __all__ = [
     "check_job",
     "checkpoint_weights",
     "load_weights",
-    "read_metrics",
     "request_stop",
     "train_run",
 ]

@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eagleray.progress import Progress
+from eagleray.runs.metrics import MetricsWriter, next_attempt
 from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import (
@@ -29,13 +30,7 @@ from eagleray.train.checkpoint import (
 )
 from eagleray.train.job import Place, Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loader import MicroBatch, StepLoader, open_loader
-from eagleray.train.metrics import (
-    MetricsWriter,
-    ProfilerWindow,
-    Throughput,
-    next_attempt,
-    peak_memory_mb,
-)
+from eagleray.train.metrics import ProfilerWindow, Throughput, peak_memory_mb
 from eagleray.train.phase_artifact import find_artifact, share_artifact
 from eagleray.train.phase_setup import begin_state, build_model, build_training, plan_phase
 from eagleray.train.stop import StopFlag

@@ -22,12 +22,12 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from eagleray.progress import Progress, Silent
+from eagleray.runs.metrics import LIVE
 from eagleray.scheduling import cluster_machine, fit_workers, ray_session
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
 from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
-from eagleray.train.metrics import LIVE
 from eagleray.train.stop import request_stop, sigterm_as_interrupt
 
 _log = logging.getLogger(__name__)

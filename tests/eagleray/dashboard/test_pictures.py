@@ -7,9 +7,9 @@ import io
 import pytest
 from PIL import Image
 
-from eagleray.browse.gallery import read_evaluations, read_units
 from eagleray.dashboard import pictures
 from eagleray.dashboard.pictures import THUMBNAIL_PX, picture_link
+from eagleray.runs.evaluation import read_evaluations, read_units
 from eagleray.storage import Store
 
 RUN = "exp/main-0"

@@ -10,10 +10,10 @@ from tests.eagleray.report.test_document import Page
 
 from eagleray.analysis.ablation import sweep_table
 from eagleray.analysis.variants import variant_results
+from eagleray.browse.figures import COLORS
 from eagleray.cli.main import run as run_command
 from eagleray.report import report_html
 from eagleray.report.axes import make_axis
-from eagleray.report.figures import COLORS
 from eagleray.report.variant_figures import differences_figure
 from eagleray.sweep.sweep_results import read_results
 

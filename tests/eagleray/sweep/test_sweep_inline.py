@@ -8,13 +8,13 @@ import pytest
 
 from eagleray.api import Experiment
 from eagleray.runs.lease import Lease
+from eagleray.runs.metrics import next_attempt, read_lines
 from eagleray.runs.run_folder import find_run, list_runs, read_summary
 from eagleray.sweep.driver import run_sweep
 from eagleray.sweep.plan import plan_sweep
 from eagleray.sweep.searcher import Space, make_searcher
 from eagleray.sweep.sweep_folder import list_sweeps, read_sweep, read_trials
 from eagleray.task import EaglerayError
-from eagleray.train.metrics import next_attempt, read_metrics
 from eagleray.train.stop import request_stop
 
 LR = "train.phases.0.lr"
@@ -59,7 +59,7 @@ def test_best_step_and_value_are_those_of_the_best_checkpoint(tiny):
     section = {"grid": {LR: [0.2]}}
     experiment = tiny(section, settings={"steps": 40, "dropout": 0.5}, train=VALIDATED)
     (trial,) = run_sweep(experiment, inline=True).trials
-    lines = read_metrics(find_run(experiment.storage, trial.run))
+    lines = read_lines(find_run(experiment.storage, trial.run))
     validated = {ln["total_step"]: ln["mse"] for ln in lines if ln["kind"] == "validate"}
     best = min(validated, key=lambda step: validated[step])
     assert (trial.best_step, trial.value) == (best, pytest.approx(validated[best], rel=1e-6))
@@ -122,7 +122,7 @@ def test_stopped_sweep_goes_on_from_the_checkpoint(tiny, monkeypatch):
     assert resumed.finished
     values = {t.id: t.value for t in resumed.trials}
     assert values == {t.id: t.value for t in undisturbed.trials}
-    steps = [ln["total_step"] for ln in read_metrics(run) if ln["kind"] == "train"]
+    steps = [ln["total_step"] for ln in read_lines(run) if ln["kind"] == "train"]
     assert len(steps) == len(set(steps))
     assert next_attempt(run) - 1 == 2
 
@@ -134,7 +134,7 @@ def find_store(experiment, job):
 
 
 def stop_when_logged(monkeypatch, ask):
-    from eagleray.train.metrics import MetricsWriter
+    from eagleray.runs.metrics import MetricsWriter
 
     monkeypatch.setattr("eagleray.train.stop._LOOK_EVERY_S", 0.0)
     write = MetricsWriter.write

@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from tests.eagleray.tiny_task import TinyData, TinySettings, TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
+from eagleray.runs.metrics import MetricsWriter, read_lines
 from eagleray.storage import Store
 from eagleray.task import SettingsError, StepContext
-from eagleray.train import TrainingError, read_metrics, request_stop
+from eagleray.train import TrainingError, request_stop
 from eagleray.train.loader import data_order
-from eagleray.train.metrics import MetricsWriter
 from eagleray.train.optimizer import learning_rate
 from eagleray.train.order import keyed_rng
 
@@ -152,7 +152,7 @@ def test_second_phase_begins_where_the_first_ended_and_freezes(tmp_path: Path) -
     first, second = weights(tmp_path, "a-00000004"), weights(tmp_path, "b-00000003")
     torch.testing.assert_close(second["head.weight"], first["head.weight"], rtol=0, atol=0)
     assert not torch.equal(second["body.0.weight"], first["body.0.weight"])
-    kept = [line["total_step"] for line in read_metrics(Store(str(tmp_path)))]
+    kept = [line["total_step"] for line in read_lines(Store(str(tmp_path)))]
     assert kept == list(range(1, 8))
 
 
@@ -191,7 +191,7 @@ def test_validation_keeps_the_best_checkpoint(tmp_path: Path) -> None:
         keep_checkpoints=1,
         checkpoint_every=7,
     )
-    lines = [x for x in read_metrics(Store(str(tmp_path))) if x["kind"] == "validate"]
+    lines = [x for x in read_lines(Store(str(tmp_path))) if x["kind"] == "validate"]
     assert [x["step"] for x in lines] == [4, 8, 12, 16, 20, 24, 28, 30]
     best = min(lines, key=lambda x: x["mse"])
     assert result.best is not None
@@ -203,7 +203,7 @@ def test_validation_keeps_the_best_checkpoint(tmp_path: Path) -> None:
 def test_the_best_checkpoint_is_chosen_by_the_metric_asked_for(tmp_path: Path) -> None:
     validated = {"benchmark": "fit", "every": 4, "metric": "mse", "higher_is_better": True}
     result = train_here(tmp_path, {"steps": 12}, validate_on=validated)
-    lines = [x for x in read_metrics(Store(str(tmp_path))) if x["kind"] == "validate"]
+    lines = [x for x in read_lines(Store(str(tmp_path))) if x["kind"] == "validate"]
     worst = max(lines, key=lambda x: x["mse"])
     assert result.best is not None
     assert result.best["checkpoint"] == f"main-{worst['step']:08d}"
@@ -277,7 +277,7 @@ def test_highest_attempt_counts_per_step(tmp_path: Path) -> None:
                 values={"loss": float(attempt)},
             )
         writer.close()
-    assert [line["loss"] for line in read_metrics(run)] == [1, 1, 1, 2, 2, 2, 2, 2]
+    assert [line["loss"] for line in read_lines(run)] == [1, 1, 1, 2, 2, 2, 2, 2]
 
 
 @pytest.mark.slow

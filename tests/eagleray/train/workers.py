@@ -14,8 +14,9 @@ from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Silent
+from eagleray.runs.metrics import read_lines
 from eagleray.storage import Store
-from eagleray.train import TrainResult, read_metrics, train_run
+from eagleray.train import TrainResult, train_run
 from eagleray.train.job import TrainJob
 from eagleray.train.loop import train_process
 
@@ -76,10 +77,10 @@ def _process(rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | 
 
 def losses(folder: Path) -> list[float]:
     """Return the loss of every step of a run that was not skipped."""
-    lines = read_metrics(Store(str(folder)))
+    lines = read_lines(Store(str(folder)))
     return [line["loss"] for line in lines if line["kind"] == "train" and "loss" in line]
 
 
 def validations(folder: Path) -> list[dict[str, Any]]:
     """Return the lines of a run's validations."""
-    return [line for line in read_metrics(Store(str(folder))) if line["kind"] == "validate"]
+    return [line for line in read_lines(Store(str(folder))) if line["kind"] == "validate"]

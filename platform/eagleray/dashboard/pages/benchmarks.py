@@ -10,6 +10,7 @@ from typing import Any
 from dash import dcc, html
 
 from eagleray.analysis.table import RECALLED, comparisons
+from eagleray.browse.figures import reached_figure
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
@@ -24,7 +25,6 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.published import PublishedBenchmarks
 from eagleray.dashboard.source import Source
-from eagleray.report.figures import reached_figure
 from eagleray.runs.result import checked_result
 from eagleray.task import Benchmark
 

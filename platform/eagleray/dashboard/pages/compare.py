@@ -8,7 +8,8 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.browse.index import RunEntry, is_run_name
+from eagleray.browse.figures import COLORS
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
     Content,
@@ -22,7 +23,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.pages.run import curve_controls, curve_panels
 from eagleray.dashboard.source import Source
-from eagleray.report.figures import COLORS
+from eagleray.runs.run_folder import is_run_name
 from eagleray.runs.settings import differing, read_settings
 from eagleray.task import InputError
 

@@ -10,15 +10,7 @@ from typing import Any
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.browse.gallery import (
-    Evaluation,
-    Unit,
-    Units,
-    leading_values,
-    read_evaluations,
-    read_units,
-    worst_first,
-)
+from eagleray.browse.gallery import leading_values, worst_first
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
@@ -33,6 +25,7 @@ from eagleray.dashboard.elements import (
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.pictures import picture_link
 from eagleray.dashboard.source import Source
+from eagleray.runs.evaluation import Evaluation, Unit, Units, read_evaluations, read_units
 
 UNITS_PER_PAGE = 60
 _ORDER = ("input", "truth", "prediction")

@@ -11,7 +11,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from eagleray.analysis.table import RECALLED, comparisons
-from eagleray.browse.gallery import Evaluation, read_evaluations
+from eagleray.browse.figures import NamedHistory, classes_figure, curves_figure, metric_names
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, link, run_link, sweep_link
 from eagleray.dashboard.elements import (
@@ -33,7 +33,7 @@ from eagleray.dashboard.elements import (
     value_text,
 )
 from eagleray.dashboard.source import Source
-from eagleray.report.figures import NamedHistory, classes_figure, curves_figure, metric_names
+from eagleray.runs.evaluation import Evaluation, read_evaluations
 from eagleray.runs.metrics import flatten
 from eagleray.runs.rejects import read_rejects
 from eagleray.runs.settings import differing, read_settings

@@ -11,7 +11,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from eagleray.analysis.table import comparisons
-from eagleray.browse.index import RunEntry, is_run_name
+from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
     Content,
@@ -28,6 +28,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
+from eagleray.runs.run_folder import is_run_name
 
 _TRAINING = "training"
 _CONDITION = re.compile(r"(?P<name>[\w/.@-]+)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>[-+\w.]+)")

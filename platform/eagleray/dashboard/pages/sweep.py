@@ -27,7 +27,7 @@ from eagleray.analysis.variants import (
     trial_value,
     variant_results,
 )
-from eagleray.browse.index import RunEntry, is_run_name
+from eagleray.browse.index import RunEntry
 from eagleray.browse.sweep_index import SweepEntry
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
@@ -53,6 +53,7 @@ from eagleray.report.sweep_figures import (
     scatter_figure,
 )
 from eagleray.report.variant_figures import differences_figure, variants_figure
+from eagleray.runs.run_folder import is_run_name
 from eagleray.sweep.sweep_folder import TrialRecord
 from eagleray.sweep.sweep_results import SweepResults, setting_text, short_names
 

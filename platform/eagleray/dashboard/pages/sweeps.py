@@ -12,7 +12,6 @@ from dash.development.base_component import Component
 
 from eagleray.analysis.ablation import counts_text
 from eagleray.analysis.variants import device_hours, ranked_trials, trial_value, variant_results
-from eagleray.browse.index import is_run_name
 from eagleray.browse.sweep_index import SweepEntry
 from eagleray.dashboard.address import Address, sweep_link
 from eagleray.dashboard.elements import (
@@ -27,6 +26,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
+from eagleray.runs.run_folder import is_run_name
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import plotly.graph_objects as go
 
-from eagleray.runs.metrics import History, smooth
+from eagleray.runs.metrics import History
 
 COLORS = (
     "#3b82c4", "#e07b39", "#3f9f5f", "#c44e6c", "#8a6fc9",
@@ -64,7 +64,7 @@ def curves_figure(
     Args:
         histories: The runs.
         metric: A column of their histories.
-        smoothing: Weight of the past in a moving average, see ``metrics.smooth``; the curve itself
+        smoothing: Weight of the past in a moving average, see ``smooth``; the curve itself
             stays visible behind it.
         by_time: Draw over minutes since the first entry instead of the step.
         log_y: Logarithmic y axis.
@@ -160,6 +160,28 @@ def thin(x: FloatArray, y: FloatArray, most: int = MOST_POINTS) -> tuple[FloatAr
         low, high = stretch[np.argmin(y[stretch])], stretch[np.argmax(y[stretch])]
         kept += sorted({int(low), int(high)})
     return x[kept], y[kept]
+
+
+def smooth(values: npt.NDArray[np.float64], weight: float) -> npt.NDArray[np.float64]:
+    """Return the exponential moving average of a curve, without the pull of its first value.
+
+    Args:
+        values: float64 (n,); what is not finite is passed over and kept.
+        weight: Share of the past in each new value, from 0 (the curve itself) to below 1.
+
+    Example:
+        >>> smooth(np.array([1.0, 0.0, 1.0]), 0.5).round(3).tolist()
+        [1.0, 0.333, 0.714]
+    """
+    if weight <= 0:
+        return values
+    smoothed = np.array(values, dtype=np.float64)
+    average, mass = 0.0, 0.0
+    for idx in np.flatnonzero(np.isfinite(values)):
+        average = weight * average + (1 - weight) * float(values[idx])
+        mass = weight * mass + (1 - weight)
+        smoothed[idx] = average / mass
+    return smoothed
 
 
 def layout(title: str, height_px: int) -> dict[str, object]:

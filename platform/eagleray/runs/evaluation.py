@@ -1,0 +1,212 @@
+"""What evaluations left in a run: results, the rows of their units, and pictures of some units.
+
+    evaluation/<benchmark>/<checkpoint>.json      the results
+    evaluation/<benchmark>/units/<checkpoint>.json  the metrics of single units
+    evaluation/<benchmark>/<fingerprint>/         a stage's folder: shards of rows, pictures
+
+Everything is read as it is found; what is damaged is named, not hidden.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from io import BytesIO
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from pydantic import TypeAdapter
+
+from eagleray.prepare.manifest import Manifest, read_manifest
+from eagleray.prepare.marker import ShardMarker, done_shards, read_markers
+from eagleray.runs.result import checked_result
+from eagleray.storage import Store, checked_name
+from eagleray.task import EaglerayError, InputError, SettingsError
+
+FOLDER = "evaluation"
+PICTURES = "pictures/"
+_KEY = "key"
+_UnitMetrics = TypeAdapter(dict[str, dict[str, float]])
+_MARKER_ERRORS = (ValueError, KeyError, TypeError, OSError)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One checkpoint on one benchmark.
+
+    Args:
+        benchmark: The benchmark's name.
+        checkpoint: The checkpoint's label (``best``, ``last``, ``initial``).
+        result: The results JSON as ``evaluate`` wrote it; empty where it is damaged.
+        problem: What is wrong with it, empty where nothing is.
+    """
+
+    benchmark: str
+    checkpoint: str
+    result: Mapping[str, Any]
+    problem: str = ""
+
+    @property
+    def folder(self) -> str:
+        """Path of the rows below the run, empty where the results do not name a usable one."""
+        try:
+            rows = checked_name(str(self.result.get("rows", "")), "folder of rows")
+        except SettingsError:
+            return ""
+        return f"{FOLDER}/{self.benchmark}/{rows}"
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A picture below the run's folder."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """One unit of a benchmark.
+
+    Args:
+        key: The unit's name.
+        values: Its numbers: the scalar columns of its row, and its own metrics.
+        pictures: Its pictures by name (``input``, ``truth``, ``prediction``).
+    """
+
+    key: str
+    values: Mapping[str, float]
+    pictures: Mapping[str, Picture] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Units:
+    """The units of one evaluation in their order, and what of it could not be read."""
+
+    units: Sequence[Unit]
+    problems: Sequence[str] = ()
+    rejects: Sequence[tuple[str, str]] = ()
+
+    def metrics(self) -> list[str]:
+        """Return the names of all numbers that units have."""
+        return list(dict.fromkeys(name for unit in self.units for name in unit.values))
+
+
+def read_evaluations(run: Store) -> list[Evaluation]:
+    """Return all evaluations of a run, by benchmark and checkpoint."""
+    found = []
+    for benchmark in run.folders(FOLDER):
+        for path in run.files(f"{FOLDER}/{benchmark}"):
+            if path.endswith(".json"):
+                label = path.rpartition("/")[2].removesuffix(".json")
+                found.append(_read_evaluation(run, path, benchmark, label))
+    return found
+
+
+def read_units(run: Store, evaluation: Evaluation) -> Units:
+    """Return the units of an evaluation with the pictures that were kept of them.
+
+    Args:
+        run: The run's folder.
+        evaluation: One of ``read_evaluations``.
+
+    Raises:
+        InputError: Its rows are not there.
+    """
+    folder = evaluation.folder
+    if not folder or not run.exists(folder):
+        raise InputError(f"{run.uri} holds no rows of this evaluation (looked in {folder!r})")
+    stage = run.child(folder)
+    markers, problems = _read_markers(stage)
+    own = _unit_metrics(run, evaluation, problems)
+    units: list[Unit] = []
+    for marker in markers:
+        pictures = _pictures(marker, folder)
+        try:
+            rows = _scalar_rows(stage, marker)
+        except (pa.ArrowException, ValueError, OSError, EaglerayError) as error:
+            problems.append(f"rows of shard {marker.shard} cannot be read: {error}")
+            rows = {key: {} for key in pictures}
+        units += [
+            Unit(key, {**values, **own.get(key, {})}, pictures.get(key, {}))
+            for key, values in rows.items()
+        ]
+    rejects = [(reject.key, reject.error) for marker in markers for reject in marker.rejected]
+    return Units(units, problems, rejects)
+
+
+def _read_evaluation(run: Store, path: str, benchmark: str, label: str) -> Evaluation:
+    try:
+        result = checked_result(json.loads(run.read(path)))
+    except (OSError, ValueError) as error:
+        return Evaluation(benchmark, label, {}, f"{path} is damaged: {error}")
+    return Evaluation(benchmark, label, result)
+
+
+def _read_markers(stage: Store) -> tuple[list[ShardMarker], list[str]]:
+    """Return the markers of the listing finished last, or of all shards where none is."""
+    problems = []
+    try:
+        manifest: Manifest | None = read_manifest(stage)
+    except (EaglerayError, *_MARKER_ERRORS) as error:
+        manifest = None
+        problems.append(f"the evaluation is not finished: {error}")
+    shards = [s.shard for s in manifest.shards] if manifest else sorted(done_shards(stage))
+    try:
+        return list(read_markers(stage, shards)), problems
+    except (EaglerayError, *_MARKER_ERRORS):
+        pass
+    markers = []
+    for shard in shards:
+        try:
+            markers += list(read_markers(stage, [shard]))
+        except (EaglerayError, *_MARKER_ERRORS) as error:
+            problems.append(f"marker of shard {shard} is damaged: {error}")
+    return markers, problems
+
+
+def _unit_metrics(
+    run: Store, evaluation: Evaluation, problems: list[str]
+) -> dict[str, dict[str, float]]:
+    """Return the metrics of single units, as far as they were computed."""
+    path = f"{FOLDER}/{evaluation.benchmark}/units/{evaluation.checkpoint}.json"
+    try:
+        return _UnitMetrics.validate_json(run.read(path))
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        problems.append(f"{path} is damaged: {str(error).splitlines()[0]}")
+        return {}
+
+
+def _pictures(marker: ShardMarker, folder: str) -> dict[str, dict[str, Picture]]:
+    found: dict[str, dict[str, Picture]] = {}
+    for file in marker.files:
+        if file.name.startswith(PICTURES) and file.name.endswith(".png"):
+            name = file.name.removesuffix(".png").rpartition(".")[2]
+            picture = Picture(f"{folder}/{file.path}", file.sha256)
+            found.setdefault(file.key, {})[name] = picture
+    return found
+
+
+def _scalar_rows(stage: Store, marker: ShardMarker) -> dict[str, dict[str, float]]:
+    if not marker.rows:
+        return {}
+    file = pq.ParquetFile(BytesIO(stage.read(marker.data)))
+    names = [f.name for f in file.schema_arrow if _is_number(f.type)]
+    table = file.read([_KEY, *names], use_threads=False)
+    columns = {name: table.column(name).to_pylist() for name in names}
+    return {
+        key: {
+            name: float(values[idx]) for name, values in columns.items() if values[idx] is not None
+        }
+        for idx, key in enumerate(table.column(_KEY).to_pylist())
+    }
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(
+        pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind)
+    )
