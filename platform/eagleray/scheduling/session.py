@@ -1,9 +1,15 @@
-"""Starts or joins Ray exactly once per process (platform-facts 1.1)."""
+"""Starts or joins Ray exactly once per process.
+
+Ray's control store, its raylet and its job agent listen on all addresses of the machine, and
+whoever may talk to them runs code as the user. A Ray that is started here therefore asks for a
+token, which lives in this process and its children only.
+"""
 
 from __future__ import annotations
 
 import logging
 import os
+import secrets
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -19,10 +25,12 @@ _ENVIRONMENT = {
 }
 """Set before Ray is imported, where the user has not set them."""
 
-_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "disabled", "RAY_BACKEND_LOG_LEVEL": "fatal"}
-"""For a Ray that only this process uses; a cluster keeps its tokens and logs. (The log level spares
-the user a warning that Ray Data causes itself, once per pool of actors.)
+_LOCAL_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
+"""For a Ray that only this process uses; a cluster keeps its logs. (The log level spares the user a
+warning that Ray Data causes itself, once per pool of actors.)
 """
+
+_logger = logging.getLogger(__name__)
 
 _QUIET_LOGGERS = ("ray.data", "ray.data._internal", "ray.train", "ray.tune")
 
@@ -43,6 +51,8 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = False) -> Iter
     address = os.environ.get("RAY_ADDRESS")
     for name, value in (_ENVIRONMENT | ({} if address else _LOCAL_ENVIRONMENT)).items():
         os.environ.setdefault(name, value)
+    if not address:
+        _ask_for_tokens()
     import ray
 
     if ray.is_initialized():
@@ -65,6 +75,22 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = False) -> Iter
         yield
     finally:
         ray.shutdown()
+
+
+def _ask_for_tokens() -> None:
+    """Give the Ray that starts next a token of its own, unless the user has switched tokens off.
+
+    Ray asks for tokens by itself where RAY_AUTH_MODE says nothing, but would keep its token in a
+    file of the home folder, for all sessions and for good. Ours stands in no file and no command
+    line: children inherit it. It serves all sessions of a process, because Ray reads it once.
+    """
+    if os.environ.get("RAY_AUTH_MODE") == "disabled":
+        _logger.warning(
+            "RAY_AUTH_MODE is 'disabled': while this runs, whoever reaches this machine's ports "
+            "can run code as you; unset it to have Ray ask for a token"
+        )
+    elif "RAY_AUTH_TOKEN_PATH" not in os.environ:
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
 def present_machine() -> Machine:
