@@ -30,9 +30,9 @@ from PIL import Image
 from prettytable import PrettyTable
 from record import write_record
 
-from eagleray_seamseg.conversion.cityscapes import CityscapesSource
-from eagleray_seamseg.conversion.source import LabeledImage
 from eagleray_toyworld.formats.panoptic import street_panoptic_sample
+from eagleray_vision.datasets.cityscapes import CityscapesSource
+from eagleray_vision.datasets.source import LabeledImage
 from eagleray_vision.panoptic.cityscapes import cityscapes_panoptic_annotation
 from eagleray_vision.panoptic.label_image import deep_ids_png, read_deep_ids, rgb_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES

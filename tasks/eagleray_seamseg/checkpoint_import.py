@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from eagleray.task import ImportedCheckpoint
-from eagleray_seamseg.model.backbone_weights import IGNORED_SUFFIX, WeightFileError, read_tensors
 from eagleray_seamseg.model.config import NetworkSettings
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_vision.weights.tensors import IGNORED_SUFFIX, WeightFileError, read_tensors
 
 MODULES = ("body", "rpn_head", "roi_head", "sem_head")
 """Parts of a snapshot's ``state_dict`` that hold the network (spec section 8)."""

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from eagleray.task import FittedWeights, SettingsError
-from eagleray_seamseg.conversion.seamless_metadata import read_metadata
+from eagleray_seamseg.intermediate.metadata import read_metadata
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_vision.panoptic.coco_panoptic import read_coco_panoptic
 from eagleray_vision.panoptic.errors import PanopticError

@@ -4,19 +4,21 @@ with the configuration inside, or the published archive of weights, configuratio
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
 from eagleray_seamseg.checkpoint_import import Snapshot, convert_snapshot, read_snapshot
-from eagleray_seamseg.conversion.seamless_metadata import METADATA_FILE, parse_metadata
-from eagleray_seamseg.model.backbone_weights import WeightFileError
+from eagleray_seamseg.downloads import PUBLISHED_NETWORK
+from eagleray_seamseg.intermediate.metadata import METADATA_FILE, parse_metadata
 from eagleray_seamseg.model.config import NetworkSettings
 from eagleray_seamseg.original_config.experiment import experiment_of, network_values
 from eagleray_seamseg.original_config.ini import OriginalConfig, parse_config, read_config_file
 from eagleray_seamseg.original_config.keys import Kind
-from eagleray_seamseg.published_archive import OpenArchive, is_archive, open_archive
+from eagleray_vision.weights.archive import OpenArchive, is_archive, open_archive
+from eagleray_vision.weights.tensors import WeightFileError
 
 CONFIG_SUFFIXES = (".ini", ".cfg", ".conf")
 _DATA_FOLDER = "data/seamless"
@@ -25,6 +27,11 @@ _DATA_NOTE = (
     "data.root: name the folder of the converted data set, DATA of the original's command line, or "
     "choose another data.format"
 )
+
+
+PUBLISHED_MD5 = PUBLISHED_NETWORK.checksum.removeprefix("md5:")
+"""Checksum of the published Vistas model (README of the original)."""
+_CONFIGURATION = "configuration"
 
 
 def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> PublishedFiles:
@@ -48,7 +55,7 @@ def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> Publ
         experiment, notes = experiment_of(read_config_file(path), _DATA_FOLDER)
         return PublishedFiles(experiment=experiment, notes=(_DATA_NOTE, *notes))
     if is_archive(path):
-        with open_archive(path) as archive:
+        with _opened(path) as archive:
             return _import_archive(archive, path, folder, fallback)
     return _import_weights(read_snapshot(path), None, fallback)
 
@@ -74,11 +81,32 @@ def import_weights(
             "name instead of an experiment (eagleray import seamseg FILE.ini)"
         )
     if is_archive(path):
-        with open_archive(path) as archive:
+        with _opened(path) as archive:
             snapshot = read_snapshot(archive.weights)
     else:
         snapshot = read_snapshot(path)
     return convert_snapshot(snapshot, settings, num_stuff=num_stuff, num_thing=num_thing)
+
+
+def _opened(path: Path) -> AbstractContextManager[OpenArchive]:
+    return open_archive(
+        path, texts={_CONFIGURATION: (".ini",)}, files={METADATA_FILE: (METADATA_FILE,)}
+    )
+
+
+def origin_of(md5: str) -> str:
+    """Return one line about where an archive comes from, by its checksum (empty for a folder)."""
+    if not md5:
+        return (
+            f"an unpacked archive, whose md5 cannot be compared with the published one "
+            f"({PUBLISHED_MD5}); make sure of where it comes from"
+        )
+    if md5 == PUBLISHED_MD5:
+        return f"md5 {md5}: the published Vistas model, licensed {PUBLISHED_NETWORK.license}"
+    return (
+        f"md5 {md5} is not that of the published Vistas model ({PUBLISHED_MD5}): it is "
+        "another one, or not the file that was published; make sure of where it comes from"
+    )
 
 
 def _import_archive(
@@ -86,15 +114,18 @@ def _import_archive(
 ) -> PublishedFiles:
     snapshot = read_snapshot(archive.weights)
     config = None
-    if archive.config is not None:
-        config = parse_config(archive.config, f"{path.name}/config.ini", _kind_of(snapshot))
-    if archive.metadata is None:
+    text, metadata = archive.texts[_CONFIGURATION], archive.files[METADATA_FILE]
+    if text is not None:
+        config = parse_config(text, f"{path.name}/config.ini", _kind_of(snapshot))
+    if metadata is None:
         found = _import_weights(snapshot, config, fallback)
         missing = f"{path.name} holds no {METADATA_FILE}, so there are no class names"
         return PublishedFiles(
-            found.checkpoint, found.experiment, notes=(archive.origin, missing, *found.notes)
+            found.checkpoint,
+            found.experiment,
+            notes=(origin_of(archive.md5), missing, *found.notes),
         )
-    space = parse_metadata(archive.metadata, f"{path.name}/{METADATA_FILE}", path.stem).space
+    space = parse_metadata(metadata, f"{path.name}/{METADATA_FILE}", path.stem).space
     if snapshot.num_classes != (space.num_stuff, space.num_things):
         raise WeightFileError(
             f"{path}: its {METADATA_FILE} lists {space.num_stuff} stuff and {space.num_things} "
@@ -107,9 +138,9 @@ def _import_archive(
         f"read from {METADATA_FILE} beside the experiment: prediction on your own files works at "
         "once; to evaluate or train, name a data set in data.root (and data.format)"
     )
-    files = {METADATA_FILE: archive.metadata} if found.experiment is not None else {}
+    files = {METADATA_FILE: metadata} if found.experiment is not None else {}
     return PublishedFiles(
-        found.checkpoint, found.experiment, files, (archive.origin, classes, *found.notes)
+        found.checkpoint, found.experiment, files, (origin_of(archive.md5), classes, *found.notes)
     )
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from pydantic import Field
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError, Stage
-from eagleray_seamseg.conversion.cityscapes import CityscapesSource
-from eagleray_seamseg.conversion.coco_panoptic import CocoPanopticSource
-from eagleray_seamseg.conversion.seamless import SeamlessSource
-from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
-from eagleray_seamseg.conversion.vistas import VistasSource
+from eagleray_seamseg.intermediate.source import SeamlessSource
 from eagleray_seamseg.settings import DataSettings
+from eagleray_vision.datasets.cityscapes import CityscapesSource
+from eagleray_vision.datasets.coco_panoptic import CocoPanopticSource
+from eagleray_vision.datasets.source import LabeledImage, LabelSource
+from eagleray_vision.datasets.vistas import VistasSource
 from eagleray_vision.images.reading import open_image, read_rgb
 from eagleray_vision.panoptic.errors import LabelSizeError
 from eagleray_vision.panoptic.label_image import deep_ids_png

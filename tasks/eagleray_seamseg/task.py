@@ -39,8 +39,6 @@ from eagleray_seamseg.benchmarks import (
     score_sample,
     seamless_benchmarks,
 )
-from eagleray_seamseg.conversion.seamless_metadata import read_metadata
-from eagleray_seamseg.conversion_stage import ConvertedSplit, conversion_stages
 from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import (
@@ -51,6 +49,8 @@ from eagleray_seamseg.exports import (
 )
 from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
 from eagleray_seamseg.inputs import list_inputs, load_input
+from eagleray_seamseg.intermediate.metadata import read_metadata
+from eagleray_seamseg.intermediate.stages import ConvertedSplit, conversion_stages
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
 from eagleray_seamseg.picture import sample_pictures

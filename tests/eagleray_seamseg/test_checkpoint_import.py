@@ -7,7 +7,7 @@ import torch
 from tests.eagleray_seamseg.small_network import NUM_STUFF, NUM_THING, small_network, small_settings
 
 from eagleray_seamseg.checkpoint_import import MODULES, import_snapshot
-from eagleray_seamseg.model.backbone_weights import WeightFileError
+from eagleray_vision.weights.tensors import WeightFileError
 
 
 def snapshot(state: dict[str, torch.Tensor]) -> dict[str, Any]:

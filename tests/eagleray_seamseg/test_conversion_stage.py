@@ -22,7 +22,7 @@ from tests.eagleray_seamseg.small_data import (
 
 from eagleray.api import Experiment
 from eagleray.task import SettingsError
-from eagleray_seamseg.conversion.seamless_folder import SeamlessFolder
+from eagleray_seamseg.intermediate.folder import SeamlessFolder
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.panoptic.errors import SegmentListError

@@ -20,15 +20,14 @@ from eagleray.cli import main
 from eagleray.experiment.load import load_experiment
 from eagleray.task import SettingsError
 from eagleray_seamseg.checkpoint_import import read_snapshot
-from eagleray_seamseg.model.backbone_weights import WeightFileError
 from eagleray_seamseg.model.config import NetworkSettings, vistas_r50
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.original_config.experiment import network_values
 from eagleray_seamseg.original_config.ini import parse_config
-from eagleray_seamseg.published_archive import PUBLISHED_MD5, OpenArchive
-from eagleray_seamseg.published_import import import_original
+from eagleray_seamseg.published_import import PUBLISHED_MD5, import_original, origin_of
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.panoptic.errors import SegmentListError
+from eagleray_vision.weights.tensors import WeightFileError
 
 SMALL = """
 [body]
@@ -152,12 +151,11 @@ def test_unpacked_archive_is_imported_as_well(tmp_path, capsys):
         import_original(tmp_path / "empty", tmp_path, vistas_r50())
 
 
-def test_published_checksum_is_recognized(tmp_path):
-    known = OpenArchive(tmp_path, None, None, PUBLISHED_MD5)
-    assert "the published Vistas model, licensed CC BY-NC-SA 4.0" in known.origin
-    other = OpenArchive(tmp_path, None, None, "0" * 32)
-    assert PUBLISHED_MD5 in other.origin
-    assert "make sure of where it comes from" in other.origin
+def test_published_checksum_is_recognized():
+    assert "the published Vistas model, licensed CC BY-NC-SA 4.0" in origin_of(PUBLISHED_MD5)
+    other = origin_of("0" * 32)
+    assert PUBLISHED_MD5 in other
+    assert "make sure of where it comes from" in other
 
 
 def test_snapshot_brings_its_own_configuration(tmp_path, monkeypatch):

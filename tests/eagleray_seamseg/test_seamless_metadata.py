@@ -5,7 +5,7 @@ import pytest
 from tests.eagleray_seamseg.small_data import run_stage
 from tests.eagleray_seamseg.test_stages import write_seamless
 
-from eagleray_seamseg.conversion.seamless_metadata import parse_metadata, read_metadata
+from eagleray_seamseg.intermediate.metadata import parse_metadata, read_metadata
 from eagleray_seamseg.settings import DataSettings
 from eagleray_seamseg.stages import PanopticLabelStage
 from eagleray_vision.panoptic.errors import (

@@ -12,10 +12,10 @@ from eagleray.experiment.schema import PrepareSettings
 from eagleray.prepare.driver import prepare_stages
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, SettingsError
-from eagleray_seamseg.conversion.coco_panoptic import CocoPanopticSource
 from eagleray_toyworld.settings import WorldSettings
 from eagleray_toyworld.stage import street_frame
 from eagleray_toyworld.task import ToyworldTask
+from eagleray_vision.datasets.coco_panoptic import CocoPanopticSource
 
 SMALL = {"scenes": 3, "val_every": 3, "height_px": 32, "width_px": 64}
 

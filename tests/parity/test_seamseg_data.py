@@ -14,17 +14,17 @@ from pycocotools.coco import COCO
 from tests.parity.cases import cases
 
 from eagleray_seamseg.batch_sampler import OriginalBatchSampler
-from eagleray_seamseg.conversion.seamless import (
-    ConvertedImage,
-    coco_detection_json,
-    metadata_bytes,
-)
 from eagleray_seamseg.evaluation import (
     fused_instances,
     panoptic_unit,
     raw_instances,
     semantic_unit,
     true_instances,
+)
+from eagleray_seamseg.intermediate.source import (
+    ConvertedImage,
+    coco_detection_json,
+    metadata_bytes,
 )
 from eagleray_seamseg.picture import panoptic_picture
 from eagleray_seamseg.transforms import (

@@ -22,12 +22,12 @@ from torch.nn import functional as F
 
 from eagleray.cli import main
 from eagleray.experiment.load import load_experiment
-from eagleray_seamseg.model.backbone_weights import torchvision_resnet_name
 from eagleray_seamseg.model.config import RESNET_DEPTHS, BodySettings, vistas_r50
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.model.norm import norm_specs
-from eagleray_seamseg.model.resnet import ResNet
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.backbones.pretrained import torchvision_resnet_name
+from eagleray_vision.backbones.resnet import ResNet
 
 
 def listed_tensors() -> dict[str, tuple[int, ...]]:
@@ -155,7 +155,7 @@ def test_key_list_is_the_network_of_its_configuration() -> None:
 def test_torchvision_names_cover_every_depth(name: str) -> None:
     with torch.device("meta"):
         reference = getattr(torchvision.models, name)().state_dict()
-        ours = ResNet(RESNET_DEPTHS[name], norm_specs(BodySettings())[0], BodySettings())
+        ours = ResNet(RESNET_DEPTHS[name], norm_specs(BodySettings())[0])
     named = {torchvision_resnet_name(key): tuple(v.shape) for key, v in reference.items()}
     unused = {key for key in reference if torchvision_resnet_name(key) is None}
     named.pop(None)

@@ -9,20 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_seamseg.model.backbone_weights import (
-    FrozenRandomBackboneError,
-    load_backbone_weights,
-)
 from eagleray_seamseg.model.config import RESNET_DEPTHS, BodySettings, NetworkSettings
-from eagleray_seamseg.model.foreign_backbone import MobileNetV2, TimmBackbone
 from eagleray_seamseg.model.norm import norm_specs
 from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.model.resnet import ResNet
 from eagleray_seamseg.model.semantic_head import (
     AnySemanticHead,
     build_semantic_head,
     trained_blocks,
 )
+from eagleray_vision.backbones.from_libraries import MobileNetV2, TimmBackbone
+from eagleray_vision.backbones.pretrained import FrozenRandomBackboneError, load_backbone_weights
+from eagleray_vision.backbones.resnet import ResNet
 from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
 from eagleray_vision.detection.boxes import clip_boxes
@@ -88,7 +85,13 @@ class Body(nn.Module):
 
 def _build_backbone(body: BodySettings) -> ResNet | MobileNetV2 | TimmBackbone:
     if body.backbone in RESNET_DEPTHS:
-        return ResNet(RESNET_DEPTHS[body.backbone], norm_specs(body)[0], body)
+        return ResNet(
+            RESNET_DEPTHS[body.backbone],
+            norm_specs(body)[0],
+            dilation=body.dilation,
+            dropout=body.dropout,
+            stem_bias=body.stem_bias,
+        )
     if body.backbone == "mobilenet_v2":
         return MobileNetV2()
     return TimmBackbone(body.backbone.removeprefix("timm:"))

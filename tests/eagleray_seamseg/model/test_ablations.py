@@ -16,9 +16,9 @@ from tests.eagleray_seamseg.small_network import (
 from eagleray.task import LossTerm
 from eagleray.train.phase_setup import checkpoint_activations
 from eagleray_seamseg.losses import LOSS_NAMES, panoptic_losses
-from eagleray_seamseg.model.backbone_weights import FrozenRandomBackboneError
 from eagleray_seamseg.model.config import NetworkSettings
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
+from eagleray_vision.backbones.pretrained import FrozenRandomBackboneError
 from eagleray_vision.losses.bootstrapped_ce import bootstrapped_cross_entropy
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 

@@ -8,17 +8,24 @@ import torch
 import torchvision
 
 from eagleray.task import SettingsError
-from eagleray_seamseg.model.backbone_weights import WeightFileError, load_backbone_weights
 from eagleray_seamseg.model.config import BodySettings, vistas_r50
-from eagleray_seamseg.model.foreign_backbone import MobileNetV2, TimmBackbone
 from eagleray_seamseg.model.network import build_network
 from eagleray_seamseg.model.norm import norm_specs
-from eagleray_seamseg.model.resnet import ResNet
+from eagleray_vision.backbones.from_libraries import MobileNetV2, TimmBackbone
+from eagleray_vision.backbones.pretrained import load_backbone_weights
+from eagleray_vision.backbones.resnet import ResNet
+from eagleray_vision.weights.tensors import WeightFileError
 
 
 def resnet(depth: int, **body: object) -> ResNet:
     settings = BodySettings(**body)  # type: ignore[arg-type]
-    return ResNet(depth, norm_specs(settings)[0], settings)
+    return ResNet(
+        depth,
+        norm_specs(settings)[0],
+        dilation=settings.dilation,
+        dropout=settings.dropout,
+        stem_bias=settings.stem_bias,
+    )
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from typing import Any
 from pydantic import Field
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
-from eagleray_seamseg.conversion.seamless import coco_annotations, coco_image, metadata_entry
-from eagleray_seamseg.conversion.seamless_folder import SeamlessFolder
+from eagleray_seamseg.intermediate.folder import SeamlessFolder
+from eagleray_seamseg.intermediate.source import coco_annotations, coco_image, metadata_entry
 from eagleray_seamseg.settings import ConvertSettings
 from eagleray_seamseg.stages import PHOTO_FILE
 from eagleray_vision.panoptic.errors import LabelSizeError, SegmentListError

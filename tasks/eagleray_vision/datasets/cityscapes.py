@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from eagleray_seamseg.conversion.source import (
+from eagleray_vision.datasets.source import (
     LabeledImage,
     LabelSource,
     fixed_folder,

@@ -1,5 +1,6 @@
-"""Zip archives as the original's model was published, packed or unpacked: weights, ``config.ini``
-and ``metadata.bin`` (spec 8).
+"""Zip archives as models are published, packed or unpacked: weights, and small files beside them.
+
+Nothing in an archive is run or trusted: members whose names lead out of it and links are refused.
 """
 
 from __future__ import annotations
@@ -10,18 +11,17 @@ import stat
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from eagleray_seamseg.model.backbone_weights import WeightFileError
+from eagleray_vision.weights.tensors import WeightFileError
 
-PUBLISHED_MD5 = "7046e54e54e9dcc38060b150e97f4a5a"
-"""Checksum of the published Vistas model (README of the original)."""
-PUBLISHED_LICENSE = "CC BY-NC-SA 4.0"
-"""License of the published model (README of the original)."""
+Endings = Mapping[str, tuple[str, ...]]
+"""What a kind of small file is called, and how its names end."""
 
+_WEIGHTS = "weight file"
 _WEIGHT_SUFFIXES = (".tar", ".pth", ".pt", ".safetensors")
 _NUM_NAMED = 5
 """How many members an error message names."""
@@ -31,34 +31,19 @@ _TORCH_PICKLE = "data.pkl"
 
 @dataclass(frozen=True)
 class OpenArchive:
-    """The members of a published archive.
+    """The members of an archive.
 
     Attributes:
         weights: The weight file, unpacked; it is there while the archive is open.
-        config: Text of the configuration, if there is one.
-        metadata: Bytes of ``metadata.bin``, if there are some.
+        texts: Texts of the small files by kind; None where there is none.
+        files: Bytes of the small files by kind, likewise.
         md5: Checksum of the whole archive; empty for a folder.
     """
 
     weights: Path
-    config: str | None
-    metadata: bytes | None
+    texts: Mapping[str, str | None]
+    files: Mapping[str, bytes | None]
     md5: str
-
-    @property
-    def origin(self) -> str:
-        """One line about where the archive comes from, by its checksum."""
-        if not self.md5:
-            return (
-                f"an unpacked archive, whose md5 cannot be compared with the published one "
-                f"({PUBLISHED_MD5}); make sure of where it comes from"
-            )
-        if self.md5 == PUBLISHED_MD5:
-            return f"md5 {self.md5}: the published Vistas model, licensed {PUBLISHED_LICENSE}"
-        return (
-            f"md5 {self.md5} is not that of the published Vistas model ({PUBLISHED_MD5}): it is "
-            "another one, or not the file that was published; make sure of where it comes from"
-        )
 
 
 def is_archive(path: Path) -> bool:
@@ -76,22 +61,32 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
-def open_archive(path: Path) -> Iterator[OpenArchive]:
+def open_archive(
+    path: Path, *, texts: Endings | None = None, files: Endings | None = None
+) -> Iterator[OpenArchive]:
     """Open an archive; nothing is written but the weights, into a temporary folder.
 
     Args:
         path: The zip archive, or the folder that it was unpacked into.
+        texts: Kinds of small text files to read beside the weights, at most one file of each.
+        files: Kinds of small binary files, likewise.
 
     Raises:
         WeightFileError: The archive is damaged or encrypted, a member's name leaves the folder or
-            is a link, or there is not exactly one weight file and at most one of the others.
+            is a link, or there is not exactly one weight file and at most one of each other kind.
+
+    Example:
+        with open_archive(path, texts={"configuration": (".ini",)}) as archive:
+            tensors = read_tensors(archive.weights)
+            configuration = archive.texts["configuration"]
     """
+    wanted = (texts or {}, files or {})
     if path.is_dir():
-        yield _folder(path)
+        yield _folder(path, *wanted)
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            opened = _unpacked(path, Path(folder))
+            opened = _unpacked(path, Path(folder), *wanted)
         except (
             zipfile.BadZipFile,
             RuntimeError,
@@ -105,41 +100,49 @@ def open_archive(path: Path) -> Iterator[OpenArchive]:
         yield opened
 
 
-def _unpacked(path: Path, folder: Path) -> OpenArchive:
+def _unpacked(path: Path, folder: Path, texts: Endings, files: Endings) -> OpenArchive:
     with zipfile.ZipFile(path) as archive:
         members = [_checked(path, one) for one in archive.infolist()]
-        weights, config, metadata = _chosen(path, [m.filename for m in members if not m.is_dir()])
+        chosen = _chosen(path, [m.filename for m in members if not m.is_dir()], texts, files)
+        weights = chosen[_WEIGHTS]
         target = folder / PurePosixPath(weights).name
         with archive.open(weights) as packed, target.open("wb") as unpacked:
             shutil.copyfileobj(packed, unpacked)
+        content = {kind: archive.read(chosen[kind]) for kind in (*texts, *files) if chosen[kind]}
         return OpenArchive(
             target,
-            archive.read(config).decode() if config else None,
-            archive.read(metadata) if metadata else None,
+            {kind: content[kind].decode() if kind in content else None for kind in texts},
+            {kind: content.get(kind) for kind in files},
             _md5(path),
         )
 
 
-def _folder(path: Path) -> OpenArchive:
-    files = sorted(one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file())
-    weights, config, metadata = _chosen(path, files)
-    try:
-        text = (path / config).read_text() if config else None
-    except UnicodeDecodeError as error:
-        raise WeightFileError(f"{path / config} is no text ({error})") from error
+def _folder(path: Path, texts: Endings, files: Endings) -> OpenArchive:
+    names = sorted(one.relative_to(path).as_posix() for one in path.rglob("*") if one.is_file())
+    chosen = _chosen(path, names, texts, files)
     return OpenArchive(
-        path / weights, text, (path / metadata).read_bytes() if metadata else None, md5=""
+        path / chosen[_WEIGHTS],
+        {kind: _text(path / chosen[kind]) if chosen[kind] else None for kind in texts},
+        {kind: (path / chosen[kind]).read_bytes() if chosen[kind] else None for kind in files},
+        md5="",
     )
 
 
-def _chosen(path: Path, names: Sequence[str]) -> tuple[str, str, str]:
-    """Return the names of weights, configuration and metadata; empty where there is none."""
+def _text(path: Path) -> str:
+    try:
+        return path.read_text()
+    except UnicodeDecodeError as error:
+        raise WeightFileError(f"{path} is no text ({error})") from error
+
+
+def _chosen(path: Path, names: Sequence[str], texts: Endings, files: Endings) -> dict[str, str]:
+    """Return the name of the one member of each kind; empty where there is none."""
     names = [name for name in names if not _is_litter(name)]
-    return (
-        _only(path, names, _WEIGHT_SUFFIXES, "weight file", needed=True),
-        _only(path, names, (".ini",), "configuration"),
-        _only(path, names, ("metadata.bin",), "metadata.bin"),
-    )
+    kinds = {_WEIGHTS: _WEIGHT_SUFFIXES, **texts, **files}
+    return {
+        kind: _only(path, names, endings, kind, needed=kind == _WEIGHTS)
+        for kind, endings in kinds.items()
+    }
 
 
 def _checked(path: Path, member: zipfile.ZipInfo) -> zipfile.ZipInfo:
@@ -171,14 +174,14 @@ def _only(
     needed: bool = False,
 ) -> str:
     """Return the one member of a kind, or nothing where it may be absent."""
-    found = [name for name in names if name.lower().endswith(endings)]
-    if len(found) > 1 or (needed and not found):
+    fitting = [name for name in names if name.lower().endswith(endings)]
+    if len(fitting) > 1 or (needed and not fitting):
         raise WeightFileError(
-            f"{path} holds {len(found)} members that could be the {what} "
-            f"({', '.join((found or names)[:_NUM_NAMED])}), expected is one: an archive with the "
-            "weights (.tar), config.ini and metadata.bin, or give the weight file itself"
+            f"{path} holds {len(fitting)} members that could be the {what} "
+            f"({', '.join((fitting or names)[:_NUM_NAMED])}), expected is one: give an archive "
+            f"with one weight file ({', '.join(_WEIGHT_SUFFIXES)}), or the weight file itself"
         )
-    return found[0] if found else ""
+    return fitting[0] if fitting else ""
 
 
 def _md5(path: Path) -> str:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
+from eagleray_vision.datasets.source import LabeledImage, LabelSource
 from eagleray_vision.panoptic.coco_panoptic import (
     read_coco_panoptic,
     read_indexed,

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from eagleray_seamseg.conversion.source import (
+from eagleray_vision.datasets.source import (
     LabeledImage,
     LabelSource,
     fixed_folder,

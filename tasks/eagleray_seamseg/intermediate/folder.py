@@ -17,8 +17,8 @@ import numpy as np
 from PIL import Image
 
 from eagleray.task import SettingsError
-from eagleray_seamseg.conversion.seamless import coco_categories, pack_metadata
-from eagleray_seamseg.conversion.seamless_metadata import METADATA_FILE
+from eagleray_seamseg.intermediate.metadata import METADATA_FILE
+from eagleray_seamseg.intermediate.source import coco_categories, pack_metadata
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.panoptic.label_space import LabelSpace
 

@@ -1,9 +1,12 @@
-"""Residual backbones of depth 18 to 152 with activated normalization (Seamless spec 1.2)."""
+"""Residual backbones of depth 18 to 152 with activated normalization."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_seamseg.model.config import BodySettings
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.folding import norm_after
 from eagleray_vision.layers.initialization import activation_gain, init_xavier
@@ -42,29 +45,40 @@ class ResNet(nn.Module):
     Args:
         depth: 18, 34 (basic blocks), 50, 101 or 152 (bottleneck blocks).
         norm: Normalization and activation.
-        body: Dilation, dropout and stem options.
+        dilation: Dilation of modules 2 to 5; a dilated module has stride 1, and a dilated module 2
+            also drops the max-pooling of the stem.
+        dropout: Dropout probability before the last convolution of each block of modules 2 to 5.
+        stem_bias: Give the first convolution a bias, as Caffe's residual networks have.
     """
 
-    def __init__(self, depth: int, norm: NormSpec, body: BodySettings) -> None:
+    def __init__(
+        self,
+        depth: int,
+        norm: NormSpec,
+        *,
+        dilation: Sequence[int] = (1, 1, 1, 1),
+        dropout: Sequence[float] = (0.0, 0.0, 0.0, 0.0),
+        stem_bias: bool = False,
+    ) -> None:
         super().__init__()
-        self.mod1 = Stem(norm, bias=body.stem_bias, pool=body.dilation[0] == 1)
+        self.mod1 = Stem(norm, bias=stem_bias, pool=dilation[0] == 1)
         self.out_channels: dict[str, int] = {"mod1": _STEM_CHANNELS}
         width = _STEM_CHANNELS
-        for index, (count, dilation, dropout) in enumerate(
-            zip(NUM_BLOCKS[depth], body.dilation, body.dropout, strict=True)
+        for index, (count, spread, drop) in enumerate(
+            zip(NUM_BLOCKS[depth], dilation, dropout, strict=True)
         ):
             inner = _STEM_CHANNELS << index
             channels = (inner, inner) if depth < 50 else (inner, inner, 4 * inner)
             blocks = nn.ModuleDict()
             for number in range(1, count + 1):
-                first_stride = 2 if index > 0 and dilation == 1 else 1
+                first_stride = 2 if index > 0 and spread == 1 else 1
                 blocks[f"block{number}"] = ResidualBlock(
                     width,
                     channels,
                     norm,
                     stride=first_stride if number == 1 else 1,
-                    dilation=dilation,
-                    dropout=dropout,
+                    dilation=spread,
+                    dropout=drop,
                 )
                 width = channels[-1]
             self.add_module(f"mod{index + 2}", blocks)

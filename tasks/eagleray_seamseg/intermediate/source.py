@@ -15,12 +15,12 @@ from typing import Any
 import msgpack
 import numpy as np
 
-from eagleray_seamseg.conversion.seamless_metadata import (
+from eagleray_seamseg.intermediate.metadata import (
     METADATA_FILE,
     SeamlessMetadata,
     read_metadata,
 )
-from eagleray_seamseg.conversion.source import LabeledImage, LabelSource
+from eagleray_vision.datasets.source import LabeledImage, LabelSource
 from eagleray_vision.panoptic.coco_instances import instance_annotation
 from eagleray_vision.panoptic.errors import LabelSizeError, MissingLabelFileError, SegmentListError
 from eagleray_vision.panoptic.label_image import read_deep_ids

@@ -1,1 +1,0 @@
-"""Data sets as sources of photographs and panoptic labels: listing, and conversion of one image."""
