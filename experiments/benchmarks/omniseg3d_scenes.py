@@ -38,13 +38,14 @@ from scipy.spatial import KDTree
 from eagleray import Experiment
 from eagleray.evaluate.weights import find_weights
 from eagleray.progress import PlainLines
+from eagleray_omniseg3d.click.selection import prompt_at, similarities
 from eagleray_omniseg3d.data import SceneData
 from eagleray_omniseg3d.model.scene_model import SceneModel
+from eagleray_omniseg3d.model.view_rendering import render_view
 from eagleray_omniseg3d.picture import color_depth, tint, to_bytes
-from eagleray_omniseg3d.predict import click_object, render_view
-from eagleray_omniseg3d.rays import camera_directions, world_rays
+from eagleray_omniseg3d.predict import click_object
 from eagleray_omniseg3d.scenes.pixels import read_view_depth
-from eagleray_omniseg3d.selection import prompt_at, similarities
+from eagleray_omniseg3d.scenes.rays import camera_directions, world_rays
 from eagleray_omniseg3d.task import OmniSeg3DTask
 
 FOLDER = Path(__file__).parents[1] / "omniseg3d"

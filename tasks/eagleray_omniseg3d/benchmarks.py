@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from eagleray.task import Benchmark, Metrics
-from eagleray_omniseg3d.data import TEST, ClickSample, InstanceSample, ViewSample
-from eagleray_omniseg3d.image_quality import psnr_from_mse, ssim
-from eagleray_omniseg3d.predict import ClickPrediction, RenderedView
+from eagleray_omniseg3d.data import TEST, ClickSample, InstanceSample
+from eagleray_omniseg3d.evaluation.image_quality import psnr_from_mse, ssim
+from eagleray_omniseg3d.evaluation.replica_protocol import ObjectScore
+from eagleray_omniseg3d.model.view_rendering import RenderedView, ViewSample
+from eagleray_omniseg3d.predict import ClickPrediction
 from eagleray_omniseg3d.published import REPLICA_INSTANCES, SYNTHETIC_NERF
-from eagleray_omniseg3d.replica_protocol import ObjectScore
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 
 VIEWS, OBJECTS, PARTS, REPLICA = "views", "object_clicks", "part_clicks", "replica_instances"

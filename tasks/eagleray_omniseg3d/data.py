@@ -13,11 +13,10 @@ from scipy import ndimage
 
 from eagleray.task import Dataset, InputError, Rows
 from eagleray_omniseg3d.errors import MissingImageError
-from eagleray_omniseg3d.hierarchy import read_npz
-from eagleray_omniseg3d.labels import IdImage, label_path, read_labels
-from eagleray_omniseg3d.poses import FloatArray
-from eagleray_omniseg3d.ray_bank import RayBank
-from eagleray_omniseg3d.replica_protocol import EXCLUDED_FRAMES, OBJECT_IDS, area_weights
+from eagleray_omniseg3d.evaluation.labels import IdImage, label_path, read_labels
+from eagleray_omniseg3d.evaluation.replica_protocol import EXCLUDED_FRAMES, OBJECT_IDS, area_weights
+from eagleray_omniseg3d.masks.hierarchy import read_npz
+from eagleray_omniseg3d.model.view_rendering import ViewSample
 from eagleray_omniseg3d.scenes.pixels import (
     ViewPixels,
     fit_hierarchy,
@@ -25,31 +24,13 @@ from eagleray_omniseg3d.scenes.pixels import (
     read_view_depth,
     read_view_rgb,
 )
+from eagleray_omniseg3d.scenes.ray_bank import RayBank
 from eagleray_omniseg3d.scenes.reading import read_scene
 from eagleray_omniseg3d.scenes.scene import Scene, View
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import PATCHES_LABEL, TRAIN, hierarchy_file
 
 TEST = "test"
-
-
-@dataclass(frozen=True, slots=True)
-class ViewSample:
-    """A camera, and what it saw if that is known.
-
-    Args:
-        name: Name of the view.
-        camera_matrix: (3, 3) float64 intrinsics in pixels.
-        world_from_cam: (3, 4) float64, scene coordinates.
-        size_hw: Height and width in pixels.
-        rgb: (H, W, 3) uint8, or None.
-    """
-
-    name: str
-    camera_matrix: FloatArray
-    world_from_cam: FloatArray
-    size_hw: tuple[int, int]
-    rgb: npt.NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eagleray_omniseg3d.data import ClickSample, ViewSample
-from eagleray_omniseg3d.predict import ClickPrediction, RenderedView
-from eagleray_omniseg3d.selection import color_features, feature_projection
+from eagleray_omniseg3d.click.selection import color_features, feature_projection
+from eagleray_omniseg3d.data import ClickSample
+from eagleray_omniseg3d.model.view_rendering import RenderedView, ViewSample
+from eagleray_omniseg3d.predict import ClickPrediction
 
 RgbImage = npt.NDArray[np.uint8]
 

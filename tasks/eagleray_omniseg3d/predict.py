@@ -3,62 +3,30 @@
 from __future__ import annotations
 
 import json
-import weakref
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from eagleray.task import InputError
-from eagleray_omniseg3d.data import ClickSample, InstanceSample, ViewSample
-from eagleray_omniseg3d.labels import IdImage
-from eagleray_omniseg3d.model.rendering import render_rays
+from eagleray_omniseg3d.click.selection import Prompt, prompt_at, select, similarities
+from eagleray_omniseg3d.data import ClickSample, InstanceSample
+from eagleray_omniseg3d.evaluation.labels import IdImage
+from eagleray_omniseg3d.evaluation.replica_protocol import ObjectScore, score_object
 from eagleray_omniseg3d.model.scene_model import SceneModel
-from eagleray_omniseg3d.rays import camera_directions, world_rays
-from eagleray_omniseg3d.replica_protocol import (
-    ObjectScore,
-    ReplicaProtocolSettings,
-    score_object,
+from eagleray_omniseg3d.model.view_rendering import (
+    BoolImage,
+    FloatImage,
+    RenderedView,
+    ViewCache,
+    ViewSample,
 )
-from eagleray_omniseg3d.selection import Prompt, prompt_at, select, similarities
-
-FloatImage = npt.NDArray[np.float32]
-BoolImage = npt.NDArray[np.bool_]
+from eagleray_omniseg3d.settings import ReplicaProtocolSettings
 
 _THRESHOLDS = np.arange(1024) / 1024.0
-_CACHED_BYTES = 1 << 30
-_RAYS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 16}
-"""Rays between two questions whether an image is still wanted: 0.2 s of one core."""
-
-
-@dataclass(frozen=True, slots=True)
-class RenderedView:
-    """A rendered view, all maps of one size.
-
-    Args:
-        rgb: (H, W, 3) float32 in [0, 1].
-        depth: (H, W) float32 along the camera's z axis, scene units, not divided by the opacity.
-        opacity: (H, W) float32.
-        features: (H, W, D) float32, raw.
-        positions: (H, W, 3) float32, scene coordinates.
-    """
-
-    rgb: FloatImage
-    depth: FloatImage
-    opacity: FloatImage
-    features: FloatImage
-    positions: FloatImage
-
-    @property
-    def num_bytes(self) -> int:
-        """Memory that the maps take."""
-        maps = (self.rgb, self.depth, self.opacity, self.features, self.positions)
-        return sum(image.nbytes for image in maps)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,96 +42,6 @@ class ClickPrediction:
     threshold: float
     reference_mask: BoolImage
     masks: tuple[BoolImage, ...]
-
-
-@torch.no_grad()
-def render_view(
-    model: SceneModel,
-    sample: ViewSample,
-    *,
-    with_features: bool = True,
-    faithful: bool = True,
-    check: Callable[[], None] | None = None,
-) -> RenderedView:
-    """Render one view.
-
-    Args:
-        model: The trained scene.
-        sample: Its camera.
-        with_features: False leaves the features out (shape (H, W, 0)).
-        faithful: See LookSettings.
-        check: Called now and then; what it raises ends the rendering.
-    """
-    device = model.device
-    matrix = torch.from_numpy(sample.camera_matrix).float().to(device)
-    directions = camera_directions(matrix, sample.size_hw)
-    pose = torch.from_numpy(sample.world_from_cam).float().to(device)
-    rays_o, rays_d = world_rays(directions, pose)
-    look = model.look(with_features=with_features, faithful=faithful)
-    at_once = _RAYS_AT_ONCE.get(device.type, _RAYS_AT_ONCE["cuda"]) if check else len(rays_o)
-    parts = []
-    pieces = (torch.split(rays, at_once) for rays in (rays_o, rays_d))
-    for some_o, some_d in zip(*pieces, strict=True):
-        if check is not None:
-            check()
-        parts.append(
-            render_rays(model.field, some_o, some_d, model.occupancy.density_bitfield, look)
-        )
-    shape = sample.size_hw
-    return RenderedView(
-        rgb=_image([p.rgb.clamp(0, 1) for p in parts], (*shape, 3)),
-        depth=_image([p.depth for p in parts], shape),
-        opacity=_image([p.opacity for p in parts], shape),
-        features=_image([p.features for p in parts], (*shape, look.feature_dim)),
-        positions=_image([p.positions for p in parts], (*shape, 3)),
-    )
-
-
-class ViewCache:
-    """Rendered views of models, as long as their weights do not change.
-
-    Several objects are looked for in the same views; the oldest views go first.
-
-    Args:
-        max_bytes: Most memory of a model's views; the newest view is kept whatever its size.
-    """
-
-    def __init__(self, max_bytes: int = _CACHED_BYTES) -> None:
-        self._max_bytes = max_bytes
-        self._views: weakref.WeakKeyDictionary[
-            SceneModel, tuple[tuple[int, ...], OrderedDict[Any, RenderedView]]
-        ] = weakref.WeakKeyDictionary()
-
-    def render(
-        self,
-        model: SceneModel,
-        sample: ViewSample,
-        *,
-        with_features: bool = True,
-        faithful: bool,
-        check: Callable[[], None] | None = None,
-    ) -> RenderedView:
-        """Return a view, rendered now or before; arguments as of ``render_view``.
-
-        Without ``with_features`` the features may be there all the same.
-        """
-        state = _weights_state(model)
-        known, views = self._views.get(model, (state, OrderedDict()))
-        if known != state:
-            views = OrderedDict()
-        self._views[model] = (state, views)
-        place = (*_camera_key(sample), faithful)
-        for richness in (True,) if with_features else (True, False):
-            if (*place, richness) in views:
-                views.move_to_end((*place, richness))
-                return views[*place, richness]
-        view = render_view(
-            model, sample, with_features=with_features, faithful=faithful, check=check
-        )
-        views[*place, with_features] = view
-        while len(views) > 1 and sum(v.num_bytes for v in views.values()) > self._max_bytes:
-            views.popitem(last=False)
-        return view
 
 
 _CACHE = ViewCache()
@@ -322,17 +200,3 @@ def _likeness(view: RenderedView, prompt: Prompt) -> FloatImage:
     features, positions = view.features.reshape(-1, dim), view.positions.reshape(-1, 3)
     flat = similarities(features, positions, prompt, normalize=True)
     return flat.reshape(height, width)
-
-
-def _camera_key(sample: ViewSample) -> tuple[Any, ...]:
-    matrix, pose = sample.camera_matrix.tobytes(), sample.world_from_cam.tobytes()
-    return matrix, pose, sample.size_hw
-
-
-def _image(parts: Sequence[torch.Tensor], shape: tuple[int, ...]) -> FloatImage:
-    return np.asarray(torch.cat(list(parts)).float().cpu().numpy().reshape(shape), np.float32)
-
-
-def _weights_state(model: SceneModel) -> tuple[int, ...]:
-    tensors = [*model.parameters(), *model.buffers()]
-    return tuple(v for t in tensors for v in (t.data_ptr(), 0 if t.is_inference() else t._version))

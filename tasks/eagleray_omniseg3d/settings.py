@@ -8,12 +8,11 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from eagleray.task import Settings
-from eagleray_omniseg3d.model.layers import Backend
-from eagleray_omniseg3d.replica_protocol import ReplicaProtocolSettings
-from eagleray_omniseg3d.scenes.colmap import Split
 from eagleray_toyworld.settings import WorldSettings
 
 Vector = tuple[float, float, float]
+Backend = Literal["eagleray", "tinycudann"]
+Split = Literal["auto", "every_8th", "nvos"]
 
 TOY_ROOM = "train/room_000000"
 """Where the toy world's first room lies in its folder."""
@@ -178,6 +177,23 @@ class SemanticSettings(Settings):
     """Contrast along the hierarchy; otherwise with own patches only."""
     use_max_rule: bool = True
     """A farther level is never penalized less than a nearer one."""
+
+
+class ReplicaProtocolSettings(Settings):
+    """Numbers of the Replica protocol; defaults are those of the original."""
+
+    num_samples: int = 1024
+    """Prompts per sign are thinned with stride 1 + n // num_samples."""
+    negative_weight: float = 0.15
+    """Weight of the best negative similarity."""
+    positive_position_weight: float = 5e5
+    """Fading of positive similarities with distance, per square root of the reference's weight."""
+    negative_position_weight: float = 5e5
+    """The same for negative similarities."""
+    positive_quantile: float = 0.95
+    """Quantile of the positive similarities."""
+    negative_quantile: float = 1.0
+    """Quantile of the negative similarities; 1 = the largest."""
 
 
 class EvaluationSettings(Settings):

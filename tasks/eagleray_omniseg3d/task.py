@@ -49,7 +49,6 @@ from eagleray_omniseg3d.benchmarks import (
     score_view,
 )
 from eagleray_omniseg3d.checkpoint_import import convert, read_checkpoint
-from eagleray_omniseg3d.contrast import Contrast
 from eagleray_omniseg3d.data import (
     TEST,
     ClickedObjects,
@@ -58,11 +57,16 @@ from eagleray_omniseg3d.data import (
     InstanceSample,
     ReplicaInstances,
     SceneData,
-    ViewSample,
 )
 from eagleray_omniseg3d.downloads import DOWNLOADS
 from eagleray_omniseg3d.export import EXPORT_FORMATS, export_selection
-from eagleray_omniseg3d.losses import color_losses, depth_term, distortion_term, feature_losses
+from eagleray_omniseg3d.losses import (
+    Contrast,
+    color_losses,
+    depth_term,
+    distortion_term,
+    feature_losses,
+)
 from eagleray_omniseg3d.model.frozen_rays import FrozenRays
 from eagleray_omniseg3d.model.occupancy import UPDATE_EVERY, WARMUP_STEPS
 from eagleray_omniseg3d.model.rendering import (
@@ -76,22 +80,21 @@ from eagleray_omniseg3d.model.rendering import (
     render_features,
 )
 from eagleray_omniseg3d.model.scene_model import FEATURE_PREFIXES, SceneModel
-from eagleray_omniseg3d.operators import operator_requirements
-from eagleray_omniseg3d.original_folder_stage import OriginalFolderStage
+from eagleray_omniseg3d.model.view_rendering import ViewSample, render_view
 from eagleray_omniseg3d.picture import click_pictures, view_pictures
 from eagleray_omniseg3d.predict import (
     ClickRequest,
     answer_clicks,
     click_object,
     read_click_file,
-    render_view,
     score_instance,
 )
-from eagleray_omniseg3d.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
+from eagleray_omniseg3d.requirements import operator_requirements
+from eagleray_omniseg3d.scenes.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
-from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, PatchStage
+from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, OriginalFolderStage, PatchStage
 from eagleray_omniseg3d.tools import SceneTools
-from eagleray_omniseg3d.viewing import SceneViewing
+from eagleray_omniseg3d.view.viewing import SceneViewing
 from eagleray_toyworld.stage import RoomStage
 
 _EPOCH_STEPS = 1000

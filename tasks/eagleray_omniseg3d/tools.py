@@ -11,17 +11,17 @@ import numpy.typing as npt
 from pydantic import Field
 
 from eagleray.task import Settings, Tool
-from eagleray_omniseg3d.data import SceneData, ViewSample
-from eagleray_omniseg3d.model.scene_model import SceneModel
-from eagleray_omniseg3d.objects import find_objects
-from eagleray_omniseg3d.predict import RenderedView, render_view
-from eagleray_omniseg3d.selection import (
+from eagleray_omniseg3d.click.objects import find_objects
+from eagleray_omniseg3d.click.selection import (
     Prompt,
     level_thresholds,
     prompt_at,
     select,
     similarities,
 )
+from eagleray_omniseg3d.data import SceneData
+from eagleray_omniseg3d.model.scene_model import SceneModel
+from eagleray_omniseg3d.model.view_rendering import RenderedView, ViewSample, render_view
 
 
 class ViewArguments(Settings):

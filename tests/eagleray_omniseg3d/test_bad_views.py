@@ -16,7 +16,7 @@ from tests.eagleray_omniseg3d.small_scene import (
 )
 
 from eagleray.task import InputError
-from eagleray_omniseg3d.hierarchy import build_hierarchy, write_npz
+from eagleray_omniseg3d.masks.hierarchy import build_hierarchy, write_npz
 
 
 @pytest.fixture

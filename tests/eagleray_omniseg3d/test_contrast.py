@@ -5,8 +5,14 @@ import math
 import pytest
 import torch
 
-from eagleray_omniseg3d.contrast import Contrast, contrastive_loss, shared_mask_levels
-from eagleray_omniseg3d.losses import color_losses, depth_term, feature_losses
+from eagleray_omniseg3d.losses import (
+    Contrast,
+    color_losses,
+    contrastive_loss,
+    depth_term,
+    feature_losses,
+    shared_mask_levels,
+)
 
 
 def slow_loss(features, ids, shared, contrast):

@@ -10,7 +10,8 @@ from scipy.spatial.transform import Rotation
 from eagleray.task import Item
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.export import export_selection, point_cloud_ply, thin_points
-from eagleray_omniseg3d.predict import RenderedView, SelectedViews
+from eagleray_omniseg3d.model.view_rendering import RenderedView
+from eagleray_omniseg3d.predict import SelectedViews
 from eagleray_omniseg3d.scenes import Scene, View
 
 POSE = np.eye(4)[:3]

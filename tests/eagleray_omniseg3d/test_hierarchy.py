@@ -6,8 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eagleray_omniseg3d.errors import MaskError
-from eagleray_omniseg3d.hierarchy import build_hierarchy, distinct_columns, read_npz, write_npz
-from eagleray_omniseg3d.hierarchy_picture import paint_masks, paint_patches
+from eagleray_omniseg3d.masks.hierarchy import (
+    build_hierarchy,
+    distinct_columns,
+    read_npz,
+    write_npz,
+)
+from eagleray_omniseg3d.masks.hierarchy_picture import paint_masks, paint_patches
 
 
 def slow_hierarchy(masks, overlap):

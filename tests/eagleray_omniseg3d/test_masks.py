@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eagleray_omniseg3d.errors import MaskError
-from eagleray_omniseg3d.hierarchy import build_hierarchy
 from eagleray_omniseg3d.masks import over_segmentation
+from eagleray_omniseg3d.masks.hierarchy import build_hierarchy
 from eagleray_omniseg3d.masks.over_segmentation import over_segment
 from eagleray_omniseg3d.masks.run_lengths import (
     decode_masks,

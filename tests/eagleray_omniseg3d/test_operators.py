@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from eagleray_kernels import kernel_status
-from eagleray_omniseg3d.operators import operator_requirements
+from eagleray_omniseg3d.requirements import operator_requirements
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.task import OmniSeg3DTask
 

@@ -17,10 +17,10 @@ from tests.eagleray_omniseg3d.test_scenes import (
 )
 
 from eagleray_omniseg3d.errors import MissingImageError, PoseError, SceneError
-from eagleray_omniseg3d.poses import invert
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.mvsnet import read_mvsnet_scene
 from eagleray_omniseg3d.scenes.pixels import read_view, read_view_depth
+from eagleray_omniseg3d.scenes.poses import invert
 from eagleray_omniseg3d.scenes.reading import read_scene, world_points, world_poses
 from eagleray_omniseg3d.settings import DataSettings
 

@@ -18,11 +18,11 @@ from eagleray_omniseg3d.errors import (
     PoseError,
     SceneError,
 )
-from eagleray_omniseg3d.hierarchy import Hierarchy
-from eagleray_omniseg3d.poses import check_world_from_cam, invert, rotation_from_axis_angle
+from eagleray_omniseg3d.masks.hierarchy import Hierarchy
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.colmap_model import read_model
 from eagleray_omniseg3d.scenes.pixels import fit_hierarchy, read_view, read_view_rgb
+from eagleray_omniseg3d.scenes.poses import check_world_from_cam, invert, rotation_from_axis_angle
 from eagleray_omniseg3d.scenes.transforms import read_synthetic_scene, read_transforms_scene
 
 SIZE_WH = (8, 6)

@@ -5,11 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.objects import find_objects
-from eagleray_omniseg3d.orbit_camera import OrbitCamera
-from eagleray_omniseg3d.replica_protocol import area_weights, score_object
-from eagleray_omniseg3d.selection import (
+from eagleray_omniseg3d.click.objects import find_objects
+from eagleray_omniseg3d.click.selection import (
     Prompt,
     color_features,
     color_scores,
@@ -19,6 +16,9 @@ from eagleray_omniseg3d.selection import (
     select,
     similarities,
 )
+from eagleray_omniseg3d.errors import SelectionError
+from eagleray_omniseg3d.evaluation.replica_protocol import area_weights, score_object
+from eagleray_omniseg3d.view.orbit_camera import OrbitCamera
 
 EAST, NORTH, WEST = (np.array(v, np.float32) for v in ([1, 0], [0, 1], [-1, 0]))
 ORIGIN = np.zeros(3, np.float32)

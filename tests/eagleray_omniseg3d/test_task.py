@@ -21,10 +21,10 @@ from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import InputError, Item, SettingsError, StepContext
 from eagleray.train import checkpoint_weights, train_run
+from eagleray_omniseg3d.click.selection import similarities
 from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.hierarchy import read_npz
-from eagleray_omniseg3d.predict import ViewCache, render_view
-from eagleray_omniseg3d.selection import similarities
+from eagleray_omniseg3d.masks.hierarchy import read_npz
+from eagleray_omniseg3d.model.view_rendering import ViewCache, render_view
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import hierarchy_file
 from eagleray_omniseg3d.task import OmniSeg3DTask

@@ -12,14 +12,24 @@ from tests.parity.cases import cases
 
 from eagleray_kernels import HashGridLayout, MarchSettings, decode_morton, encode_morton
 from eagleray_omniseg3d.checkpoint_import import field_state
-from eagleray_omniseg3d.contrast import GAUSSIAN_CONTRAST, Contrast, contrastive_loss
-from eagleray_omniseg3d.hierarchy import build_hierarchy
+from eagleray_omniseg3d.click.selection import (
+    color_features,
+    color_scores,
+    feature_projection,
+    prompt_at,
+    select,
+)
+from eagleray_omniseg3d.evaluation.replica_protocol import OBJECT_IDS, area_weights, score_object
 from eagleray_omniseg3d.losses import (
+    GAUSSIAN_CONTRAST,
+    Contrast,
     color_losses,
+    contrastive_loss,
     depth_term,
     distortion_term,
     feature_losses,
 )
+from eagleray_omniseg3d.masks.hierarchy import build_hierarchy
 from eagleray_omniseg3d.model.field import RadianceField
 from eagleray_omniseg3d.model.occupancy import DENSITY_THRESHOLD, OccupancyGrid
 from eagleray_omniseg3d.model.rendering import (
@@ -32,25 +42,13 @@ from eagleray_omniseg3d.model.rendering import (
     render_features,
     render_rays,
 )
-from eagleray_omniseg3d.orbit_camera import OrbitCamera
-from eagleray_omniseg3d.poses import circle_poses, rotation_from_axis_angle
-from eagleray_omniseg3d.rays import camera_directions, world_rays
-from eagleray_omniseg3d.replica_protocol import (
-    OBJECT_IDS,
-    ReplicaProtocolSettings,
-    area_weights,
-    score_object,
-)
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.pixels import read_view_depth, read_view_hierarchy, read_view_rgb
+from eagleray_omniseg3d.scenes.poses import circle_poses, rotation_from_axis_angle
+from eagleray_omniseg3d.scenes.rays import camera_directions, world_rays
 from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
-from eagleray_omniseg3d.selection import (
-    color_features,
-    color_scores,
-    feature_projection,
-    prompt_at,
-    select,
-)
+from eagleray_omniseg3d.settings import ReplicaProtocolSettings
+from eagleray_omniseg3d.view.orbit_camera import OrbitCamera
 
 
 def ids(path):

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from eagleray_kernels import HashGridLayout, spherical_harmonics
-from eagleray_omniseg3d.model.layers import Backend, HashGrid, Mlp
+from eagleray_omniseg3d.model.layers import HashGrid, Mlp
+from eagleray_omniseg3d.settings import Backend
 
 HIDDEN_WIDTH = 64
 GEOMETRY_WIDTH = 16

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import math
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,7 @@ from torch import Tensor, nn
 
 from eagleray.task import SettingsError
 from eagleray_kernels import HashGridLayout, HashGridLevels, hash_grid_encode
-
-Backend = Literal["eagleray", "tinycudann"]
+from eagleray_omniseg3d.settings import Backend
 
 ROW_MULTIPLE = 16
 """tiny-cuda-nn pads the rows of a network's last matrix to a multiple of this."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from eagleray_omniseg3d.errors import CameraModelError, MissingImageError, SceneError
-from eagleray_omniseg3d.poses import FloatArray, average_frame, invert, transform_poses
 from eagleray_omniseg3d.scenes.colmap_model import ColmapCamera, ColmapModel, read_model
 from eagleray_omniseg3d.scenes.depth_map import depth_map_paths
+from eagleray_omniseg3d.scenes.poses import FloatArray, average_frame, invert, transform_poses
 from eagleray_omniseg3d.scenes.scene import (
     IMAGE_SUFFIXES,
     Scene,
@@ -20,13 +20,12 @@ from eagleray_omniseg3d.scenes.scene import (
     every_8th,
     require_images,
 )
+from eagleray_omniseg3d.settings import Split
 
 NVOS_REFERENCE_VIEW = {"fern": 1, "horns": 8, "orchids": 12, "trex": 31}
 """View that NVOS keeps for its scribbles, by LLFF scene; 0 for the other scenes."""
 _DISTORTION_TOLERANCE = 1e-9
 _IDENTITY = np.eye(4)[:3]
-
-Split = Literal["auto", "every_8th", "nvos"]
 
 
 def read_colmap_scene(

@@ -20,7 +20,7 @@ from eagleray_omniseg3d.errors import (
     PoseError,
     SceneError,
 )
-from eagleray_omniseg3d.poses import FloatArray, invert, rotation_from_quaternion
+from eagleray_omniseg3d.scenes.poses import FloatArray, invert, rotation_from_quaternion
 
 CAMERA_MODELS = {
     0: ("SIMPLE_PINHOLE", 3),

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from eagleray_omniseg3d.errors import MissingImageError, PoseError, SceneError
-from eagleray_omniseg3d.poses import FloatArray, check_world_from_cam, invert
+from eagleray_omniseg3d.scenes.poses import FloatArray, check_world_from_cam, invert
 from eagleray_omniseg3d.scenes.scene import IMAGE_SUFFIXES, Scene, View
 
 _REDUCTION = 4

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray_omniseg3d.errors import MaskError, MissingImageError, SceneError
-from eagleray_omniseg3d.hierarchy import Hierarchy, read_npz
+from eagleray_omniseg3d.masks.hierarchy import Hierarchy, read_npz
 from eagleray_omniseg3d.scenes.depth_map import MAP_SUFFIX, read_depth_map
 from eagleray_omniseg3d.scenes.scene import Scene, View
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from eagleray_omniseg3d.errors import SceneError
-from eagleray_omniseg3d.poses import FloatArray, invert, transform_poses
 from eagleray_omniseg3d.scenes.colmap import read_colmap_scene
 from eagleray_omniseg3d.scenes.mvsnet import read_mvsnet_scene
+from eagleray_omniseg3d.scenes.poses import FloatArray, invert, transform_poses
 from eagleray_omniseg3d.scenes.replica import read_replica_scene, read_replica_small_scene
 from eagleray_omniseg3d.scenes.scene import Scene
 from eagleray_omniseg3d.scenes.transforms import read_synthetic_scene, read_transforms_scene

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from eagleray_omniseg3d.errors import MissingImageError, SceneError
-from eagleray_omniseg3d.poses import FloatArray, check_world_from_cam
+from eagleray_omniseg3d.scenes.poses import FloatArray, check_world_from_cam
 from eagleray_omniseg3d.scenes.scene import Scene, View, require_images
 
 _FRAME_STEP = 10

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from eagleray_omniseg3d.errors import MissingImageError, SceneError
-from eagleray_omniseg3d.poses import FloatArray
+from eagleray_omniseg3d.scenes.poses import FloatArray
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from eagleray_omniseg3d.errors import PoseError, SceneError
-from eagleray_omniseg3d.poses import FloatArray, check_world_from_cam, from_opengl
+from eagleray_omniseg3d.scenes.poses import FloatArray, check_world_from_cam, from_opengl
 from eagleray_omniseg3d.scenes.replica import read_json
 from eagleray_omniseg3d.scenes.scene import (
     IMAGE_SUFFIXES,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from eagleray_omniseg3d.poses import FloatArray
+from eagleray_omniseg3d.scenes.poses import FloatArray
 
 _ORBIT_DEG_PER_PX = 0.05
 _ZOOM_BASE = 1.1

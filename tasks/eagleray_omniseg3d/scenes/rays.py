@@ -1,4 +1,4 @@
-"""Rays of pinhole cameras (conventions in ``poses``)."""
+"""Rays of pinhole cameras (conventions in ``poses.py``)."""
 
 from __future__ import annotations
 

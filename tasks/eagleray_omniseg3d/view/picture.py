@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eagleray_omniseg3d.objects import IdArray
+from eagleray_omniseg3d.click.objects import IdArray
+from eagleray_omniseg3d.click.selection import MIN_OPACITY, Prompt
+from eagleray_omniseg3d.model.view_rendering import BoolImage, FloatImage, RenderedView
 from eagleray_omniseg3d.picture import to_bytes
-from eagleray_omniseg3d.poses import FloatArray
-from eagleray_omniseg3d.predict import BoolImage, FloatImage, RenderedView
-from eagleray_omniseg3d.selection import MIN_OPACITY, Prompt
+from eagleray_omniseg3d.scenes.poses import FloatArray
 
 RgbImage = npt.NDArray[np.uint8]
 

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eagleray.task import Settings
+from eagleray_omniseg3d.settings import ReplicaProtocolSettings
 
 OBJECT_IDS: Mapping[str, tuple[int, ...]] = {
     "office_0": (
@@ -51,23 +51,6 @@ _THRESHOLDS = np.arange(-0.3, 2.0, 1 / 128)
 _PIXELS_AT_ONCE = 1 << 14
 
 LabelArray = npt.NDArray[np.integer[Any]]
-
-
-class ReplicaProtocolSettings(Settings):
-    """Numbers of the protocol; defaults are those of the original."""
-
-    num_samples: int = 1024
-    """Prompts per sign are thinned with stride 1 + n // num_samples."""
-    negative_weight: float = 0.15
-    """Weight of the best negative similarity."""
-    positive_position_weight: float = 5e5
-    """Fading of positive similarities with distance, per square root of the reference's weight."""
-    negative_position_weight: float = 5e5
-    """The same for negative similarities."""
-    positive_quantile: float = 0.95
-    """Quantile of the positive similarities."""
-    negative_quantile: float = 1.0
-    """Quantile of the negative similarities; 1 = the largest."""
 
 
 class RenderedViews(Protocol):

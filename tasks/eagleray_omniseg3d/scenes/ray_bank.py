@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from eagleray.task import InputError, Phase
-from eagleray_omniseg3d.hierarchy import Hierarchy
-from eagleray_omniseg3d.rays import directions_of_pixels, world_rays
+from eagleray_omniseg3d.masks.hierarchy import Hierarchy
 from eagleray_omniseg3d.scenes.pixels import ViewPixels
+from eagleray_omniseg3d.scenes.rays import directions_of_pixels, world_rays
 from eagleray_omniseg3d.scenes.scene import Scene
 
 COLOR, SEMANTICS = "color", "semantics"

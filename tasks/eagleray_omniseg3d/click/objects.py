@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.cluster import HDBSCAN
 
+from eagleray_omniseg3d.click.selection import FloatArray, unit_features
 from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.selection import FloatArray, unit_features
 
 IdArray = npt.NDArray[np.int64]
 

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 import numpy.typing as npt
 
-from eagleray_omniseg3d.hierarchy import BoolArray, IntArray
+from eagleray_omniseg3d.masks.hierarchy import BoolArray, IntArray
 
 _MAX_COLOR = 192
 """Random colors lie in 0..191 per channel, the darkened image in 0..63 (original run_sam)."""

@@ -18,15 +18,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from eagleray.task import Settings, Tool
-from eagleray_omniseg3d.data import SceneData, ViewSample
-from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.export import png_bytes, point_cloud_ply
-from eagleray_omniseg3d.model.scene_model import SceneModel
-from eagleray_omniseg3d.objects import Objects, find_objects
-from eagleray_omniseg3d.picture import to_bytes
-from eagleray_omniseg3d.poses import rotation_from_quaternion
-from eagleray_omniseg3d.predict import BoolImage, FloatImage, RenderedView, ViewCache, render_view
-from eagleray_omniseg3d.selection import (
+from eagleray_omniseg3d.click.objects import Objects, find_objects
+from eagleray_omniseg3d.click.selection import (
     MIN_OPACITY,
     Prompt,
     color_features,
@@ -36,7 +29,21 @@ from eagleray_omniseg3d.selection import (
     select,
     similarities,
 )
-from eagleray_omniseg3d.view_picture import (
+from eagleray_omniseg3d.data import SceneData
+from eagleray_omniseg3d.errors import SelectionError
+from eagleray_omniseg3d.export import png_bytes, point_cloud_ply
+from eagleray_omniseg3d.model.scene_model import SceneModel
+from eagleray_omniseg3d.model.view_rendering import (
+    BoolImage,
+    FloatImage,
+    RenderedView,
+    ViewCache,
+    ViewSample,
+    render_view,
+)
+from eagleray_omniseg3d.picture import to_bytes
+from eagleray_omniseg3d.scenes.poses import rotation_from_quaternion
+from eagleray_omniseg3d.view.picture import (
     mark_clicks,
     show_cutout,
     show_depth,

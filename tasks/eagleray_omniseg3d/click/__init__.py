@@ -1,0 +1,1 @@
+"""Selecting by click: prompts, similarities, thresholds, and objects without clicks."""

@@ -1,0 +1,1 @@
+"""What evaluation needs: truth of objects, the Replica protocol, image quality."""

@@ -1,0 +1,1 @@
+"""The scene in the interactive viewer: what a camera sees, picks, pictures and downloads."""
