@@ -3,13 +3,14 @@
 from eagleray.prepare.computed import ComputedRows
 from eagleray.prepare.driver import (
     Prepared,
+    StagePlan,
+    plan_stages,
     prepare_stages,
     stage_folder,
 )
 from eagleray.prepare.fingerprint import stage_fingerprint
 from eagleray.prepare.manifest import read_rejects
 from eagleray.prepare.marker import Reject
-from eagleray.prepare.plan import StagePlan, plan_stages
 from eagleray.prepare.prune import Prunable, delete_prunable, prunable
 from eagleray.prepare.rows import StoredRows, open_rows
 from eagleray.prepare.stage_run import StageSummary, StageTask, run_stage, run_stages

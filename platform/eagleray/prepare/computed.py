@@ -12,15 +12,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from eagleray.prepare.canonical import canonical_json, short_hash
 from eagleray.prepare.columns import arrow_schema, row_at, to_table
-from eagleray.prepare.cuts import average_items, cut
-from eagleray.prepare.fit import fit_digest, read_fitted, run_fit
-from eagleray.prepare.key_index import KeyIndex
+from eagleray.prepare.fingerprint import (
+    IdentifiedRows,
+    canonical_json,
+    record_identity,
+    short_hash,
+    traced_items,
+)
+from eagleray.prepare.keys import KeyIndex
 from eagleray.prepare.listing import Listing, spool
-from eagleray.prepare.rows import IdentifiedRows
-from eagleray.prepare.shard import describe_error, record_identity
-from eagleray.prepare.upstream import traced_items
+from eagleray.prepare.shard import describe_error
+from eagleray.prepare.survey import average_items, cut, fit_digest
+from eagleray.prepare.worker import read_fitted, run_fit
 from eagleray.scheduling import fit_workers, local_machine
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError, Item, Record, Resources, Rows, Stage

@@ -20,15 +20,14 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eagleray.prepare.canonical import canonical_json, short_hash
-from eagleray.prepare.duplicates import find_duplicate, key_hash
+from eagleray.prepare.fingerprint import DIGEST_BYTES, canonical_json, item_digest, short_hash
+from eagleray.prepare.keys import find_duplicate, key_hash
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
 
 FOLDER = "listing"
 ITEMS_PER_PART = 1 << 14
 _ITEMS_PER_ROW_GROUP = 1 << 11
-DIGEST_BYTES = 16
 _SCHEMA = pa.schema(
     [
         ("key", pa.string()),
@@ -117,11 +116,6 @@ def open_listing(folder: Store, digest: str) -> Listing:
     """Return a listing that is spooled already; raises FileNotFoundError."""
     index = json.loads(folder.read(f"{FOLDER}/{digest}.json"))
     return Listing(folder, digest, tuple((name, count) for name, count in index["parts"]))
-
-
-def item_digest(key: str, identity: str) -> bytes:
-    """Return 16 bytes that change when the item's key or identity does."""
-    return hashlib.blake2b(f"{key}\0{identity}".encode(), digest_size=DIGEST_BYTES).digest()
 
 
 def _write_parts(items: Iterable[Item], folder: Store, what: str) -> Listing:

@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eagleray.prepare.canonical import canonical_json
 from eagleray.prepare.columns import ITEM, KEY
-from eagleray.prepare.duplicates import find_duplicate, key_hash
+from eagleray.prepare.fingerprint import canonical_json
+from eagleray.prepare.keys import find_duplicate, key_hash
 from eagleray.prepare.marker import Reject, ShardMarker, read_marker
 from eagleray.storage import Store
 from eagleray.task import EaglerayError

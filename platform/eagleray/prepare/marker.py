@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 
-from eagleray.prepare.canonical import canonical_json
+from eagleray.prepare.fingerprint import canonical_json
 from eagleray.storage import Store, commit
 
 FOLDER = "markers"

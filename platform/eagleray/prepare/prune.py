@@ -7,12 +7,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from eagleray.prepare.fit import FOLDER as FITS
 from eagleray.prepare.listing import FOLDER as LISTINGS
 from eagleray.prepare.listing import open_listing
 from eagleray.prepare.manifest import FOLDER as MANIFESTS
 from eagleray.prepare.manifest import read_manifest
 from eagleray.prepare.marker import marker_path, read_marker
+from eagleray.prepare.worker import FITS
 from eagleray.storage import Store
 
 ROOT = "prepared"

@@ -14,13 +14,12 @@ from typing import Any
 
 import ray
 
-from eagleray.prepare.canonical import canonical_json
-from eagleray.prepare.fit import run_fit
+from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.journal import MemoryJournal, Suspects
 from eagleray.prepare.manifest import ShardEntry, entry_of
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import DeviceLostError
-from eagleray.prepare.worker import StageJob, StageWorker
+from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 from eagleray.scheduling import WorkerGroup
 from eagleray.task import EaglerayError, Item
 

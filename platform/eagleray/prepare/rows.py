@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -13,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import ITEM, KEY, row_at
-from eagleray.prepare.key_index import KeyIndex
+from eagleray.prepare.fingerprint import IdentifiedRows, short_hash
+from eagleray.prepare.keys import KeyIndex
 from eagleray.prepare.manifest import Manifest, manifest_path, read_keys, read_manifest
 from eagleray.prepare.marker import CommittedFile, marker_path, read_marker
 from eagleray.storage import Store
@@ -25,27 +24,6 @@ CACHE_BYTES = 256 << 20
 """Arrow memory that one handle keeps for row groups read last."""
 
 _MARKERS_KEPT = 64
-
-
-class IdentifiedRows(ABC):
-    """Rows that also say what each of them came from, so that stages downstream recompute exactly
-    what changed.
-    """
-
-    @property
-    @abstractmethod
-    def digest(self) -> str:
-        """Return a name that changes when any row may have changed."""
-
-    @abstractmethod
-    def find_identity(self, key: str) -> str | None:
-        """Return a text that changes when the row ``key`` may have changed, None if there is no
-        such row.
-        """
-
-    @abstractmethod
-    def summary(self) -> Mapping[str, Any]:
-        """See Rows."""
 
 
 class StoredRows(IdentifiedRows):

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import torch
 
-from eagleray.prepare.canonical import short_hash
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
+from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.journal import Journal, NoJournal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_shard
 from eagleray.storage import Store, sha256
@@ -330,11 +330,6 @@ class ShardWorker:
         if len(shard.writes) >= _WRITES_AHEAD:
             shard.writes.pop(0).result()
         shard.writes.append(self._writers.submit(self._folder.write, path, content))
-
-
-def record_identity(item: Item, fit_digest: str) -> str:
-    """Return what a stage downstream takes for the identity of a record of this item."""
-    return short_hash(f"{item.key}\0{item.identity}\0{fit_digest}".encode())
 
 
 def describe_error(error: BaseException) -> str:

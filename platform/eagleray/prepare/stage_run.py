@@ -11,8 +11,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 
-from eagleray.prepare.canonical import canonical_json
-from eagleray.prepare.fit import read_fitted, run_fit
+from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.manifest import (
     CURRENT,
     Manifest,
@@ -26,7 +25,7 @@ from eagleray.prepare.manifest import (
 from eagleray.prepare.marker import ShardMarker, read_markers
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.survey import Survey, survey
-from eagleray.prepare.worker import StageJob, StageWorker
+from eagleray.prepare.worker import StageJob, StageWorker, read_fitted, run_fit
 from eagleray.progress import Progress, Silent
 from eagleray.scheduling import (
     LazySession,

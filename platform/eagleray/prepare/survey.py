@@ -1,20 +1,50 @@
-"""What there is to do for a stage: its inputs, its shards, and which of them are done. Computes
-nothing.
+"""What there is to do for a stage: its inputs are listed, cut into shards, and the shards that are
+done are looked up. Computes nothing.
+
+Shards are cut by content, so that inserted items re-cut their neighborhood only: a cut follows an
+item whose key hash is divisible by a number, and shards hold between half and twice the average
+(content-defined chunking: Muthitacharoen et al., "A Low-bandwidth Network File System", SOSP 2001,
+section 3.1). Cutting every n items instead would shift all shards behind a new image. The number of
+workers plays no role, so that the same data give the same shards on every machine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from eagleray.prepare.cuts import Shard, average_items, shards_of
-from eagleray.prepare.fit import fit_digest
+import numpy as np
+import numpy.typing as npt
+
+from eagleray.prepare.fingerprint import DIGEST_BYTES, item_digest, traced_items
 from eagleray.prepare.listing import Listing, spool
 from eagleray.prepare.manifest import Manifest, has_manifest, read_manifest
 from eagleray.prepare.marker import done_shards
-from eagleray.prepare.upstream import traced_items
 from eagleray.storage import Store
 from eagleray.task import Rows, Stage
+
+SECONDS_PER_SHARD = 60.0
+"""Aimed length of a shard; half of it and twice it are the 30 to 120 s of design 4."""
+
+SHARDS_TO_SPREAD = 64
+"""A job of less than an hour is cut into about so many shards, so that workers end together."""
+
+LEAST_SHARDS = 16
+"""A job of seconds may have so few, if that keeps its shards above ``LEAST_SECONDS``."""
+
+LEAST_SECONDS = 0.5
+"""Work that is long against what a shard costs beside, some 15 ms over all processes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A stretch of a listing that is computed and committed together."""
+
+    id: str
+    start: int
+    num_items: int
 
 
 @dataclass(frozen=True)
@@ -72,3 +102,106 @@ def survey(
     shards = tuple(shards_of(listing, average, fit))
     done = done_shards(folder) & {shard.id for shard in shards}
     return Survey(listing, fit, None, shards, frozenset(done))
+
+
+def fit_digest(stage: Stage, listing: Listing) -> str:
+    """Return the name of what the stage's ``fit`` finds on this listing; empty for a stage without
+    one.
+    """
+    if not stage.fit_items:
+        return ""
+    hasher = hashlib.blake2b(str(stage.fit_items).encode(), digest_size=8)
+    for item in listing.items(0, stage.fit_items):
+        hasher.update(item_digest(item.key, item.identity))
+    return hasher.hexdigest()
+
+
+def average_items(num_items: int, seconds_per_item: float, items_per_shard: int | None) -> int:
+    """Return the aimed number of items per shard.
+
+    Args:
+        num_items: Length of the listing.
+        seconds_per_item: Expected work per item in s.
+        items_per_shard: What the user asked for; None for about a minute of work, less for small
+            jobs. (Parts of a job are rounded down to a power of two, so that the size rarely
+            changes when items are added.)
+    """
+    if items_per_shard is not None:
+        return items_per_shard
+    long_enough = math.ceil(LEAST_SECONDS / seconds_per_item)
+    small = max(
+        _part(num_items, SHARDS_TO_SPREAD), min(long_enough, _part(num_items, LEAST_SHARDS))
+    )
+    return max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), small))
+
+
+def _part(num_items: int, parts: int) -> int:
+    return int(1 << max(0, (num_items // parts).bit_length() - 1))
+
+
+def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:
+    """Return the number of items of each shard, in order.
+
+    Args:
+        hashes: Hash of each item's key, uint64, in chunks of any length.
+        average: Aimed items per shard; shards hold half of it to twice it (the last one may be
+            smaller).
+    """
+    least, most = max(1, average // 2), 2 * average
+    divisor = np.uint64(average - least + 1)
+    ends, total = [np.empty(0, np.int64)], 0
+    for chunk in hashes:
+        ends.append(np.flatnonzero(chunk % divisor == 0) + total + 1)
+        total += len(chunk)
+    candidates = np.concatenate(ends)
+    sizes, start = [], 0
+    while start < total:
+        position = int(np.searchsorted(candidates, start + least))
+        end = int(candidates[position]) if position < len(candidates) else total
+        end = min(end, start + most, total)
+        sizes.append(end - start)
+        start = end
+    return sizes
+
+
+def shards_of(listing: Listing, average: int, fit_digest: str) -> list[Shard]:
+    """Return the shards of a listing; a shard's id is a hash of its items and of what ``fit``
+    found.
+    """
+    sizes = cut(listing.key_hashes(), average)
+    digests = _digests(listing)
+    shards, start = [], 0
+    for size in sizes:
+        hasher = hashlib.blake2b(fit_digest.encode(), digest_size=8)
+        for piece in digests.take(size):
+            hasher.update(piece)
+        shards.append(Shard(hasher.hexdigest(), start, size))
+        start += size
+    return shards
+
+
+class _DigestReader:
+    """Hands out the item digests in stretches while holding one part at a time."""
+
+    def __init__(self, parts: Iterator[memoryview]) -> None:
+        self._parts = parts
+        self._part = memoryview(b"")
+
+    def take(self, num_items: int) -> Iterator[memoryview]:
+        missing = num_items * DIGEST_BYTES
+        while missing:
+            if not self._part:
+                self._part = next(self._parts)
+            piece = self._part[:missing]
+            self._part = self._part[len(piece) :]
+            missing -= len(piece)
+            yield piece
+
+
+def _digests(listing: Listing) -> _DigestReader:
+    def parts() -> Iterator[memoryview]:
+        for table in listing.columns("digest"):
+            array = table.column("digest").combine_chunks()
+            yield memoryview(array.buffers()[-1])[: len(array) * DIGEST_BYTES]
+
+    return _DigestReader(parts())

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from eagleray.prepare import duplicates
+from eagleray.prepare import keys
 from eagleray.prepare.listing import open_listing, spool
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
@@ -56,7 +56,7 @@ def test_an_empty_listing(folder):
 
 @pytest.mark.parametrize("hashes_per_pass", [1, 5, 1 << 20])
 def test_a_key_that_is_listed_twice_is_named(folder, monkeypatch, hashes_per_pass):
-    monkeypatch.setattr(duplicates, "HASHES_PER_PASS", hashes_per_pass)
+    monkeypatch.setattr(keys, "HASHES_PER_PASS", hashes_per_pass)
     spool(items(30), folder, "test")
     with pytest.raises(EaglerayError, match=r"key/0003.*twice"):
         spool([*items(30), items(30)[3]], folder, "test")

@@ -11,7 +11,7 @@ import pytest
 from tests.eagleray.stages import Squares
 
 from eagleray.prepare import ComputedRows, columns, open_rows, rows, run_stage
-from eagleray.prepare.key_index import KeyIndex
+from eagleray.prepare.keys import KeyIndex
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 
@@ -86,7 +86,7 @@ def test_a_lost_shard_is_computed_again_as_the_error_says(folder):
 
 
 def test_equal_hashes_are_told_apart_by_the_key(monkeypatch):
-    monkeypatch.setattr("eagleray.prepare.key_index.key_hash", lambda key: b"\1" * 8)
+    monkeypatch.setattr("eagleray.prepare.keys.key_hash", lambda key: b"\1" * 8)
     index = KeyIndex(pa.chunked_array([["a", "b"], ["c"]]), "test")
     assert [index.find(key) for key in "abcd"] == [0, 1, 2, None]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eagleray.prepare.cuts import average_items, cut, shards_of
 from eagleray.prepare.listing import spool
+from eagleray.prepare.survey import average_items, cut, shards_of
 from eagleray.storage import Store
 from eagleray.task import Item
 
