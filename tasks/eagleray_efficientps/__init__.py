@@ -1,0 +1,1 @@
+"""EfficientPS: Efficient Panoptic Segmentation (Mohan & Valada, IJCV 2021)."""

@@ -1,0 +1,183 @@
+"""Import the original's checkpoints: every tensor is mapped, or on the list of known leftovers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from eagleray.task import ImportedCheckpoint, InputError
+from eagleray_efficientps.model.config import NetworkSettings
+from eagleray_efficientps.model.network import EfficientPsNetwork
+from eagleray_efficientps.model.original_names import our_name
+
+STATE, META, OPTIMIZER = "state_dict", "meta", "optimizer"
+"""Entries of a published checkpoint."""
+
+_CLASS_NAMES = "CLASSES"
+_NUM_NAMED = 5
+"""How many tensors an error message names."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, unsafe, or not one of this network."""
+
+
+@dataclass(frozen=True)
+class OriginalCheckpoint:
+    """A checkpoint of the original.
+
+    Attributes:
+        path: Its file.
+        tensors: Tensors of the network by the original's names.
+        others: Names of everything else in the file.
+        class_names: Class names that it states, thing classes as a rule.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+    others: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> tuple[int, int]:
+        """Stuff and thing classes that its heads tell.
+
+        Raises:
+            CheckpointError: One of the two heads is missing.
+        """
+        both = self.tensors.get("semantic_head.conv_logits.bias")
+        things = self.tensors.get("mask_head.conv_logits.bias")
+        if both is None or things is None:
+            raise CheckpointError(
+                f"{self.path} holds no semantic_head.conv_logits or no mask_head.conv_logits, so "
+                f"it is no checkpoint of EfficientPS; its tensors begin with "
+                f"{sorted(self.tensors)[:_NUM_NAMED]}"
+            )
+        num_things = len(things) - 1
+        return (len(both) - num_things, num_things)
+
+
+def read_checkpoint(path: Path) -> OriginalCheckpoint:
+    """Read a checkpoint as plain tensors.
+
+    Args:
+        path: File of ``torch.save``: a dictionary with ``state_dict``, or of tensors by name.
+
+    Raises:
+        CheckpointError: It cannot be read without running what it may contain.
+    """
+    content = _plain_content(path)
+    state = content.get(STATE, content)
+    if not isinstance(state, Mapping):
+        raise CheckpointError(
+            f"{path}: {STATE} is a {type(state).__name__}, expected tensors by name"
+        )
+    tensors = {
+        str(name).removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    plain = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
+    around = () if state is content else tuple(str(k) for k in content if k != STATE)
+    return OriginalCheckpoint(path, tensors, (*around, *plain), _class_names(content.get(META)))
+
+
+def _plain_content(path: Path) -> Mapping[str, object]:
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise CheckpointError(
+            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). Only "
+            "tensors and plain values are accepted, since other pickles can run code"
+        ) from error
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dictionary")
+    return content
+
+
+def _class_names(meta: object) -> tuple[str, ...]:
+    names = meta.get(_CLASS_NAMES, ()) if isinstance(meta, Mapping) else ()
+    return tuple(map(str, names)) if isinstance(names, list | tuple) else ()
+
+
+def import_checkpoint(
+    path: Path, settings: NetworkSettings, *, num_stuff: int, num_thing: int
+) -> ImportedCheckpoint:
+    """Read a checkpoint of the original for a given network; see `convert_checkpoint`."""
+    return convert_checkpoint(
+        read_checkpoint(path), settings, num_stuff=num_stuff, num_thing=num_thing
+    )
+
+
+def convert_checkpoint(
+    checkpoint: OriginalCheckpoint, settings: NetworkSettings, *, num_stuff: int, num_thing: int
+) -> ImportedCheckpoint:
+    """Account for every entry of a checkpoint.
+
+    The values are copied: normalization weights stay raw, since the network scales by |w| + eps
+    itself.
+
+    Args:
+        checkpoint: What was read.
+        settings: Settings of the network that the weights are for.
+        num_stuff: Its stuff classes.
+        num_thing: Its thing classes.
+
+    Returns:
+        The weights by our names; counters of batches, optimizer and notes as extra; ``missing``
+        lists the network's tensors that the file lacks.
+
+    Raises:
+        CheckpointError: A tensor is unknown, or has another shape than the network's.
+    """
+    with torch.device("meta"):
+        network = EfficientPsNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
+    ours = network.state_dict()
+    mapped: dict[str, str] = {}
+    leftovers, unknown = list(checkpoint.others), []
+    for original in checkpoint.tensors:
+        name = our_name(original)
+        if name is None:
+            leftovers.append(original)
+        elif name in ours:
+            mapped[original] = name
+        else:
+            unknown.append(original)
+    if unknown:
+        raise CheckpointError(
+            f"{checkpoint.path}: {len(unknown)} of {len(checkpoint.tensors)} tensors are unknown "
+            f"to this network ({', '.join(unknown[:_NUM_NAMED])}); check that the file is a "
+            "checkpoint of EfficientPS and that network.backbone, network.pyramid and "
+            "network.semantic are those that it was trained with"
+        )
+    _check_shapes(checkpoint, mapped, ours)
+    found = {name: checkpoint.tensors[original] for original, name in mapped.items()}
+    return ImportedCheckpoint(
+        state_dict={name: value.to(ours[name].dtype) for name, value in found.items()},
+        mapped=mapped,
+        missing=tuple(name for name in ours if name not in found),
+        extra=tuple(sorted(leftovers)),
+    )
+
+
+def _check_shapes(
+    checkpoint: OriginalCheckpoint, mapped: Mapping[str, str], ours: Mapping[str, Tensor]
+) -> None:
+    wrong = [
+        f"{original}: file {tuple(checkpoint.tensors[original].shape)}, network "
+        f"{tuple(ours[name].shape)}"
+        for original, name in mapped.items()
+        if checkpoint.tensors[original].shape != ours[name].shape
+    ]
+    if wrong:
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit the network: {len(wrong)} tensors have another shape "
+            f"({'; '.join(wrong[:_NUM_NAMED])}). Use the network settings and the class list that "
+            "the file was trained with"
+        )

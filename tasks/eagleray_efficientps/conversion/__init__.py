@@ -1,0 +1,1 @@
+"""The layout that the original trains and evaluates on, read and written."""

@@ -1,0 +1,164 @@
+"""Settings of the EfficientPS network; defaults are those of the released code and weights.
+
+Sizes are pixels of the network input. Boxes are inclusive pixel corners: a side measures
+x1 - x0 + 1.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from eagleray.task import Settings
+from eagleray_vision.layers.activated_norm import NormKind
+
+BackboneName = Literal["efficientnet_b0", "efficientnet_b4", "efficientnet_b5"]
+Positive = Annotated[int, Field(ge=1)]
+Unit = Annotated[float, Field(ge=0, le=1)]
+
+PYRAMID_STRIDES = (4, 8, 16, 32)
+"""Strides of the pyramid's levels in pixels, finest first."""
+
+BACKBONE_EPS = 1e-3
+"""Epsilon of the backbone's normalization, in the released code."""
+HEAD_EPS = 1e-5
+"""Epsilon of every other normalization, in the released code."""
+
+
+class BackboneSettings(Settings):
+    """The backbone, and the normalization that all parts of the network share."""
+
+    name: BackboneName = Field(
+        "efficientnet_b5",
+        description="Width and depth of the EfficientNet: b5 (the paper), b4, or b0 for small "
+        "GPUs.",
+    )
+    weights: str | None = Field(
+        None,
+        description="File with pretrained EfficientNet weights in timm's names (.pth, "
+        ".safetensors), read when training begins. Empty: random weights.",
+    )
+    squeeze_excitation: bool = Field(
+        False,
+        description="Keep the squeeze-and-excitation units of EfficientNet, which the paper "
+        "removes.",
+    )
+    normalization: NormKind = Field(
+        "synced_batch",
+        description="synced_batch (in-place ABN over all workers, the paper), batch (of one "
+        "worker), group (groups of channels), frozen (running statistics, plain scale).",
+    )
+    activation_slope: float = Field(0.01, ge=0, description="Negative slope of the leaky ReLU.")
+    groups: Positive = Field(8, description="Channel groups of normalization: group.")
+
+
+class PyramidSettings(Settings):
+    """The feature pyramid."""
+
+    channels: Positive = Field(256, description="Channels of every level.")
+    direction: Literal["two_way", "top_down", "bottom_up"] = Field(
+        "two_way", description="Which ways information runs; the paper: both, in parallel."
+    )
+    output_conv: Literal["dense", "separable"] = Field(
+        "dense",
+        description="3 x 3 convolutions at the outputs: dense in the released code and weights, "
+        "separable in the paper's text and parameter count.",
+    )
+
+
+class SemanticSettings(Settings):
+    """The semantic head and its loss."""
+
+    channels: Positive = Field(128, description="Channels that every level is reduced to.")
+    dpc: bool = Field(
+        True, description="Dense prediction cells at strides 32 and 16; false: what LSFE says."
+    )
+    lsfe: bool = Field(
+        True,
+        description="Large-scale feature extractors (two separable convolutions) at strides 8 "
+        "and 4; false: one 1 x 1 convolution.",
+    )
+    mismatch_correction: bool = Field(
+        True, description="Add coarser to finer levels through correction modules."
+    )
+    worst_fraction: float | None = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Share of the worst pixels that the loss averages; null or 1: all.",
+    )
+    loss_chunk_pixels: Positive = Field(
+        1 << 18,
+        description="Pixels whose full-size logits are held at a time; changes no result.",
+    )
+
+
+class RpnSettings(Settings):
+    """The region proposal network: head, anchors, proposals and training targets."""
+
+    channels: Positive = Field(256, description="Channels of the shared 3 x 3 convolution.")
+    anchor_scale: float = Field(
+        8.0, gt=0, description="Anchor size (root of its area) in units of the level's stride."
+    )
+    anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.5, 1.0, 2.0), min_length=1, description="Height over width of the anchors of a level."
+    )
+    nms_threshold: Unit = Field(0.7, description="IoU at which a proposal suppresses another.")
+    num_pre_nms_train: Positive = Field(
+        2000, description="Proposals per level that enter suppression in training."
+    )
+    num_post_nms_train: Positive = Field(
+        2000, description="Proposals kept per level, and over all levels, in training."
+    )
+    num_pre_nms_test: Positive = Field(
+        1000, description="Proposals per level that enter suppression in inference."
+    )
+    num_post_nms_test: Positive = Field(
+        1000, description="Proposals kept per level, and over all levels, in inference."
+    )
+    min_size: float = Field(0.0, ge=0, description="Smallest side of a proposal in pixels.")
+    num_samples: int | None = Field(
+        256, ge=1, description="Anchors per image in the loss; null: all."
+    )
+    pos_ratio: Unit = Field(0.5, description="Largest share of positive anchors in the sample.")
+    pos_threshold: Unit = Field(0.7, description="IoU from which an anchor is positive.")
+    neg_threshold: Unit = Field(0.3, description="IoU below which an anchor is negative.")
+    min_pos_threshold: Unit = Field(
+        0.3, description="IoU from which a truth's best anchors are positive anyway."
+    )
+    beta: float = Field(1 / 9, gt=0, description="Where the smooth L1 loss becomes linear.")
+
+
+class RoiSettings(Settings):
+    """Box and mask heads: RoI features, training targets and detections."""
+
+    box_size: Positive = Field(7, description="Side of the box head's RoI features in cells.")
+    mask_size: Positive = Field(14, description="Side of the mask head's RoI features in cells.")
+    finest_scale_px: float = Field(
+        56.0, gt=0, description="RoIs below twice this size (root of the area) use stride 4."
+    )
+    hidden_channels: Positive = Field(1024, description="Width of the two fully connected layers.")
+    num_mask_convs: Positive = Field(4, description="Separable convolutions of the mask head.")
+    code_stds: tuple[float, float, float, float] = Field(
+        (0.1, 0.1, 0.2, 0.2), description="Divisors of the box code (dx, dy, dw, dh)."
+    )
+    num_samples: Positive = Field(256, description="RoIs per image in the losses.")
+    pos_ratio: Unit = Field(0.25, description="Largest share of positive RoIs in the sample.")
+    pos_threshold: Unit = Field(0.5, description="IoU from which a RoI is positive.")
+    neg_threshold: Unit = Field(0.5, description="IoU below which a RoI is negative.")
+    min_pos_threshold: Unit = Field(
+        0.5, description="IoU from which a truth's best RoIs are positive anyway."
+    )
+    beta: float = Field(1.0, gt=0, description="Where the smooth L1 loss becomes linear.")
+    nms_threshold: Unit = Field(0.5, description="IoU at which a detection suppresses another.")
+    score_threshold: Unit = Field(0.5, description="Score above which a detection is kept.")
+    max_detections: Positive = Field(100, description="Detections per image.")
+
+
+class NetworkSettings(Settings):
+    """Everything that the network and its losses depend on, apart from the data's classes."""
+
+    backbone: BackboneSettings = Field(BackboneSettings(), description="Backbone.")
+    pyramid: PyramidSettings = Field(PyramidSettings(), description="Feature pyramid.")
+    semantic: SemanticSettings = Field(SemanticSettings(), description="Semantic head.")
+    rpn: RpnSettings = Field(RpnSettings(), description="Region proposal network.")
+    roi: RoiSettings = Field(RoiSettings(), description="Box and mask heads.")

@@ -1,0 +1,317 @@
+"""Assembly of the EfficientPS network (Mohan & Valada, IJCV 2021)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eagleray_efficientps.model.config import (
+    BACKBONE_EPS,
+    HEAD_EPS,
+    PYRAMID_STRIDES,
+    BackboneSettings,
+    NetworkSettings,
+)
+from eagleray_efficientps.model.efficientnet import SCALINGS, EfficientNet
+from eagleray_efficientps.model.instance_head import BoxHead, MaskHead
+from eagleray_efficientps.model.pyramid import TwoWayPyramid
+from eagleray_efficientps.model.semantic_head import SemanticHead
+from eagleray_vision.detection.anchors import grid_anchors, inclusive_cell_anchors
+from eagleray_vision.detection.box_coding import decode_boxes
+from eagleray_vision.detection.boxes import clip_boxes
+from eagleray_vision.detection.detections import DetectionRule, Detections, select_detections
+from eagleray_vision.detection.proposals import ProposalRule, select_proposals
+from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
+from eagleray_vision.heads.rpn import RpnHead, flatten_levels
+from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm, NormSpec
+
+Size = tuple[int, int]
+
+RPN_STD = 0.01
+"""Standard deviation of the RPN's initial weights (Faster R-CNN)."""
+
+YXYX = [1, 0, 3, 2]
+"""Order that turns xyxy boxes into yxyx boxes, and back."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpnOutput:
+    """What the RPN says about every anchor of a batch.
+
+    Args:
+        logits: Objectness logits, ``(n, a)``.
+        codes: Box codes (dx, dy, dw, dh), ``(n, a, 4)``.
+        anchors_xyxy: Anchors, inclusive pixel corners, ``(a, 4)``; order: level, row, column,
+            anchor.
+        level_sizes: Anchors per level.
+    """
+
+    logits: Tensor
+    codes: Tensor
+    anchors_xyxy: Tensor
+    level_sizes: tuple[int, ...]
+
+
+def norm_spec(settings: BackboneSettings, eps: float) -> NormSpec:
+    """Return the normalization of one part of the network."""
+    return NormSpec(
+        kind=settings.normalization,
+        slope=settings.activation_slope,
+        groups=settings.groups,
+        eps=eps,
+    )
+
+
+class EfficientPsNetwork(nn.Module):
+    """Backbone, pyramid, semantic head, RPN, box head and mask head, with random weights.
+
+    Boxes are xyxy and inclusive: a side measures x1 - x0 + 1.
+
+    Args:
+        settings: Settings of the network.
+        num_stuff: Stuff classes, ids 0 .. num_stuff - 1.
+        num_thing: Thing classes, ids num_stuff .. num_stuff + num_thing - 1.
+    """
+
+    def __init__(self, settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> None:
+        super().__init__()
+        self.settings, self.num_stuff, self.num_thing = settings, num_stuff, num_thing
+        norm = norm_spec(settings.backbone, HEAD_EPS)
+        width, depth = SCALINGS[settings.backbone.name]
+        self.backbone = EfficientNet(
+            width,
+            depth,
+            norm_spec(settings.backbone, BACKBONE_EPS),
+            squeeze_excitation=settings.backbone.squeeze_excitation,
+        )
+        channels = settings.pyramid.channels
+        self.pyramid = TwoWayPyramid(
+            self.backbone.out_channels,
+            channels,
+            norm,
+            direction=settings.pyramid.direction,
+            output_conv=settings.pyramid.output_conv,
+        )
+        semantic = settings.semantic
+        self.semantic_head = SemanticHead(
+            channels,
+            semantic.channels,
+            num_stuff + num_thing,
+            norm,
+            dpc=semantic.dpc,
+            lsfe=semantic.lsfe,
+            mismatch_correction=semantic.mismatch_correction,
+        )
+        rpn, roi = settings.rpn, settings.roi
+        self.rpn_head = RpnHead(
+            channels, len(rpn.anchor_ratios), None, hidden_channels=rpn.channels
+        )
+        for layer in (self.rpn_head.conv1, self.rpn_head.conv_obj, self.rpn_head.conv_bbx):
+            nn.init.normal_(layer.weight, std=RPN_STD)
+        self.box_head = BoxHead(
+            channels, num_thing, roi.box_size, hidden_channels=roi.hidden_channels
+        )
+        self.mask_head = MaskHead(channels, num_thing, norm, num_convs=roi.num_mask_convs)
+
+    def norm_layers(self) -> list[ActivatedBatchNorm | ActivatedGroupNorm]:
+        """Return all normalization layers."""
+        kinds = (ActivatedBatchNorm, ActivatedGroupNorm)
+        return [module for module in self.modules() if isinstance(module, kinds)]
+
+    def checkpoint_blocks(self) -> list[nn.Module]:
+        """Return the blocks whose activations are worth recomputing to save memory."""
+        return [*self.backbone.checkpoint_blocks(), *self.semantic_head.checkpoint_blocks()]
+
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Compile the parts whose shapes repeat; RoIs differ in number from step to step."""
+        for part in (self.backbone, self.pyramid, self.semantic_head):
+            part.compile(*args, **kwargs)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.
+
+        Channels are stored last, which CPUs and half precision on GPUs compute faster.
+        """
+        if images.dtype != torch.float64:
+            images = images.contiguous(memory_format=torch.channels_last)
+        levels: list[Tensor] = self.pyramid(self.backbone(images))
+        return levels
+
+    def run_rpn(self, levels: Sequence[Tensor]) -> RpnOutput:
+        """Run the RPN on all levels of the pyramid."""
+        rpn = self.settings.rpn
+        outputs = [self.rpn_head(x) for x in levels]
+        logits, codes = flatten_levels([o for o, _ in outputs], [c for _, c in outputs])
+        precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
+        anchors = [
+            grid_anchors(
+                inclusive_cell_anchors(stride, rpn.anchor_scale, rpn.anchor_ratios),
+                (x.shape[2], x.shape[3]),
+                stride,
+                dtype=precise,
+                device=x.device,
+            )[:, YXYX]
+            for x, stride in zip(levels, PYRAMID_STRIDES, strict=True)
+        ]
+        return RpnOutput(logits, codes, torch.cat(anchors), tuple(len(a) for a in anchors))
+
+    @torch.no_grad()
+    def proposals(self, rpn_output: RpnOutput, valid_sizes: Sequence[Size]) -> list[Tensor]:
+        """Return each image's proposals, ``(k, 4)`` xyxy, best first.
+
+        The numbers of training apply while the network is in training mode.
+        """
+        rpn = self.settings.rpn
+        before, after = (
+            (rpn.num_pre_nms_train, rpn.num_post_nms_train)
+            if self.training
+            else (rpn.num_pre_nms_test, rpn.num_post_nms_test)
+        )
+        rule = ProposalRule(
+            rpn.nms_threshold,
+            before,
+            after,
+            min_size=rpn.min_size,
+            per_level=True,
+            max_total=after,
+            suppress_equal=False,
+            inclusive=True,
+        )
+        return [
+            select_proposals(
+                decode_proposals(rpn_output, image),
+                rpn_output.logits[image].to(rpn_output.anchors_xyxy.dtype).sigmoid(),
+                size,
+                rule,
+                level_sizes=rpn_output.level_sizes,
+                axes="xyxy",
+            )[0]
+            for image, size in enumerate(valid_sizes)
+        ]
+
+    def roi_features(
+        self, levels: Sequence[Tensor], boxes: Sequence[Tensor], roi_size: int
+    ) -> Tensor:
+        """Align RoI features of each image's boxes.
+
+        Every level is read, also by no box at all, so that all ranks build the same graph.
+
+        Args:
+            levels: The pyramid.
+            boxes: ``(k_i, 4)`` xyxy per image.
+            roi_size: Side of the features in cells.
+
+        Returns:
+            ``(sum of k_i, c, roi_size, roi_size)``.
+        """
+        joined = torch.cat(list(boxes))
+        counts = torch.tensor([len(b) for b in boxes], device=joined.device)
+        image_idx = torch.arange(len(boxes), device=joined.device).repeat_interleave(counts)
+        target = fpn_levels(
+            joined,
+            len(levels),
+            canonical_scale=self.settings.roi.finest_scale_px,
+            canonical_level=0,
+            inclusive=True,
+        )
+        parts, order = [], []
+        for level, (x, stride) in enumerate(zip(levels, PYRAMID_STRIDES, strict=True)):
+            chosen = (target == level).nonzero()[:, 0]
+            edges = edge_based(joined[chosen])[:, YXYX]
+            size = (roi_size, roi_size)
+            parts.append(roi_align(x, edges, image_idx[chosen], size, stride=stride))
+            order.append(chosen)
+        position = torch.cat(order)
+        inverse = torch.empty_like(position)
+        inverse[position] = torch.arange(position.shape[0], device=position.device)
+        return torch.cat(parts)[inverse]
+
+    def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor:
+        """Return semantic logits at stride 4, ``(n, classes, h, w)``, float32 or wider."""
+        logits: Tensor = self.semantic_head(levels)
+        return logits if logits.dtype == torch.float64 else logits.float()
+
+    def detections(
+        self,
+        proposals: Sequence[Tensor],
+        class_logits: Tensor,
+        codes: Tensor,
+        valid_sizes: Sequence[Size],
+        score_threshold: float | None = None,
+    ) -> list[Detections]:
+        """Choose each image's detections; boxes xyxy.
+
+        Args:
+            proposals: ``(k_i, 4)`` xyxy per image.
+            class_logits: ``(sum of k_i, things + 1)``, background first.
+            codes: ``(sum of k_i, things + 1, 4)``.
+            valid_sizes: Unpadded height and width per image.
+            score_threshold: Instead of the settings' one.
+        """
+        roi = self.settings.roi
+        threshold = roi.score_threshold if score_threshold is None else score_threshold
+        rule = DetectionRule(
+            threshold,
+            roi.nms_threshold,
+            roi.max_detections,
+            suppress_equal=False,
+            inclusive=True,
+            class_order=False,
+        )
+        counts = [len(p) for p in proposals]
+        references = torch.cat(list(proposals))
+        scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
+        things = codes[:, 1:].to(references.dtype) * references.new_tensor(roi.code_stds)
+        boxes = decode_boxes(references[:, None], things, inclusive=True, clamp_both_sides=True)
+        return [
+            select_detections(
+                clip_boxes(image_boxes, (size[1], size[0]), inclusive=True), image_scores, rule
+            )
+            for image_boxes, image_scores, size in zip(
+                torch.split(boxes, counts), torch.split(scores, counts), valid_sizes, strict=True
+            )
+        ]
+
+    def detect(
+        self,
+        levels: Sequence[Tensor],
+        valid_sizes: Sequence[Size],
+        score_threshold: float | None = None,
+    ) -> list[Detections]:
+        """Return each image's detections, boxes xyxy, without masks.
+
+        Args:
+            levels: The pyramid.
+            valid_sizes: Unpadded height and width per image.
+            score_threshold: Instead of the settings' one.
+        """
+        proposals = self.proposals(self.run_rpn(levels), valid_sizes)
+        features = self.roi_features(levels, proposals, self.settings.roi.box_size)
+        class_logits, codes = self.box_head(features)
+        return self.detections(proposals, class_logits, codes, valid_sizes, score_threshold)
+
+    def infer_masks(
+        self, levels: Sequence[Tensor], detections: Sequence[Detections]
+    ) -> list[Tensor]:
+        """Return the mask logits of each image's detections, ``(k_i, 28, 28)``."""
+        features = self.roi_features(
+            levels, [d.boxes for d in detections], self.settings.roi.mask_size
+        )
+        things = torch.cat([d.classes for d in detections])
+        masks = self.mask_head.masks_of_classes(features, things)
+        return list(torch.split(masks, [len(d.classes) for d in detections]))
+
+
+def decode_proposals(rpn_output: RpnOutput, image: int) -> Tensor:
+    """Return the boxes that the RPN's codes of one image give, ``(a, 4)`` xyxy, not clipped."""
+    anchors = rpn_output.anchors_xyxy
+    return decode_boxes(
+        anchors, rpn_output.codes[image].to(anchors.dtype), inclusive=True, clamp_both_sides=True
+    )
+
+
+def edge_based(boxes: Tensor) -> Tensor:
+    """Turn inclusive corners ``(..., 4)`` into edges: add 1 to the last two coordinates."""
+    return boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
