@@ -1,13 +1,16 @@
-"""The training of one process: phases one after the other, each from the newest checkpoint on; the
-steps of a phase, and what happens at their borders: metrics, validation, checkpoints.
+"""The training of one process: phases one after the other, each from the newest checkpoint on.
+
+``PhaseTrainer.run`` is the loop. It can be read from top to bottom: a step of all ranks, and then
+what may happen at the step's border: a line of metrics, a validation, a checkpoint, a report, the
+stop.
 """
 
 from __future__ import annotations
 
-import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
@@ -20,6 +23,7 @@ from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import (
     Checkpoint,
+    TrainState,
     forget_after_gap,
     keep_checkpoints,
     read_checkpoint,
@@ -29,15 +33,44 @@ from eagleray.train.checkpoint import (
     write_checkpoint,
 )
 from eagleray.train.job import Place, Report, TrainingError, TrainJob, TrainOutcome
-from eagleray.train.loader import MicroBatch, StepLoader, open_loader
-from eagleray.train.metrics import ProfilerWindow, Throughput, peak_memory_mb
+from eagleray.train.loader import open_loader
 from eagleray.train.phase_artifact import find_artifact, share_artifact
-from eagleray.train.phase_setup import begin_state, build_model, build_training, plan_phase
+from eagleray.train.phase_setup import (
+    PhasePlan,
+    begin_state,
+    build_model,
+    build_training,
+    plan_phase,
+)
+from eagleray.train.profiling import ProfilerWindow, Throughput, peak_memory_mb
 from eagleray.train.stop import StopFlag
 from eagleray.train.strategies import StepResult
-from eagleray.train.validation import Validator
+from eagleray.train.validation import Validation, Validator
 
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class ProcessContext:
+    """What all phases of this process share.
+
+    Args:
+        job: What to do.
+        place: This rank.
+        data: The training data.
+        stop: Asked at every step border.
+        writer: Takes the metrics, on rank 0; None on the others.
+        progress: Told about steps, on rank 0.
+        report: Told about metrics, on all ranks.
+    """
+
+    job: TrainJob
+    place: Place
+    data: Dataset | Batches
+    stop: StopFlag
+    writer: MetricsWriter | None
+    progress: Progress
+    report: Report
 
 
 def train_process(
@@ -54,68 +87,57 @@ def train_process(
     if device.type == "cuda":
         torch.cuda.set_device(device)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-    attempt = _from_rank_0(next_attempt(job.run) if rank == 0 else 0, world_size)
     place = Place(rank, world_size, device)
+    attempt = _from_rank_0(next_attempt(job.run) if rank == 0 else 0, place)
     data = job.task.dataset("train", job.rows)
     writer = MetricsWriter(job.run, attempt) if rank == 0 else None
     try:
         with StopFlag(job.run, rank, _collective_device(device)) as stop:
-            return _train_phases(job, place, data, writer, stop, progress, report)
+            context = ProcessContext(job, place, data, stop, writer, progress, report)
+            return _train_phases(context)
     finally:
         if writer is not None:
             writer.close()
 
 
-def _train_phases(
-    job: TrainJob,
-    place: Place,
-    data: Dataset | Batches,
-    writer: MetricsWriter | None,
-    stop: StopFlag,
-    progress: Progress,
-    report: Report,
-) -> TrainOutcome:
-    latest = _newest(job, place)
+def _train_phases(context: ProcessContext) -> TrainOutcome:
+    job, place = context.job, context.place
+    latest = _newest_checkpoint(job, place)
     outcome = TrainOutcome(True, job.phases[0].name, 0, {})
     for index in range(latest.state.phase_idx if latest else 0, len(job.phases)):
-        phase_run = PhaseRun(
-            job,
-            index,
-            place,
-            data,
-            latest,
-            writer=writer,
-            stop=stop,
-            progress=progress,
-            report=report,
-        )
-        finished = phase_run.run()
-        state = phase_run.state
+        plan = plan_phase(job, index, place, context.data)
+        state = begin_state(job, plan, latest)
+        finished = True
+        if state.step < plan.end_step:
+            trainer = PhaseTrainer(context, plan, state, latest)
+            latest = None  # it is as large as model and moments, and the trainer has taken it over
+            finished = trainer.run()
         outcome = TrainOutcome(finished, state.phase, state.total_step, state.metrics)
         if not finished:
             break
-        latest = _newest(job, place)
+        latest = _newest_checkpoint(job, place)
     return outcome
 
 
-def _newest(job: TrainJob, place: Place) -> Checkpoint | None:
+def _newest_checkpoint(job: TrainJob, place: Place) -> Checkpoint | None:
     """Return the run's newest checkpoint, or the end of a phase that another run has trained.
 
-    Rank 0 decides which one that is.
+    Rank 0 alone decides which one that is, and the others read it by name: ranks that each looked
+    for themselves could find different ones while files arrive or are passed over as damaged.
     """
     if place.rank == 0 and job.limit is None:
         forget_after_gap(job.run)
-    found = read_latest(job.run) if place.rank == 0 else None
-    name = _from_rank_0(found.state.name if found else "", place.world_size)
+    latest = read_latest(job.run) if place.rank == 0 else None
+    name = _from_rank_0(latest.state.name if latest else "", place)
     if name:
-        return found or read_checkpoint(job.run, name)
-    found = find_artifact(job) if place.rank == 0 and job.limit is None else None
-    is_shared = _from_rank_0(found is not None, place.world_size)
-    return (found or find_artifact(job)) if is_shared else None
+        return latest or read_checkpoint(job.run, name)
+    shared = find_artifact(job) if place.rank == 0 and job.limit is None else None
+    is_shared = _from_rank_0(shared is not None, place)
+    return (shared or find_artifact(job)) if is_shared else None
 
 
-def _from_rank_0(value: _T, world_size: int) -> _T:
-    if world_size == 1:
+def _from_rank_0(value: _T, place: Place) -> _T:
+    if place.world_size == 1:
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0)
@@ -127,141 +149,125 @@ def _collective_device(device: torch.device) -> torch.device:
     return device if on_nccl else torch.device("cpu")
 
 
-_log = logging.getLogger(__name__)
-
-
-class PhaseRun:
+class PhaseTrainer:
     """Trains one phase on this rank.
 
     Args:
-        job: What to do.
-        index: Which of its phases.
-        place: This rank.
-        data: The training data.
+        context: What all phases share.
+        plan: How the phase goes over the data.
+        state: Where it stands; changed by every step.
         latest: The newest checkpoint: of this phase, or of the end of the one before; None at the
             beginning.
-        writer: Takes the metrics, on rank 0.
-        stop: Asked at every step border.
-        progress: Told about steps, on rank 0.
-        report: Told about metrics, on all ranks.
     """
 
     def __init__(
         self,
-        job: TrainJob,
-        index: int,
-        place: Place,
-        data: Dataset | Batches,
+        context: ProcessContext,
+        plan: PhasePlan,
+        state: TrainState,
         latest: Checkpoint | None,
-        *,
-        writer: MetricsWriter | None,
-        stop: StopFlag,
-        progress: Progress,
-        report: Report,
     ) -> None:
-        self._job, self._place, self._data, self._latest = job, place, data, latest
-        self._writer, self._stop, self._progress, self._report = writer, stop, progress, report
+        job, place = context.job, context.place
+        self._context, self._plan, self._state = context, plan, state
         self._settings = job.experiment.train
-        self._plan = plan_phase(job, index, place, data)
-        self._phase = self._plan.phase
-        self.state = begin_state(job, self._plan, latest)
-        self._window: list[StepResult] = []
-        self._metric = ""
-
-    def run(self) -> bool:
-        """Train to the phase's end (or limit) or until a stop; return whether the end was
-        reached.
-        """
-        state, plan = self.state, self._plan
-        if state.step >= plan.end_step:
-            return True
-        self._validator = Validator(self._job, self._place)
-        model = build_model(
-            self._job, plan, self._place, self._data, self._latest, self._progress.note
-        )
-        self._optimizer, self._strategy, self._average = build_training(
-            self._job, plan, model, self._latest
-        )
-        self._latest = None
-        label = f"{plan.phase.name}-rank{self._place.rank}"
-        self._profiler = ProfilerWindow(self._settings.profile_steps, self._job.run, label)
-        loader = self._open_loader()
-        self._progress.start(f"train {plan.phase.name}", plan.end_step)
-        self._progress.advance(state.step)
-        try:
-            return self._steps(loader)
-        finally:
-            self._profiler.close()
-            loader.close()
-            self._progress.finish()
-            self._strategy.close()
-
-    def _open_loader(self) -> StepLoader:
-        return open_loader(
-            self._data,
-            self._plan.order,
-            self._plan.share,
-            phase=self._phase,
-            seed=self._job.experiment.seed,
-            start_step=self.state.step,
-            stop_step=self._plan.end_step,
-            device=self._place.device,
+        validated = self._settings.validate_on.benchmark
+        self._validator = None if validated is None else Validator(job, place, validated)
+        model = build_model(job, plan, place, context.data, latest, context.progress.note)
+        self._optimizer, self._strategy, self._average = build_training(job, plan, model, latest)
+        label = f"{plan.phase.name}-rank{place.rank}"
+        self._profiler = ProfilerWindow(self._settings.profile_steps, job.run, label)
+        self._loader = open_loader(
+            context.data,
+            plan.order,
+            plan.share,
+            phase=plan.phase,
+            seed=job.experiment.seed,
+            start_step=state.step,
+            stop_step=plan.end_step,
+            device=place.device,
             workers=self._settings.loader_workers,
             channels_last=self._settings.channels_last,
-            note_reject=TrainingRejects(self._job.run),
+            note_reject=TrainingRejects(job.run),
         )
+        self._applied: list[StepResult] = []
 
-    def _steps(self, loader: StepLoader) -> bool:
-        state, plan = self.state, self._plan
-        speed = Throughput(loader.waited_s)
-        stopped = False
-        while state.step < plan.end_step and not stopped:
-            self._one_step(loader)
-            speed.count(self._phase.batch_size)
-            stopped = self._stop.agreed()
-            at_end = state.step == plan.end_step
-            if state.step % self._settings.log_every == 0 or at_end or stopped:
-                self._log_line(speed.read(loader.waited_s))
-            begin = time.perf_counter()
-            self._at_border(at_end=at_end, stopped=stopped)
-            speed.pause(time.perf_counter() - begin)
-        return not stopped or state.step == plan.end_step
+    def run(self) -> bool:
+        """Train to the phase's end (or limit) or until a stop; return whether the end was reached.
 
-    def _one_step(self, loader: StepLoader) -> None:
-        state = self.state
+        What a border does is decided alike on all ranks, by the step's number and by what they
+        agree on, because validation and checkpoint are collective: a rank that went on alone would
+        wait in the next collective for ever.
+        """
+        state, plan, settings = self._state, self._plan, self._settings
+        progress = self._context.progress
+        progress.start(f"train {plan.phase.name}", plan.end_step)
+        progress.advance(state.step)
+        speed, stopped = Throughput(self._loader.waited_s), False
+        try:
+            while state.step < plan.end_step and not stopped:
+                self._train_step()
+                progress.advance(1)
+                speed.count(plan.phase.batch_size)
+
+                stopped = self._context.stop.agreed()
+                at_end = state.step == plan.end_step
+                if state.step % settings.log_every == 0 or at_end or stopped:
+                    self._log_training(speed.read(self._loader.waited_s))
+
+                border_began = time.perf_counter()
+                validation = self._validate_if_due(at_end=at_end)
+                is_best = validation is not None and validation.is_best
+                is_due = state.step % settings.checkpoint_every == 0
+                if is_due or at_end or stopped or is_best:
+                    self._checkpoint(validation)
+                if validation is not None or at_end:
+                    self._context.report({**state.metrics, "step": state.total_step})
+                speed.pause(time.perf_counter() - border_began)
+        finally:
+            self._profiler.close()
+            self._loader.close()
+            progress.finish()
+            self._strategy.close()
+        return state.step == plan.end_step
+
+    def _train_step(self) -> None:
+        """Read this rank's micro-batches and update the weights once."""
+        state = self._state
         self._profiler.before_step(state.step)
-        self._job.task.before_step(self._strategy.model, self._context())
-        batches: Sequence[MicroBatch] = next(loader)
-        rates = self._optimizer.rates(self._phase, state.step, self._plan.total_steps)
+        self._context.job.task.before_step(self._strategy.model, self._step_context())
+        batches = next(self._loader)
+        rates = self._optimizer.rates(self._plan.phase, state.step, self._plan.total_steps)
         result = self._strategy.train_step(
-            [(batch, self._context(keys)) for batch, keys in batches], rates
+            [(batch, self._step_context(keys)) for batch, keys in batches], rates
         )
         self._profiler.after_step(state.step)
         state.step += 1
         state.total_step += 1
         if result.applied:
             state.skipped_in_a_row = 0
-            self._window.append(result)
+            self._applied.append(result)
             if self._average is not None:
                 self._average.update()
         else:
-            self._count_skip(result)
-        self._progress.advance(1)
+            self._count_skipped(result)
 
-    def _context(self, keys: tuple[str, ...] = ()) -> StepContext:
+    def _step_context(self, keys: tuple[str, ...] = ()) -> StepContext:
         return StepContext(
-            phase=self._phase,
-            step=self.state.step,
+            phase=self._plan.phase,
+            step=self._state.step,
             total_steps=self._plan.total_steps,
-            seed=self._job.experiment.seed,
+            seed=self._context.job.experiment.seed,
             sample_keys=keys,
         )
 
-    def _count_skip(self, result: StepResult) -> None:
-        """Count a step whose loss or gradient was not finite; too many in a row end the
-        training.
+    def _count_skipped(self, result: StepResult) -> None:
+        """Count a step that was not applied; too many in a row end the training.
+
+        One bad batch must not end a run of days, but weights that have diverged never come back.
+        An overflow of the gradient alone, while the loss scale of float16 still looks for its
+        value, is neither.
         """
-        state = self.state
+        state = self._state
         state.skipped_steps += 1
         if math.isfinite(float(result.total)) and self._strategy.loss_scale.calibrating:
             return
@@ -275,67 +281,62 @@ class PhaseRun:
                 f"last one: {losses}. Lower the learning rate, set clip_norm, or use precision fp32"
             )
 
-    def _log_line(self, speed: dict[str, float]) -> None:
+    def _log_training(self, speed: dict[str, float]) -> None:
         """Write the mean of the losses since the last line, and what else is always reported."""
-        window, self._window = self._window, []
+        applied, self._applied = self._applied, []
         values: dict[str, float] = {}
-        if window:
-            values["loss"] = _mean([r.total for r in window])
-            values |= {f"loss/{k}": _mean([r.terms[k] for r in window]) for k in window[-1].terms}
-            values["grad_norm"] = window[-1].grad_norm
-        rates = self._optimizer.rates(self._phase, self.state.step - 1, self._plan.total_steps)
+        if applied:
+            values["loss"] = _mean([r.total for r in applied])
+            values |= {f"loss/{k}": _mean([r.terms[k] for r in applied]) for k in applied[-1].terms}
+            values["grad_norm"] = applied[-1].grad_norm
+        last_step = self._state.step - 1
+        rates = self._optimizer.rates(self._plan.phase, last_step, self._plan.total_steps)
         values |= {
             "lr": rates[0],
             **speed,
-            "peak_memory_mb": peak_memory_mb(self._place.device),
-            "skipped_steps": float(self.state.skipped_steps),
+            "peak_memory_mb": peak_memory_mb(self._context.place.device),
+            "skipped_steps": float(self._state.skipped_steps),
         }
-        self.state.metrics.update(values)
         self._write("train", values)
         if "loss" in values:
-            self._progress.advance(0, loss=values["loss"], wait=values["wait_fraction"])
+            shown = {key: values[key] for key in ("loss", "wait_fraction")}
+            self._context.progress.advance(0, **shown)
 
-    def _at_border(self, *, at_end: bool, stopped: bool) -> None:
-        state, is_best = self.state, False
-        validated = self._validator.is_due(state.step, at_end=at_end)
-        if validated:
-            is_best = self._validate()
-        due = state.step % self._settings.checkpoint_every == 0
-        if due or at_end or stopped or is_best:
-            self._checkpoint(is_best=is_best)
-        if validated or at_end:
-            self._report({**state.metrics, "step": state.total_step})
+    def _validate_if_due(self, *, at_end: bool) -> Validation | None:
+        if self._validator is None or not self._validator.is_due(self._state.step, at_end=at_end):
+            return None
+        validation = self._validator.run(self._strategy, self._average, self._state.best)
+        if validation.is_best:
+            self._state.best = validation.value
+        self._write("validate", validation.values)
+        return validation
 
-    def _validate(self) -> bool:
-        state = self.state
-        values = self._validator.run(self._strategy, self._average)
-        self._metric, value, is_best = self._validator.score(values, state.best)
-        if is_best:
-            state.best = value
-        state.metrics.update(values)
-        self._write("validate", values)
-        return is_best
+    def _checkpoint(self, validation: Validation | None) -> None:
+        """Write where training stands; rank 0 gathers and writes, the others give their part.
 
-    def _checkpoint(self, *, is_best: bool) -> None:
-        state = self.state
+        The metrics go first: a run that goes on from the checkpoint repeats later steps only, so
+        what was logged up to here must be on disk.
+        """
+        state, run = self._state, self._context.job.run
         state.phase_done = state.step == self._plan.total_steps
         state.loss_scale = self._strategy.loss_scale.value
         state.loss_scale_good_steps = self._strategy.loss_scale.good_steps
         snapshot = take_snapshot(self._strategy, self._average, state)
         if snapshot is None:
             return
-        if self._writer is not None:
-            self._writer.flush()
-        name = write_checkpoint(self._job.run, snapshot)
-        share_artifact(self._job, snapshot)
-        if is_best and state.best is not None:
-            write_best(self._job.run, name, self._metric, state.best)
-        keep_checkpoints(self._job.run, self._settings.keep_checkpoints)
+        if self._context.writer is not None:
+            self._context.writer.flush()
+        name = write_checkpoint(run, snapshot)
+        share_artifact(self._context.job, snapshot)
+        if validation is not None and validation.is_best:
+            write_best(run, name, validation.metric, validation.value)
+        keep_checkpoints(run, self._settings.keep_checkpoints)
 
     def _write(self, kind: str, values: dict[str, float]) -> None:
-        if self._writer is not None:
-            state = self.state
-            self._writer.write(
+        state = self._state
+        state.metrics.update(values)
+        if self._context.writer is not None:
+            self._context.writer.write(
                 kind,
                 phase=state.phase,
                 step=state.step,

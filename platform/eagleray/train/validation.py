@@ -6,7 +6,9 @@ Every rank scores its units, rank 0 computes over all of them in unit order.
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,25 @@ from eagleray.task import Benchmark, Dataset, InputError, SettingsError, Task
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.strategies.base import MovingAverage, Strategy, fill_model
 
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What one validation gave, alike on all ranks.
+
+    Args:
+        values: The benchmark's metrics.
+        metric: Name of the metric that checkpoints are ranked by.
+        value: Its value.
+        is_best: Whether it beats the best so far; never if it is not a number.
+    """
+
+    values: dict[str, float]
+    metric: str
+    value: float
+    is_best: bool
+
 
 class Validator:
     """Validates the weights that would be published.
@@ -26,36 +47,43 @@ class Validator:
     plain weights where they are.
 
     Args:
-        job: Names the benchmark.
+        job: Says how to validate.
         place: This rank.
+        benchmark: Name of the task's benchmark.
 
     Raises:
         SettingsError: The benchmark is unknown or has no map-style data.
     """
 
-    def __init__(self, job: TrainJob, place: Place) -> None:
+    def __init__(self, job: TrainJob, place: Place, benchmark: str) -> None:
         self._job, self._place = job, place
         self._settings = job.experiment.train.validate_on
-        self._benchmark: Benchmark | None = None
-        self._data: Dataset | None = None
+        self._benchmark = find_benchmark(job.task, benchmark)
         self._copy: nn.Module | None = None
-        if self._settings.benchmark is not None:
-            self._benchmark = find_benchmark(job.task, self._settings.benchmark)
-            data = job.task.dataset(self._benchmark.source, job.rows)
-            if not isinstance(data, Dataset):
-                raise SettingsError(
-                    f"train.validate_on.benchmark {self._benchmark.name!r} has no map-style data; "
-                    "choose another"
-                )
-            self._data = data
+        data = job.task.dataset(self._benchmark.source, job.rows)
+        if not isinstance(data, Dataset):
+            raise SettingsError(
+                f"train.validate_on.benchmark {benchmark!r} has no map-style data; choose another"
+            )
+        self._data = data
 
     def is_due(self, step: int, *, at_end: bool) -> bool:
         """Return whether to validate after so many steps of the phase."""
-        return self._benchmark is not None and (at_end or step % self._settings.every == 0)
+        return at_end or step % self._settings.every == 0
 
-    def run(self, strategy: Strategy, average: MovingAverage | None) -> dict[str, float]:
-        """Return the benchmark's metrics (collective, alike on all ranks)."""
-        benchmark, data = self._required()
+    def run(
+        self, strategy: Strategy, average: MovingAverage | None, best: float | None
+    ) -> Validation:
+        """Validate (collective).
+
+        Args:
+            strategy: Holds the weights.
+            average: Moving average of the weights, if there is one.
+            best: Best value of the ranking metric so far.
+
+        Raises:
+            SettingsError: The ranking metric is not among the values.
+        """
         strategy.sync_buffers()
         model = strategy.model
         if average is not None or strategy.is_sharded:
@@ -63,45 +91,29 @@ class Validator:
                 self._copy = self._job.task.build().to(self._place.device)
             model = self._copy
             fill_model(model, strategy, average)
-        return validate(
+        values = validate(
             self._job.task,
             model,
-            benchmark,
-            data,
+            self._benchmark,
+            self._data,
             units=self._settings.units,
             batch_size=self._job.experiment.evaluate.batch_size,
         )
+        return self._rank(values, best)
 
-    def score(
-        self, values: Mapping[str, Any], best: float | None
-    ) -> tuple[str, float | None, bool]:
-        """Return the ranking metric's name, its value and whether it beats the best so far.
-
-        Raises:
-            SettingsError: The metric is not among the values.
-        """
-        benchmark, _ = self._required()
-        metric = self._settings.metric or benchmark.metric
+    def _rank(self, values: dict[str, float], best: float | None) -> Validation:
+        metric = self._settings.metric or self._benchmark.metric
         if metric not in values:
             raise SettingsError(
-                f"the best checkpoint is chosen by {metric!r}, but benchmark {benchmark.name!r} "
-                f"computes {', '.join(sorted(values))}; set train.validate_on.metric to one of them"
+                f"the best checkpoint is chosen by {metric!r}, but benchmark "
+                f"{self._benchmark.name!r} computes {', '.join(sorted(values))}; set "
+                "train.validate_on.metric to one of them"
             )
-        value = float(values[metric])
-        if value != value:
-            return metric, None, False
-        asked = self._settings.higher_is_better
-        is_higher = benchmark.higher_is_better if asked is None else asked
+        value, asked = float(values[metric]), self._settings.higher_is_better
+        is_higher = self._benchmark.higher_is_better if asked is None else asked
         sign = 1.0 if is_higher else -1.0
-        return metric, value, best is None or sign * value > sign * best
-
-    def _required(self) -> tuple[Benchmark, Dataset]:
-        if self._benchmark is None or self._data is None:
-            raise SettingsError("train.validate_on.benchmark is not set")
-        return self._benchmark, self._data
-
-
-_log = logging.getLogger(__name__)
+        is_best = not math.isnan(value) and (best is None or sign * value > sign * best)
+        return Validation(values, metric, value, is_best)
 
 
 def find_benchmark(task: Task, name: str) -> Benchmark:

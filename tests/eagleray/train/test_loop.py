@@ -11,10 +11,11 @@ from safetensors.torch import load_file
 from tests.eagleray.tiny_task import TinyData, TinySettings, TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
+from eagleray.progress import Silent
 from eagleray.runs.metrics import MetricsWriter, read_lines
 from eagleray.storage import Store
 from eagleray.task import SettingsError, StepContext
-from eagleray.train import TrainingError, request_stop
+from eagleray.train import TrainingError, request_stop, train_run
 from eagleray.train.loader import data_order
 from eagleray.train.optimizer import learning_rate
 from eagleray.train.order import keyed_rng
@@ -261,6 +262,24 @@ def test_metrics_say_speed_waiting_and_memory(tmp_path: Path) -> None:
     assert 0.5 < result.metrics["wait_fraction"] <= 1
     assert result.metrics["peak_memory_mb"] > 1
     assert list((tmp_path / "tensorboard").glob("events*"))
+
+
+class ShownValues(Silent):
+    """Keeps the names of the values that are shown beside the bar."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def advance(self, units: int = 1, **info: object) -> None:
+        self.names |= set(info)
+
+
+def test_progress_and_metrics_call_waiting_by_the_same_name(tmp_path: Path) -> None:
+    asked, shown = experiment(storage=str(tmp_path / "storage")), ShownValues()
+    run = Store(str(tmp_path / "run"))
+    train_run(asked, TinyTask(asked.settings), run, {}, inline=True, limit=2, progress=shown)
+    assert shown.names == {"loss", "wait_fraction"}
+    assert shown.names < set(read_lines(run)[-1])
 
 
 def test_highest_attempt_counts_per_step(tmp_path: Path) -> None:

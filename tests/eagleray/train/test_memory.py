@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from eagleray.task import SettingsError
-from eagleray.train.metrics import peak_memory_mb
 from eagleray.train.phase_setup import checkpoint_activations
+from eagleray.train.profiling import peak_memory_mb
 
 
 class Net(nn.Module):
