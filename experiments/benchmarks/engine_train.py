@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Silent
 from eagleray.storage import Store
-from eagleray.task import Dataset, LossTerm, Phase, Settings, StepContext, Task
+from eagleray.task import Dataset, LossTerm, Phase, Settings, StepContext, Training
 from eagleray.train import train_run
 
 BUDGET = 1.05
@@ -58,7 +58,7 @@ class Noise(Dataset):
         return torch.from_numpy(np.stack(samples))
 
 
-class Timed(Task):
+class Timed(Training):
     """A convolutional network at full resolution that notes when each step begins."""
 
     name: ClassVar[str] = "timed"
@@ -69,11 +69,11 @@ class Timed(Task):
         self.begins: list[tuple[float, float]] = []
 
     def dataset(self, source: str, rows: Mapping[str, Any]) -> Dataset:
-        """See Task."""
+        """As the contract says."""
         return Noise()
 
     def build(self) -> nn.Module:
-        """See Task."""
+        """As the contract says."""
         layers = [
             nn.Sequential(nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), nn.ReLU())
             for _ in range(self.settings.depth)
@@ -81,7 +81,7 @@ class Timed(Task):
         return nn.Sequential(*layers)
 
     def phases(self) -> Sequence[Phase]:
-        """See Task."""
+        """As the contract says."""
         return [Phase(steps=STEPS, batch_size=BATCH_SIZE, optimizer="sgd", momentum=0.9, lr=1e-3)]
 
     def before_step(self, model: nn.Module, step: StepContext) -> None:
@@ -89,7 +89,7 @@ class Timed(Task):
         self.begins.append((time.perf_counter(), time.process_time()))
 
     def losses(self, model: nn.Module, batch: Tensor, step: StepContext) -> Mapping[str, LossTerm]:
-        """See Task."""
+        """As the contract says."""
         return {"square": LossTerm(model(batch).square().mean((1, 2, 3)).sum(), float(len(batch)))}
 
 

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
 from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
@@ -26,7 +27,7 @@ from eagleray.runs.rejects import record_rejects
 from eagleray.runs.run_folder import begin_run, record_stages, run_store, update_summary
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
-from eagleray.task import Requirement, SettingsError, Task
+from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, SettingsError, Training
 from eagleray.train import Report, TrainResult, train_run
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Experiment:
         progress: Progress | None = None,
     ) -> None:
         self.settings = settings
-        self.task: Task = task_type(settings.task)(settings.settings)
+        self.task: BaseTask = task_type(settings.task)(settings.settings)
         self.limit, self.inline = limit, inline
         self.progress: Progress = progress or Silent()
         self.run_folder: Store = run_store(settings, new=new)
@@ -133,6 +134,7 @@ class Experiment:
         Args:
             report: Told about metrics at validations and ends of phases.
         """
+        task = require(self.task, Training)
         self.check()
         prepared = self._prepared or self.prepare()
         with Lease(self.run_folder) as lease:
@@ -141,7 +143,7 @@ class Experiment:
             try:
                 result = train_run(
                     self.settings,
-                    self.task,
+                    task,
                     self.run_folder,
                     prepared.rows,
                     inline=self.inline,
@@ -179,15 +181,16 @@ class Experiment:
         Returns:
             One results mapping per benchmark and checkpoint.
         """
+        task = require(self.task, Evaluation)
         prepared = self._prepared or self.prepare()
         self._begin(prepared)
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
         return evaluate_checkpoints(
             self.settings,
-            self.task,
+            task,
             self.run_folder,
             prepared.rows,
-            choose_benchmarks(self.task, names),
+            choose_benchmarks(task, names),
             (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
             limit=self.limit,
             inline=self.inline,
@@ -196,13 +199,14 @@ class Experiment:
 
     def run(self) -> list[dict[str, Any]]:
         """Prepare, train and evaluate."""
+        require(self.task, Training)
         self.check()
         with self.session():
             self.prepare()
             result = self.train()
             if not result.finished:
                 raise InterruptedError("training was stopped; the same command goes on from there")
-            return self.evaluate() if self.task.benchmarks() else []
+            return self.evaluate() if self.has_benchmarks() else []
 
     def sweep(self) -> SweepResult:
         """Run the trials of the ``sweep`` section that are not over yet.
@@ -229,10 +233,11 @@ class Experiment:
     ) -> PredictSummary:
         """Run the trained task on a user's own files."""
         which = checkpoint or self.settings.evaluate.checkpoint
-        weights = find_weights(self.run_folder, which, self.task, self.settings.seed)
+        task = require(self.task, Prediction)
+        weights = find_weights(self.run_folder, which, task, self.settings.seed)
         return predict_files(
             self.settings,
-            self.task,
+            task,
             weights,
             [Path(p) for p in paths],
             Store(output),
@@ -241,6 +246,10 @@ class Experiment:
             inline=self.inline,
             progress=self.progress,
         )
+
+    def has_benchmarks(self) -> bool:
+        """Return whether there is something to evaluate on."""
+        return isinstance(self.task, Evaluation) and bool(self.task.benchmarks())
 
     def _record_rejects(self, prepared: Prepared) -> None:
         record_rejects(self.run_folder, {s.label: s.rejects for s in prepared.summaries})

@@ -8,42 +8,60 @@ experiment: settings, prepare, data, training, evaluation, prediction, importing
 
 from __future__ import annotations
 
+from eagleray.contract.base import BaseTask, DataTask, ModelTask
 from eagleray.contract.data import Batches, Dataset
 from eagleray.contract.errors import EaglerayError, InputError, SettingsError
-from eagleray.contract.evaluation import Benchmark, Metrics, PublishedResult
-from eagleray.contract.importing import FittedWeights, ImportedCheckpoint, PublishedFiles
+from eagleray.contract.evaluation import Benchmark, Evaluation, Metrics, PublishedResult
+from eagleray.contract.importing import ImportedCheckpoint, Importing, PublishedFiles
+from eagleray.contract.phase import Phase, Schedule
+from eagleray.contract.prediction import Inference, Prediction
 from eagleray.contract.prepare import Item, Record, Resources, Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
 from eagleray.contract.settings import Settings
-from eagleray.contract.task import Task
-from eagleray.contract.training import LossTerm, ParameterGroup, Phase, Schedule, StepContext
+from eagleray.contract.task import CapabilityError, Task
+from eagleray.contract.training import (
+    FittedWeights,
+    LossTerm,
+    ParameterGroup,
+    StepContext,
+    Training,
+)
 from eagleray.contract.viewing import (
     Camera,
     InteractiveScene,
     RgbImage,
     Tool,
+    Viewing,
     Viewpoint,
     ViewRequest,
 )
 from eagleray.storage.folder_writer import FolderWriter
 
 __all__ = [
+    "BaseTask",
     "Batches",
     "Benchmark",
     "Camera",
+    "CapabilityError",
+    "DataTask",
     "Dataset",
     "Download",
     "EaglerayError",
+    "Evaluation",
     "FittedWeights",
     "FolderWriter",
     "ImportedCheckpoint",
+    "Importing",
+    "Inference",
     "InputError",
     "InteractiveScene",
     "Item",
     "LossTerm",
     "Metrics",
+    "ModelTask",
     "ParameterGroup",
     "Phase",
+    "Prediction",
     "PublishedFiles",
     "PublishedResult",
     "Record",
@@ -58,6 +76,8 @@ __all__ = [
     "StepContext",
     "Task",
     "Tool",
+    "Training",
     "ViewRequest",
+    "Viewing",
     "Viewpoint",
 ]

@@ -19,6 +19,7 @@ from eagleray.task import (
     Dataset,
     Download,
     ImportedCheckpoint,
+    Importing,
     InputError,
     Item,
     LossTerm,
@@ -106,7 +107,7 @@ _MARCHED_SAMPLES_FACTOR = 4
 """Samples that are only marched, or frozen, keep no activations: a step takes more of them."""
 
 
-class OmniSeg3DTask(Task):
+class OmniSeg3DTask(Task, Importing):
     """Hierarchical segmentation of a captured scene, by clicks."""
 
     name: ClassVar[str] = "omniseg3d"

@@ -17,6 +17,7 @@ from eagleray.task import (
     Download,
     FittedWeights,
     ImportedCheckpoint,
+    Importing,
     InputError,
     Item,
     LossTerm,
@@ -64,7 +65,7 @@ from eagleray_seamseg.views import image_normalization
 from eagleray_vision.panoptic.label_space import LabelSpace
 
 
-class SeamlessTask(Task):
+class SeamlessTask(Task, Importing):
     """Panoptic segmentation with one network: RPN, Mask R-CNN and semantic heads on one pyramid."""
 
     name: ClassVar[str] = "seamseg"

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from eagleray.task import InputError, Item, Record, Resources, Rows, Settings, Stage, Task
+from eagleray.task import BaseTask, InputError, Item, Record, Resources, Rows, Settings, Stage
 
 
 class SquareSettings(Settings):
@@ -153,7 +153,7 @@ class Sums(Stage):
         return {"total": sum(row["sum"] for row in map(rows.__getitem__, rows.keys()))}
 
 
-class NumbersTask(Task):
+class NumbersTask(BaseTask):
     """A task with given stages and nothing else."""
 
     name, summary, settings_type = "numbers", "Squares numbers.", Settings
@@ -164,18 +164,6 @@ class NumbersTask(Task):
 
     def stages(self) -> Sequence[Stage]:
         return self._stages
-
-    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Any:
-        raise NotImplementedError
-
-    def build(self) -> Any:
-        raise NotImplementedError
-
-    def phases(self) -> Sequence[Any]:
-        return ()
-
-    def losses(self, model: Any, batch: Any, step: Any) -> Any:
-        raise NotImplementedError
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -18,12 +18,13 @@ from torch import nn
 from eagleray.task import (
     Benchmark,
     Dataset,
+    Evaluation,
     LossTerm,
     Metrics,
     ParameterGroup,
     Phase,
     Settings,
-    Task,
+    Training,
 )
 
 
@@ -114,7 +115,7 @@ class TinyModel(nn.Module):
         return out
 
 
-class TinyTask(Task):
+class TinyTask(Training, Evaluation):
     """See the module."""
 
     name: ClassVar[str] = "tiny"

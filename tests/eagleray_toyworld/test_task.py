@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
+from eagleray.api import Experiment
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.prepare.driver import prepare_stages
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, SettingsError
+from eagleray.task import CapabilityError, EaglerayError
 from eagleray_toyworld.settings import WorldSettings
 from eagleray_toyworld.stage import street_frame
 from eagleray_toyworld.task import ToyworldTask
@@ -160,9 +161,12 @@ def test_splits_partition_the_scenes():
             assert all(settings.split_of(k) == split for k in settings.scenes_of(split))
 
 
-def test_training_is_refused_with_what_to_do():
-    task = ToyworldTask(WorldSettings())
-    with pytest.raises(SettingsError, match="eagleray prepare"):
-        task.build()
-    with pytest.raises(SettingsError, match="another task"):
-        task.dataset("train", {})
+@pytest.mark.parametrize("verb", ["train", "run", "evaluate", "predict"])
+def test_what_a_data_task_does_not_do_is_refused_before_anything_starts(tmp_path, verb):
+    values = {"task": "toyworld", "storage": str(tmp_path), "settings": SMALL}
+    experiment = Experiment.from_values(values, inline=True)
+    arguments = ([tmp_path], str(tmp_path / "out")) if verb == "predict" else ()
+    asked = "train" if verb == "run" else verb
+    with pytest.raises(CapabilityError, match=f"'toyworld' does not {asked}; it offers prepare$"):
+        getattr(experiment, verb)(*arguments)
+    assert not list(tmp_path.iterdir())

@@ -13,12 +13,13 @@ import tyro
 import yaml
 from safetensors.torch import save_file
 
+from eagleray.contract.task import require
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.prepare import delete_prunable, prunable
 from eagleray.runs.run_folder import list_runs, read_stages
 from eagleray.storage import Store
-from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
+from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
 
 
 @dataclass(frozen=True)
@@ -79,10 +80,11 @@ def import_published(arguments: list[str]) -> int:
 def _imported(flags: ImportFlags, folder: Path) -> PublishedFiles:
     if flags.task.endswith((".yaml", ".yml")):
         experiment = load_experiment(flags.task)
-        task = task_type(experiment.task)(experiment.settings)
-        return PublishedFiles(task.import_checkpoint(flags.file))
-    found = task_type(flags.task)
-    return found(found.settings_type()).import_published(flags.file, folder)
+        given = task_type(experiment.task)(experiment.settings)
+        return PublishedFiles(require(given, Importing).import_checkpoint(flags.file))
+    task_cls = task_type(flags.task)
+    task = require(task_cls(task_cls.settings_type()), Importing)
+    return task.import_published(flags.file, folder)
 
 
 def _refuse_to_replace(yaml_path: Path, imported: PublishedFiles) -> None:

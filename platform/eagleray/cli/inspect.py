@@ -14,7 +14,7 @@ from eagleray.experiment.discovery import installed_tasks, nearest, task_type
 from eagleray.runs.run_folder import find_run, list_runs, read_summary
 from eagleray.sweep.sweep_folder import find_sweep, list_sweeps, sweep_name
 from eagleray.sweep.sweep_results import read_results
-from eagleray.task import EaglerayError, SettingsError, Task
+from eagleray.task import BaseTask, EaglerayError, Evaluation, SettingsError
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,14 @@ def _sweep_text(flags: ShowFlags) -> str:
     return make_table(results, flags.metric).formatted(flags.format)
 
 
-def _task_rows(name: str, task_cls: type[Task]) -> list[tuple[object, ...]]:
+def _task_rows(name: str, task_cls: type[BaseTask]) -> list[tuple[object, ...]]:
     required = any(f.is_required() for f in task_cls.settings_type.model_fields.values())
     if required:
         return [(name, task_cls.summary, "(depends on the experiment)", "", "")]
     rows: list[tuple[object, ...]] = []
     first = (name, task_cls.summary)
-    for benchmark in task_cls(task_cls.settings_type()).benchmarks():
+    task = task_cls(task_cls.settings_type())
+    for benchmark in task.benchmarks() if isinstance(task, Evaluation) else ():
         published = [
             f"{p.metric} {p.value:g}{RECALLED * p.recalled} ({p.model or p.source})"
             for p in benchmark.published

@@ -13,7 +13,7 @@ import yaml
 
 from eagleray.experiment.discovery import installed_tasks, task_type
 from eagleray.experiment.json_schema import any_experiment_schema, experiment_schema
-from eagleray.task import SettingsError, Task
+from eagleray.task import BaseTask, SettingsError
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def _task_name(of: str) -> str:
 
 
 def _all_tasks() -> dict[str, Any]:
-    tasks: list[type[Task]] = []
+    tasks: list[type[BaseTask]] = []
     for name in installed_tasks():
         try:
             tasks.append(task_type(name))

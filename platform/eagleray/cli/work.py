@@ -22,12 +22,13 @@ from eagleray.analysis.table import benchmark_table, plain_table, results_table
 from eagleray.api import Experiment
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import VERBS
+from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
 from eagleray.runs.rejects import training_rejects
-from eagleray.task import SettingsError
+from eagleray.task import Evaluation, SettingsError, Training
 
 REJECTS_STATUS = 3
 """Exit status of a job that finished, but rejected more items than allowed."""
@@ -111,6 +112,7 @@ def prepare(arguments: list[str]) -> int:
 def train(arguments: list[str]) -> int:
     """Train, or go on training."""
     experiment, _ = _open("train", Flags, arguments)
+    require(experiment.task, Training)
     experiment.check()
     status = _report_prepared(experiment, experiment.prepare())
     result = experiment.train()
@@ -148,6 +150,7 @@ def evaluate(arguments: list[str]) -> int:
 def run(arguments: list[str]) -> int:
     """Prepare, train and evaluate."""
     experiment, _ = _open("run", Flags, arguments)
+    require(experiment.task, Training)
     experiment.check()
     with experiment.session():
         status = _report_prepared(experiment, experiment.prepare())
@@ -155,7 +158,7 @@ def run(arguments: list[str]) -> int:
         status = max(status, _report_training(experiment))
         if not result.finished:
             raise InterruptedError("training was stopped; the same command goes on from there")
-        if experiment.task.benchmarks():
+        if experiment.has_benchmarks():
             status = max(status, _report_results(experiment.evaluate()))
     _say(f"run folder: {experiment.run_folder.uri}")
     return status
@@ -199,7 +202,7 @@ def _baselines(
     labels = checkpoint_labels(flags.checkpoint or (settings.evaluate.checkpoint,))
     return {
         (benchmark.name, label): read_baseline(other, benchmark.name, label, benchmark.protocol)
-        for benchmark in choose_benchmarks(experiment.task, names)
+        for benchmark in choose_benchmarks(require(experiment.task, Evaluation), names)
         for label in labels.values()
     }
 

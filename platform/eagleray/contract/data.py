@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Generic, Protocol
 
 import numpy as np
 import torch
 
-from eagleray.contract.training import Phase
+from eagleray.contract.generics import B, B_co, S
+from eagleray.contract.phase import Phase
 
 
-class Dataset(ABC):
-    """Map-style data of a training split or a benchmark."""
+class Dataset(ABC, Generic[S, B]):
+    """Map-style data of a training split or a benchmark: samples ``S``, joined to batches ``B``."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -23,11 +24,11 @@ class Dataset(ABC):
         """Return a stable name of the sample (the unit's name in an evaluation)."""
 
     @abstractmethod
-    def load(self, index: int, rng: np.random.Generator) -> Any:
+    def load(self, index: int, rng: np.random.Generator) -> S:
         """Read one sample; ``rng`` depends on seed, phase, epoch and sample only."""
 
     @abstractmethod
-    def collate(self, samples: Sequence[Any]) -> Any:
+    def collate(self, samples: Sequence[S]) -> B:
         """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of
         them.
         """
@@ -41,7 +42,7 @@ class Dataset(ABC):
         return 0
 
 
-class Batches(Protocol):
+class Batches(Protocol[B_co]):
     """Training data on the device (the rays of a scene): an iterator that begins at any step."""
 
     def batches(
@@ -53,7 +54,7 @@ class Batches(Protocol):
         rank: int,
         world_size: int,
         device: torch.device,
-    ) -> Iterator[Any]:
+    ) -> Iterator[B_co]:
         """Yield the batches of one rank from ``start_step`` on, one per step.
 
         What a step draws depends on (seed, phase, step) only; all ranks together draw

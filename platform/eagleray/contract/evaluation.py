@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+
+from eagleray.contract.base import DataTask
+from eagleray.contract.generics import M, P, S
+from eagleray.contract.prediction import Inference
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +35,10 @@ class Benchmark:
 
     Args:
         name: Unique within the task.
-        source: What to hand to ``Task.dataset``; its samples are the units.
+        source: What to hand to ``DataTask.dataset``; its samples are the units.
         metric: The number that ranks runs.
         protocol: One paragraph: resolution, classes, rules.
-        schema: Columns of the rows that ``Task.score`` returns, as in ``Stage.schema``.
+        schema: Columns of the rows that ``Evaluation.score`` returns, as in ``Stage.schema``.
     """
 
     name: str
@@ -48,3 +57,27 @@ class Metrics:
 
     values: Mapping[str, float]
     per_class: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
+    """A task whose predictions ``P`` for samples ``S`` are scored on benchmarks."""
+
+    @abstractmethod
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return the benchmarks that these settings can be evaluated on; the first one is the
+        default.
+        """
+
+    @abstractmethod
+    def score(self, benchmark: str, sample: S, prediction: P) -> Mapping[str, Any]:
+        """Return the row (``Benchmark.schema``) that one unit adds to the metric."""
+
+    @abstractmethod
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return the metrics over the rows of all units, which come in unit order."""
+
+    def picture(self, sample: S, prediction: P) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,
+        ``prediction``.
+        """
+        return {}

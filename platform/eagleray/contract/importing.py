@@ -1,12 +1,16 @@
-"""Weights and configurations that others published, and weights of other trainings."""
+"""Import: weights and configurations as others published them."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+
+from eagleray.contract.base import BaseTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,17 +41,19 @@ class PublishedFiles:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FittedWeights:
-    """Weights of another training, made to fit a model.
+class Importing(BaseTask):
+    """A task that reads what an original published."""
 
-    Args:
-        weights: What is loaded, by name.
-        kept: Tensors that keep the model's initial values although the file has them, with the
-            reason; said aloud.
-        notes: Further lines to say aloud.
-    """
+    @abstractmethod
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read published weights in the original's format; every key is accounted for."""
 
-    weights: Mapping[str, Tensor]
-    kept: Mapping[str, str] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
+    def import_published(self, path: Path, folder: Path) -> PublishedFiles:
+        """Read any file that the original publishes or reads, whatever these settings say: weights,
+        a configuration, an archive of both. By default weights.
+
+        Args:
+            path: The file.
+            folder: Where the weights, the experiment and its files will lie.
+        """
+        return PublishedFiles(self.import_checkpoint(path))

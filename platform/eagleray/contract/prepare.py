@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, cast
 
 from pydantic import Field
 
+from eagleray.contract.generics import L, R
 from eagleray.contract.settings import Settings
 
 
@@ -88,8 +89,11 @@ class Resources(Settings):
     """Expected seconds per item, from which shards of about a minute are cut."""
 
 
-class Stage(ABC):
+class Stage(ABC, Generic[L, R]):
     """One preprocessing step: turns items into records that the engine commits in shards.
+
+    ``L`` is what ``load`` gives for an item, ``R`` what ``process`` makes of it (records, or what
+    ``encode`` takes).
 
     A stage is pickled to workers before ``setup``; whatever ``setup`` creates stays on the worker.
     """
@@ -131,24 +135,23 @@ class Stage(ABC):
         """Get ready on a worker, once: load networks, keep handles and what ``fit`` found."""
 
     @abstractmethod
-    def load(self, item: Item) -> Any:
+    def load(self, item: Item) -> L:
         """Decode one item on the CPU, from several threads; raises InputError for bad data."""
 
     @abstractmethod
-    def process(self, samples: Sequence[Any]) -> Sequence[Any]:
+    def process(self, samples: Sequence[L]) -> Sequence[R]:
         """Turn a batch of loaded samples into records, one sequence per sample, on the device; or
         into what ``encode`` takes.
         """
 
-    def encode(self, processed: Any) -> Sequence[Record]:
+    def encode(self, processed: R) -> Sequence[Record]:
         """Turn what ``process`` gave for one sample into records, in threads of its own while the
         device goes on; by default they are records already. Errors are rejects as in ``load``, but
         an EaglerayError that is no InputError (a full disk) ends the job.
         """
-        records: Sequence[Record] = processed
-        return records
+        return cast("Sequence[Record]", processed)
 
-    def fit(self, samples: Iterable[Any]) -> Mapping[str, Any]:
+    def fit(self, samples: Iterable[L]) -> Mapping[str, Any]:
         """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON.
 
         ``setup`` runs before, with nothing fitted, so that networks may be used.

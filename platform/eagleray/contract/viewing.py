@@ -7,16 +7,18 @@ and a central principal point.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from eagleray.contract.base import ModelTask
+from eagleray.contract.generics import K, M
 from eagleray.contract.settings import Settings
 
-P = TypeVar("P")
 RgbImage = npt.NDArray[np.uint8]
 
 
@@ -67,7 +69,7 @@ class Viewpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class ViewRequest(Generic[P]):
+class ViewRequest(Generic[K]):
     """What somebody wants to see.
 
     Args:
@@ -80,11 +82,11 @@ class ViewRequest(Generic[P]):
     camera: Camera
     mode: str
     threshold: float
-    selection: tuple[P, ...] = ()
+    selection: tuple[K, ...] = ()
 
 
-class InteractiveScene(Protocol[P]):
-    """A trained scene that answers a viewer; ``P`` is what stands for a click.
+class InteractiveScene(Protocol[K]):
+    """A trained scene that answers a viewer; ``K`` is what stands for a click.
 
     Every method may raise InputError, which the viewer shows to the person who asked.
     """
@@ -113,28 +115,36 @@ class InteractiveScene(Protocol[P]):
         """Return where a viewer begins."""
         ...
 
-    def look(self, request: ViewRequest[P], check: Callable[[], None]) -> RgbImage:
+    def look(self, request: ViewRequest[K], check: Callable[[], None]) -> RgbImage:
         """Return what a camera sees, (H, W, 3) uint8 RGB.
 
         Call ``check`` now and then and let pass what it raises: the image is no longer wanted.
         """
         ...
 
-    def pick(self, camera: Camera, column: int, row: int, *, positive: bool) -> P:
+    def pick(self, camera: Camera, column: int, row: int, *, positive: bool) -> K:
         """Return what stands for a click at a pixel of a camera's image; ``positive`` says whether
         the thing clicked at is to be selected.
         """
         ...
 
-    def thresholds(self, request: ViewRequest[P]) -> Sequence[float]:
+    def thresholds(self, request: ViewRequest[K]) -> Sequence[float]:
         """Return the thresholds that select the whole thing clicked at, and ever smaller parts."""
         ...
 
     def save(
-        self, request: ViewRequest[P], what: str, note: Callable[[str], None]
+        self, request: ViewRequest[K], what: str, note: Callable[[str], None]
     ) -> tuple[str, bytes]:
         """Return name and content of a file, one of ``downloads``.
 
         Call ``note`` now and then to say how far it is, and let pass what it raises.
         """
         ...
+
+
+class Viewing(ModelTask[M], Generic[M]):
+    """A task whose trained scene can be looked at and clicked."""
+
+    @abstractmethod
+    def interactive_scene(self, model: M) -> InteractiveScene[Any]:
+        """Return the scene that the model was trained on; ``model`` is on its device."""

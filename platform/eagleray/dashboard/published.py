@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 
 from eagleray.experiment.discovery import installed_tasks, task_type
-from eagleray.task import Benchmark, EaglerayError
+from eagleray.task import Benchmark, EaglerayError, Evaluation
 
 
 class PublishedBenchmarks:
@@ -40,6 +40,7 @@ def _benchmarks(name: str) -> Sequence[Benchmark]:
         task = task_type(name)
         if any(field.is_required() for field in task.settings_type.model_fields.values()):
             return ()
-        return tuple(task(task.settings_type()).benchmarks())
+        built = task(task.settings_type())
+        return tuple(built.benchmarks()) if isinstance(built, Evaluation) else ()
     except (EaglerayError, OSError):
         return ()

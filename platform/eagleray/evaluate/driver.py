@@ -20,10 +20,10 @@ from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerpr
 from eagleray.progress import Progress
 from eagleray.runs.run_folder import update_summary
 from eagleray.storage import Store
-from eagleray.task import Benchmark, Metrics, Rows, SettingsError, Task
+from eagleray.task import Benchmark, Evaluation, Metrics, Rows, SettingsError
 
 
-def choose_benchmarks(task: Task, names: tuple[str, ...]) -> list[Benchmark]:
+def choose_benchmarks(task: Evaluation, names: tuple[str, ...]) -> list[Benchmark]:
     """Return the named benchmarks of a task; ``all`` means every one, no name the first one.
 
     Raises:
@@ -59,7 +59,7 @@ class _Pair:
 
 def evaluate_benchmark(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Evaluation,
     run: Store,
     rows: Mapping[str, Rows],
     benchmark: Benchmark,
@@ -87,7 +87,7 @@ def evaluate_benchmark(
 
 def evaluate_checkpoints(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Evaluation,
     run: Store,
     rows: Mapping[str, Rows],
     benchmarks: Sequence[Benchmark],
@@ -149,7 +149,7 @@ def evaluate_checkpoints(
 
 def _stage_task(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Evaluation,
     run: Store,
     rows: Mapping[str, Rows],
     benchmark: Benchmark,
@@ -179,7 +179,7 @@ def _stage_task(
 
 def _store_result(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Evaluation,
     run: Store,
     pair: _Pair,
     summary: StageSummary,

@@ -19,7 +19,18 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
-from eagleray.task import Benchmark, Dataset, Item, Record, Resources, Rows, Settings, Stage, Task
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    Evaluation,
+    Item,
+    ModelTask,
+    Record,
+    Resources,
+    Rows,
+    Settings,
+    Stage,
+)
 
 PICTURE_FOLDER = "pictures"
 
@@ -52,7 +63,7 @@ class EvaluationStage(Stage):
 
     def __init__(
         self,
-        task: Task,
+        task: Evaluation,
         benchmark: Benchmark,
         weights: Path,
         settings: EvaluationSettings,
@@ -123,7 +134,7 @@ class EvaluationStage(Stage):
         return dataset
 
 
-def load_model(task: Task, weights: Path, device: torch.device) -> nn.Module:
+def load_model(task: ModelTask, weights: Path, device: torch.device) -> nn.Module:
     """Build a task's model with the weights of a checkpoint, ready for inference."""
     model = task.build()
     model.load_state_dict(load_file(weights))

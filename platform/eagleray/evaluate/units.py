@@ -6,15 +6,15 @@ import logging
 import math
 from collections.abc import Iterable
 
-from eagleray.task import Rows, Task
+from eagleray.task import Evaluation, Rows
 
 _log = logging.getLogger(__name__)
 
 
 def unit_values(
-    task: Task, benchmark: str, rows: Rows, keys: Iterable[str]
+    task: Evaluation, benchmark: str, rows: Rows, keys: Iterable[str]
 ) -> dict[str, dict[str, float]]:
-    """Return what ``Task.compute`` gives for each unit alone, as far as it is finite.
+    """Return what ``Evaluation.compute`` gives for each unit alone, as far as it is finite.
 
     A metric that means nothing for one unit is no error: it is left out, and so is a unit that the
     task refuses.

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from eagleray.storage import Store
-from eagleray.task import SettingsError, Task
+from eagleray.task import ModelTask, SettingsError
 
 INITIAL = "initial"
 """Name of the checkpoint before training."""
@@ -19,7 +19,7 @@ _MODEL_STEM = "model"
 """A checkpoint's weights are called this; its folder says more."""
 
 
-def find_weights(run: Store, checkpoint: str, task: Task, seed: int) -> Path:
+def find_weights(run: Store, checkpoint: str, task: ModelTask, seed: int) -> Path:
     """Return the local path of a checkpoint's weights.
 
     Args:
@@ -70,7 +70,7 @@ def _label(checkpoint: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or _MODEL_STEM
 
 
-def _initial_weights(run: Store, task: Task, seed: int) -> Path:
+def _initial_weights(run: Store, task: ModelTask, seed: int) -> Path:
     path = run.local_path("checkpoints/initial/model.safetensors")
     if not path.exists():
         torch.manual_seed(seed)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import difflib
 from importlib.metadata import EntryPoint, entry_points
 
-from eagleray.task import SettingsError, Task
+from eagleray.task import BaseTask, SettingsError
 
 ENTRY_POINT_GROUP = "eagleray.tasks"
 
@@ -17,14 +17,14 @@ def installed_tasks() -> dict[str, EntryPoint]:
     return {point.name: point for point in sorted(entry_points(group=ENTRY_POINT_GROUP))}
 
 
-def task_type(name: str) -> type[Task]:
+def task_type(name: str) -> type[BaseTask]:
     """Import a task by name.
 
     Args:
         name: An entry point of group ``eagleray.tasks``.
 
     Raises:
-        SettingsError: No task of that name is installed, its import fails, or it is no Task.
+        SettingsError: No task of that name is installed, its import fails, or it is no task.
     """
     tasks = installed_tasks()
     if name not in tasks:
@@ -36,10 +36,10 @@ def task_type(name: str) -> type[Task]:
             f"task {name!r} ({tasks[name].value}) cannot be imported: {error}; "
             f"install what it needs with: pip install 'eagleray[{name}]'"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, Task)):
+    if not (isinstance(found, type) and issubclass(found, BaseTask)):
         raise SettingsError(
             f"entry point {name!r} names {tasks[name].value}, which is no subclass of "
-            f"eagleray.task.Task"
+            f"eagleray.task.BaseTask"
         )
     return found
 

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 
 from eagleray.experiment.load import experiment_type
-from eagleray.task import Phase, Schedule, Task
+from eagleray.task import BaseTask, Phase, Schedule
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -41,7 +41,7 @@ class _Untitled(GenerateJsonSchema):
         return False
 
 
-def experiment_schema(task_cls: type[Task]) -> dict[str, Any]:
+def experiment_schema(task_cls: type[BaseTask]) -> dict[str, Any]:
     """Return the JSON schema of a task's experiments."""
     found = experiment_type(task_cls).model_json_schema(schema_generator=_Untitled)
     definitions = found.get("$defs", {})
@@ -58,7 +58,7 @@ def experiment_schema(task_cls: type[Task]) -> dict[str, Any]:
     return {**schema, "$schema": DIALECT, "title": title, "description": task_cls.summary}
 
 
-def any_experiment_schema(tasks: Iterable[type[Task]]) -> dict[str, Any]:
+def any_experiment_schema(tasks: Iterable[type[BaseTask]]) -> dict[str, Any]:
     """Return one JSON schema for the experiments of several tasks: the key ``task`` decides."""
     definitions: dict[str, Any] = {}
     names, choices = [], []

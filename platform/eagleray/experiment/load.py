@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from eagleray.experiment.discovery import nearest, task_type
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import checked_name
-from eagleray.task import Phase, SettingsError, Task
+from eagleray.task import BaseTask, Phase, SettingsError, Training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -69,7 +69,9 @@ def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Exper
     train = dict(_mapping(values.get("train"), "train", origin))
     given_phases = train.pop("phases", ())
     draft = _validated(model, {**values, "train": train}, origin)
-    phases = merge_phases(task_cls(draft.settings).phases(), given_phases, origin)
+    task = task_cls(draft.settings)
+    own = task.phases() if isinstance(task, Training) else ()
+    phases = merge_phases(own, given_phases, origin)
     return with_phases(draft, phases)
 
 
@@ -82,7 +84,7 @@ def with_phases(experiment: ExperimentSettings, phases: Sequence[Phase]) -> Expe
 
 
 @functools.cache
-def experiment_type(task_cls: type[Task]) -> type[ExperimentSettings]:
+def experiment_type(task_cls: type[BaseTask]) -> type[ExperimentSettings]:
     """Return the ExperimentSettings model whose ``settings`` are those of one task."""
     settings = task_cls.settings_type
     required = any(f.is_required() for f in settings.model_fields.values())

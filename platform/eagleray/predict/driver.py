@@ -15,7 +15,7 @@ from eagleray.predict.stage import FILES, INDEX, WORK_FOLDER, PredictSettings, P
 from eagleray.prepare import run_stage, stage_fingerprint
 from eagleray.progress import Progress
 from eagleray.storage import Store
-from eagleray.task import Rows, SettingsError, Task
+from eagleray.task import Prediction, Rows, SettingsError
 
 _BATCHES_PER_SHARD = 8
 """A worker fetches its first file only when it is given a shard, so a shard holds some batches."""
@@ -40,7 +40,7 @@ class PredictSummary:
 
 def predict_files(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Prediction,
     weights: Path,
     paths: Sequence[Path],
     output: Store,
@@ -61,7 +61,7 @@ def predict_files(
         weights: A checkpoint's ``model.safetensors``.
         paths: Files and folders; folders are searched recursively.
         output: Folder of the exports.
-        formats: Names from ``Task.formats``; none means the first one.
+        formats: Names from ``Prediction.formats``; none means the first one.
         limit: Only the first files.
         inline: Work in this process, without Ray.
         progress: Told about finished files.
@@ -143,7 +143,7 @@ def _items_per_shard(num_files: int, batch_size: int) -> int:
     return batch_size * int(1 << max(batches, 1).bit_length() - 1)
 
 
-def _check(task: Task, paths: Sequence[Path], formats: Sequence[str], output: Store) -> None:
+def _check(task: Prediction, paths: Sequence[Path], formats: Sequence[str], output: Store) -> None:
     for name in formats or task.formats[:1]:
         if name not in task.formats:
             raise SettingsError(

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from eagleray.evaluate.stage import load_model
 from eagleray.storage import Store, sha256
-from eagleray.task import InputError, Item, Record, Resources, Rows, Settings, Stage, Task
+from eagleray.task import InputError, Item, Prediction, Record, Resources, Rows, Settings, Stage
 
 WORK_FOLDER = ".eagleray"
 """Folder beside the exports with rows and markers, and with the workers' times in ``log``."""
@@ -58,7 +58,7 @@ class PredictStage(Stage):
 
     def __init__(
         self,
-        task: Task,
+        task: Prediction,
         weights: Path,
         settings: PredictSettings,
         paths: Sequence[Path],

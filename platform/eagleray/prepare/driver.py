@@ -15,7 +15,7 @@ from eagleray.prepare.survey import Survey, survey
 from eagleray.progress import Progress
 from eagleray.scheduling import LazySession, present_machine
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, Rows, Stage, Task
+from eagleray.task import BaseTask, EaglerayError, Rows, Stage
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def stage_folder(storage: Store, task: str, stage: str, fingerprint: str) -> Sto
 
 
 def prepare_stages(
-    task: Task,
+    task: BaseTask,
     storage: Store,
     settings: PrepareSettings,
     *,
@@ -113,7 +113,7 @@ def prepare_stages(
     return Prepared(rows, tuple(summaries))
 
 
-def stage_folders(task: Task, storage: Store) -> Iterator[tuple[Stage, Store]]:
+def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, Store]]:
     """Yield the task's stages with their folders, and describe each stage there (``stage.json``).
 
     Raises:
@@ -131,7 +131,7 @@ def stage_folders(task: Task, storage: Store) -> Iterator[tuple[Stage, Store]]:
 
 
 def plan_stages(
-    task: Task,
+    task: BaseTask,
     storage: Store,
     settings: PrepareSettings,
     *,

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import make_experiment
@@ -14,7 +15,15 @@ from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.run_folder import results_digest
 from eagleray.storage import Store
 from eagleray.sweep.trials import Trial
-from eagleray.task import Benchmark, EaglerayError, Phase, SettingsError, Task
+from eagleray.task import (
+    BaseTask,
+    Benchmark,
+    EaglerayError,
+    Evaluation,
+    Phase,
+    SettingsError,
+    Training,
+)
 from eagleray.train import TrainJob, check_job
 
 _PHASE = "train.phases."
@@ -43,7 +52,7 @@ def build_experiment(
         if not path.startswith(_PHASE):
             values = with_value(values, path, value)
     draft = _checked({**values, "train": {**values["train"], "phases": []}})
-    own = _task(base).phases()
+    own = require(_task(base), Training).phases()
     phases = [_moved(phase, base.train.phases, own) for phase in draft.train.phases]
     values["train"]["phases"] = phases
     for path, value in overrides.items():
@@ -110,8 +119,8 @@ def _mistakes_of(
 ) -> list[str]:
     found = []
     try:
-        task = _task(experiment)
-        choose_benchmarks(task, (benchmark,))
+        task = require(_task(experiment), Training)
+        choose_benchmarks(require(task, Evaluation), (benchmark,))
         begun = experiment.train.init_from is not None
         found += [
             f"does not find {r.name}: {r.hint}"
@@ -133,10 +142,12 @@ def find_benchmark(experiment: ExperimentSettings) -> Benchmark:
     """
     asked = experiment.sweep.benchmark
     names = tuple(n for n in experiment.evaluate.benchmarks if n != "all")[:1]
-    return choose_benchmarks(_task(experiment), (asked,) if asked else names)[0]
+    return choose_benchmarks(require(_task(experiment), Evaluation), (asked,) if asked else names)[
+        0
+    ]
 
 
-def _task(experiment: ExperimentSettings) -> Task:
+def _task(experiment: ExperimentSettings) -> BaseTask:
     return task_type(experiment.task)(experiment.settings)
 
 

@@ -17,7 +17,7 @@ import torch.distributed as dist
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Progress
 from eagleray.storage import Store
-from eagleray.task import Rows, SettingsError, Task
+from eagleray.task import Rows, SettingsError, Training
 from eagleray.train.checkpoint import list_checkpoints, read_best
 from eagleray.train.job import Report, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
@@ -53,7 +53,7 @@ class TrainResult:
 
 def train_run(
     experiment: ExperimentSettings,
-    task: Task,
+    task: Training,
     run: Store,
     rows: Mapping[str, Rows],
     *,

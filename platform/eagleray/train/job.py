@@ -9,7 +9,7 @@ import torch
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, Phase, Rows, SettingsError, Task
+from eagleray.task import EaglerayError, Phase, Rows, SettingsError, Training
 
 Report = Callable[[Mapping[str, float]], None]
 """Told about metrics at validations and at the end of phases, by all ranks alike."""
@@ -32,7 +32,7 @@ class TrainJob:
     """
 
     experiment: ExperimentSettings
-    task: Task
+    task: Training
     run: Store
     rows: Mapping[str, Rows]
     limit: int | None = None

@@ -113,7 +113,7 @@ def build_model(
     with.
 
     A phase begins with what the one before ended with (its average, if it had one), the first one
-    with ``train.init_from``. ``Task.on_phase_start`` sees these weights; in a resumed phase the
+    with ``train.init_from``. ``Training.on_phase_start`` sees these weights; in a resumed phase the
     checkpoint's buffers win over what it changes.
     """
     settings = job.experiment.train

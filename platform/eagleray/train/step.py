@@ -31,7 +31,7 @@ class StepModule(nn.Module):
 
     Args:
         model: The task's model.
-        losses: ``Task.losses``.
+        losses: ``Training.losses``.
         cache_casts: Keep low-precision copies of the weights during a forward pass (not where ZeRO
             3 frees them).
     """

@@ -16,7 +16,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from eagleray.task import Benchmark, Dataset, InputError, SettingsError, Task
+from eagleray.contract.task import require
+from eagleray.task import BaseTask, Benchmark, Dataset, Evaluation, InputError, SettingsError
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.strategies.base import MovingAverage, Strategy, fill_model
 
@@ -92,7 +93,7 @@ class Validator:
             model = self._copy
             fill_model(model, strategy, average)
         values = validate(
-            self._job.task,
+            require(self._job.task, Evaluation),
             model,
             self._benchmark,
             self._data,
@@ -116,13 +117,13 @@ class Validator:
         return Validation(values, metric, value, is_best)
 
 
-def find_benchmark(task: Task, name: str) -> Benchmark:
+def find_benchmark(task: BaseTask, name: str) -> Benchmark:
     """Return a task's benchmark by name.
 
     Raises:
         SettingsError: There is none of that name.
     """
-    known = {b.name: b for b in task.benchmarks()}
+    known = {b.name: b for b in require(task, Evaluation).benchmarks()}
     if name not in known:
         raise SettingsError(
             f"train.validate_on.benchmark is {name!r}, but task {task.name!r} has "
@@ -132,7 +133,7 @@ def find_benchmark(task: Task, name: str) -> Benchmark:
 
 
 def validate(
-    task: Task,
+    task: Evaluation,
     model: nn.Module,
     benchmark: Benchmark,
     data: Dataset,
@@ -174,7 +175,7 @@ def validate(
 
 
 def _score(
-    task: Task,
+    task: Evaluation,
     model: nn.Module,
     benchmark: Benchmark,
     data: Dataset,

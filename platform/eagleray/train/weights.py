@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eagleray.storage import Store
-from eagleray.task import SettingsError, Task
+from eagleray.task import SettingsError, Training
 from eagleray.train.checkpoint import (
     FOLDER,
     MODEL,
@@ -60,7 +60,7 @@ class LoadedWeights:
 
 
 def begin_with_weights(
-    task: Task, model: nn.Module, weights: Mapping[str, Tensor], source: str
+    task: Training, model: nn.Module, weights: Mapping[str, Tensor], source: str
 ) -> LoadedWeights:
     """Copy the weights of another training into a model, as far as the task lets them.
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 from pydantic import ValidationError
 from torch import nn
 
-from eagleray.task import SettingsError, Task, Tool
+from eagleray.task import BaseTask, SettingsError, Task, Tool
 
 RgbImage = npt.NDArray[np.uint8]
 
@@ -85,8 +85,8 @@ class ViewFunctions:
         SettingsError: The task has nothing to look at.
     """
 
-    def __init__(self, task: Task, model: nn.Module) -> None:
-        tools = {tool.name: tool for tool in task.tools()}
+    def __init__(self, task: BaseTask, model: nn.Module) -> None:
+        tools = {tool.name: tool for tool in task.tools()} if isinstance(task, Task) else {}
         missing = [name for name in _NEEDED if name not in tools]
         if missing:
             raise SettingsError(

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from eagleray.task import InputError, Item, Record, Settings, SettingsError, Task
+from eagleray.task import InputError, Item, Prediction, Record, Settings, SettingsError
 
 DIE_AT = "DOUBLE_DIES_AT"
 """Environment variable: number of the event (export made, or file written) that kills."""
@@ -21,23 +21,14 @@ class DoubleSettings(Settings):
     """Multiplies the numbers."""
 
 
-class DoubleTask(Task):
+class DoubleTask(Prediction):
     """Formats ``text`` (a file each), ``list`` (a file over all), ``never`` (refused)."""
 
     name, summary, settings_type = "double", "Doubles numbers.", DoubleSettings
     formats: ClassVar = ("text", "list", "never")
 
-    def dataset(self, source, rows):
-        raise NotImplementedError
-
     def build(self):
         return nn.Linear(1, 1)
-
-    def phases(self):
-        return ()
-
-    def losses(self, model, batch, step):
-        return {}
 
     def predict(self, model, samples):
         assert torch.is_inference_mode_enabled()

@@ -31,7 +31,7 @@ def build_strategy(
         model: The task's model on its device, with the weights to begin with.
         optimizer: The phase's optimizer over its parameters.
         phase: The phase.
-        losses: ``Task.losses``.
+        losses: ``Training.losses``.
         num_micro_batches: Forward passes per step.
     """
     if settings.strategy == "deepspeed":

@@ -36,7 +36,7 @@ class DeepSpeedStrategy(Strategy):
         model: The task's model, on its device, with the weights to begin with.
         optimizer: The phase's optimizer over its parameters.
         phase: The phase.
-        losses: ``Task.losses``.
+        losses: ``Training.losses``.
         zero_stage: 0 to 3.
         offload_optimizer: Keep optimizer states in CPU memory.
         num_micro_batches: Forward passes per step.

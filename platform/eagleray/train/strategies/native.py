@@ -26,7 +26,7 @@ class NativeStrategy(Strategy):
         model: The task's model, on its device.
         optimizer: The phase's optimizer over its parameters.
         phase: The phase.
-        losses: ``Task.losses``.
+        losses: ``Training.losses``.
         ddp: Wrap the step in DistributedDataParallel; needs a process group.
     """
 

@@ -1,0 +1,64 @@
+"""What every task is, whatever it can do, and what all that have a model share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, Generic
+
+from eagleray.contract.data import Batches, Dataset
+from eagleray.contract.generics import M
+from eagleray.contract.prepare import Rows, Stage
+from eagleray.contract.requirements import Download, Requirement
+from eagleray.contract.settings import Settings
+
+
+class BaseTask(ABC):
+    """A task with settings and stages; alone, it makes data and has no model. Picklable; holds
+    settings only.
+
+    Annotate ``settings`` in the class body with its own type.
+    """
+
+    name: ClassVar[str]
+    summary: ClassVar[str]
+    settings_type: ClassVar[type[Settings]]
+
+    def __init__(self, settings: Any) -> None:
+        self.settings = settings
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the files this task needs with these settings."""
+        return ()
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return the published files that this task can use."""
+        return ()
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the preprocessing steps in an order in which upstream comes first."""
+        return ()
+
+
+class DataTask(BaseTask):
+    """A task with data to train or to be evaluated on."""
+
+    @abstractmethod
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | Batches:
+        """Return the data called ``source``: ``"train"``, or the source of a benchmark.
+
+        Args:
+            source: Which data.
+            rows: The rows of all prepared stages, by label.
+        """
+
+
+class ModelTask(BaseTask, Generic[M]):
+    """A task with a model ``M``."""
+
+    @abstractmethod
+    def build(self) -> M:
+        """Return the model on the CPU in float32, with its pretrained weights loaded where the
+        settings name some.
+        """

@@ -1,0 +1,54 @@
+"""Prediction: what a model says of samples, and of a user's own files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Generic
+
+from eagleray.contract.base import ModelTask
+from eagleray.contract.generics import M, P, S
+from eagleray.contract.prepare import Item, Record
+
+
+class Inference(ModelTask[M], Generic[M, S, P]):
+    """A task whose model gives a prediction ``P`` for every sample ``S``."""
+
+    @abstractmethod
+    def predict(self, model: M, samples: Sequence[S]) -> Sequence[P]:
+        """Return one prediction per sample (of a benchmark's dataset or of ``load_input``), on the
+        model's device.
+        """
+
+
+class Prediction(Inference[M, S, P], Generic[M, S, P]):
+    """A task that reads a user's own files and writes what it predicts."""
+
+    formats: ClassVar[Sequence[str]]
+    """What ``export`` can write; the first one is the default."""
+
+    @abstractmethod
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List a user's own files (folders are searched recursively); keys are relative paths
+        without suffix.
+        """
+
+    @abstractmethod
+    def load_input(self, item: Item) -> S:
+        """Read one of the user's files as a sample for ``predict``; raises InputError."""
+
+    def check_format(self, format: str) -> None:
+        """Raise SettingsError for one of ``formats`` that these settings cannot give."""
+
+    @abstractmethod
+    def export(self, item: Item, sample: S, prediction: P, format: str) -> Record:
+        """Return the files of one prediction in a format, and a row for ``export_index`` (JSON
+        values). Called from several threads.
+        """
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        """Return the files that a format has once for all predictions (the JSON of COCO
+        panoptic).
+        """
+        return {}
