@@ -1,9 +1,9 @@
 """A lease with a fencing number keeps two drivers off one run.
 
-Exclusive creation of ``lease/<attempt>.json`` decides: of drivers that begin at the same instant one
-creates the file, and the others look again and find it. Correctness never rests on the lease: metrics
-and checkpoints carry the attempt's number, and readers take the highest. A driver that was cut off
-and comes back therefore harms nothing.
+Exclusive creation of ``lease/<attempt>.json`` decides: of drivers that begin at the same instant
+one creates the file, and the others look again and find it. Correctness never rests on the lease:
+metrics and checkpoints carry the attempt's number, and readers take the highest. A driver that was
+cut off and comes back therefore harms nothing.
 """
 
 from __future__ import annotations
