@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from eagleray.task import ImportedCheckpoint, InputError
+from eagleray.task import ImportedCheckpoint
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.model.original_names import our_name
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors
 
 STATE, META, OPTIMIZER = "state_dict", "meta", "optimizer"
 """Entries of a published checkpoint."""
@@ -20,10 +21,6 @@ STATE, META, OPTIMIZER = "state_dict", "meta", "optimizer"
 _CLASS_NAMES = "CLASSES"
 _NUM_NAMED = 5
 """How many tensors an error message names."""
-
-
-class CheckpointError(InputError):
-    """A checkpoint is missing, unsafe, or not one of this network."""
 
 
 @dataclass(frozen=True)
@@ -47,12 +44,12 @@ class OriginalCheckpoint:
         """Stuff and thing classes that its heads tell.
 
         Raises:
-            CheckpointError: One of the two heads is missing.
+            WeightFileError: One of the two heads is missing.
         """
         both = self.tensors.get("semantic_head.conv_logits.bias")
         things = self.tensors.get("mask_head.conv_logits.bias")
         if both is None or things is None:
-            raise CheckpointError(
+            raise WeightFileError(
                 f"{self.path} holds no semantic_head.conv_logits or no mask_head.conv_logits, so "
                 f"it is no checkpoint of EfficientPS; its tensors begin with "
                 f"{sorted(self.tensors)[:_NUM_NAMED]}"
@@ -65,15 +62,16 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
     """Read a checkpoint as plain tensors.
 
     Args:
-        path: File of ``torch.save``: a dictionary with ``state_dict``, or of tensors by name.
+        path: File of ``torch.save`` or safetensors: a dictionary with ``state_dict``, or of tensors
+            by name.
 
     Raises:
-        CheckpointError: It cannot be read without running what it may contain.
+        WeightFileError: It cannot be read without running what it may contain.
     """
-    content = _plain_content(path)
+    content = read_tensors(path)
     state = content.get(STATE, content)
     if not isinstance(state, Mapping):
-        raise CheckpointError(
+        raise WeightFileError(
             f"{path}: {STATE} is a {type(state).__name__}, expected tensors by name"
         )
     tensors = {
@@ -84,21 +82,6 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
     plain = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
     around = () if state is content else tuple(str(k) for k in content if k != STATE)
     return OriginalCheckpoint(path, tensors, (*around, *plain), _class_names(content.get(META)))
-
-
-def _plain_content(path: Path) -> Mapping[str, object]:
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        raise CheckpointError(
-            f"{path} cannot be read as a file of tensors ({type(error).__name__}: {error}). Only "
-            "tensors and plain values are accepted, since other pickles can run code"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dictionary")
-    return content
 
 
 def _class_names(meta: object) -> tuple[str, ...]:
@@ -134,7 +117,7 @@ def convert_checkpoint(
         lists the network's tensors that the file lacks.
 
     Raises:
-        CheckpointError: A tensor is unknown, or has another shape than the network's.
+        WeightFileError: A tensor is unknown, or has another shape than the network's.
     """
     with torch.device("meta"):
         network = EfficientPsNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
@@ -150,7 +133,7 @@ def convert_checkpoint(
         else:
             unknown.append(original)
     if unknown:
-        raise CheckpointError(
+        raise WeightFileError(
             f"{checkpoint.path}: {len(unknown)} of {len(checkpoint.tensors)} tensors are unknown "
             f"to this network ({', '.join(unknown[:_NUM_NAMED])}); check that the file is a "
             "checkpoint of EfficientPS and that network.backbone, network.pyramid and "
@@ -176,7 +159,7 @@ def _check_shapes(
         if checkpoint.tensors[original].shape != ours[name].shape
     ]
     if wrong:
-        raise CheckpointError(
+        raise WeightFileError(
             f"{checkpoint.path} does not fit the network: {len(wrong)} tensors have another shape "
             f"({'; '.join(wrong[:_NUM_NAMED])}). Use the network settings and the class list that "
             "the file was trained with"

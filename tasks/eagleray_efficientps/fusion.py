@@ -14,7 +14,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -55,9 +54,8 @@ class FusionRule:
 
 @dataclass(frozen=True)
 class _Instance:
-    """The fused logits of one instance; outside of the window they are 0."""
+    """One instance that competes; outside of the window its fused logits are 0."""
 
-    logits: Tensor
     window: Window
     category: int
     score: float
@@ -100,21 +98,16 @@ def fuse_logits(
     winner = torch.zeros(size_hw, dtype=torch.int16, device=full.device)
     for index in order:
         category = num_stuff + int(things[index])
-        instance = _fused_logits(
-            full[category], boxes_xyxy[index], mask_logits[index], occupied, rule
-        )
-        if instance is not None:
-            instances.append(_Instance(*instance, category, float(scores[index])))
-            _compete(instances[-1], len(instances), best, winner)
+        fused = _fused_logits(full[category], boxes_xyxy[index], mask_logits[index], occupied, rule)
+        if fused is not None:
+            logits, window = fused
+            instances.append(_Instance(window, category, float(scores[index])))
+            _compete(logits, window, len(instances), best, winner)
     _give_zeros(instances, best, winner)
-    stuff_map = stuff if rule.fill_void else torch.where(is_thing, VOID_CLASS, stuff)
-    return _assemble(
-        winner.numpy(force=True),
-        stuff_map.numpy(force=True).astype(np.int64, copy=False),
-        instances,
-        num_stuff,
-        rule,
-    )
+    labels = stuff.to(torch.int16)
+    if not rule.fill_void:
+        labels[is_thing] = num_stuff
+    return _assemble(winner, labels, instances, num_stuff, rule)
 
 
 def enlarged_logits(semantic_logits: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -173,12 +166,12 @@ def _part(values: Tensor, frame: Window, window: Window) -> Tensor:
     return values[window[0] - top : window[2] - top, window[1] - left : window[3] - left]
 
 
-def _compete(instance: _Instance, number: int, best: Tensor, winner: Tensor) -> None:
+def _compete(logits: Tensor, window: Window, number: int, best: Tensor, winner: Tensor) -> None:
     """Let an instance claim the pixels at which its logits are the highest so far, in place."""
-    y0, x0, y1, x1 = instance.window
+    y0, x0, y1, x1 = window
     region, owners = best[y0:y1, x0:x1], winner[y0:y1, x0:x1]
-    owners[instance.logits > region] = number
-    torch.maximum(region, instance.logits, out=region)
+    owners[logits > region] = number
+    torch.maximum(region, logits, out=region)
 
 
 def _give_zeros(instances: list[_Instance], best: Tensor, winner: Tensor) -> None:
@@ -186,52 +179,45 @@ def _give_zeros(instances: list[_Instance], best: Tensor, winner: Tensor) -> Non
 
     The first one wins, also against a later one that reached exactly 0 inside of its window.
     """
-    if not instances:
-        return
-    open_pixels = (best < 0) | ((best == 0) & (winner > 0))
-    if not bool(open_pixels.any()):
-        return
+    rows, columns = ((best < 0) | ((best == 0) & (winner > 0))).nonzero(as_tuple=True)
     for number, instance in enumerate(instances, start=1):
-        outside = torch.ones_like(open_pixels)
+        if not len(rows):
+            return
         y0, x0, y1, x1 = instance.window
-        outside[y0:y1, x0:x1] = False
-        claimed = open_pixels & outside & ((best < 0) | (winner > number))
-        winner[claimed] = number
-        open_pixels &= ~outside
+        inside = (rows >= y0) & (rows < y1) & (columns >= x0) & (columns < x1)
+        y, x = rows[~inside], columns[~inside]
+        earlier = (best[y, x] < 0) | (winner[y, x] > number)
+        winner[y[earlier], x[earlier]] = number
+        rows, columns = rows[inside], columns[inside]
 
 
 def _assemble(
-    winner: npt.NDArray[np.int16],
-    stuff: npt.NDArray[np.int64],
-    instances: list[_Instance],
-    num_stuff: int,
-    rule: FusionRule,
+    winner: Tensor, stuff: Tensor, instances: list[_Instance], num_stuff: int, rule: FusionRule
 ) -> IndexedPanoptic:
-    """Number the instances that have pixels, and fill the rest with stuff."""
-    counts = np.bincount(winner.ravel(), minlength=len(instances) + 1)
-    present = [number for number in range(1, len(instances) + 1) if counts[number]]
-    covered = counts[0] == 0
-    table = np.zeros(len(instances) + 1, dtype=np.int32)
-    table[present] = np.arange(1, len(present) + 1)
-    categories, scores = [VOID_CLASS], [0.0]
-    if covered and rule.faithful:
-        # the released code numbers the values that occur from 0, which it takes for void
-        table[present] -= 1
+    """Number the instances that have pixels, and fill the rest with stuff.
+
+    Args:
+        winner: ``(H, W)`` int16: number of the instance, 0 = none.
+        stuff: ``(H, W)`` int16: stuff class, ``num_stuff`` = none.
+        instances: Instances by falling score.
+        num_stuff: Stuff classes.
+        rule: Parameters.
+    """
+    # one code per pixel: stuff class, none, then the instances
+    code = torch.where(winner > 0, winner + num_stuff, stuff).numpy(force=True)
+    counts = np.bincount(code.ravel(), minlength=num_stuff + 1 + len(instances))
+    present = (np.flatnonzero(counts[num_stuff + 1 :]) + num_stuff + 1).tolist()
+    kept = np.flatnonzero(counts[:num_stuff] >= max(rule.min_stuff_area_px, 1)).tolist()
+    if rule.faithful and not counts[: num_stuff + 1].any():
+        # the released code numbers the winners that occur from 0, which it takes for void
         present = present[1:]
-    for number in present:
-        categories.append(instances[number - 1].category)
-        scores.append(instances[number - 1].score)
-    id_map = table[winner]
-    free = winner == 0
-    areas = np.bincount(stuff[free], minlength=VOID_CLASS + 1)[:num_stuff]
-    of_class = np.zeros(VOID_CLASS + 1, dtype=np.int32)
-    for category in np.flatnonzero((areas >= rule.min_stuff_area_px) & (areas > 0)).tolist():
-        of_class[category] = len(categories)
-        categories.append(category)
-        scores.append(1.0)
-    id_map[free] = of_class[stuff[free]]
+    table = np.zeros(len(counts), dtype=np.int32)
+    table[present + kept] = np.arange(1, len(present) + len(kept) + 1)
+    chosen = [instances[number - num_stuff - 1] for number in present]
+    categories = [VOID_CLASS, *(one.category for one in chosen), *kept]
+    scores = [0.0, *(one.score for one in chosen), *(1.0 for _ in kept)]
     return IndexedPanoptic(
-        id_map,
+        np.take(table, code),
         np.array(categories, dtype=np.int64),
         np.zeros(len(categories), dtype=np.bool_),
         np.array(scores, dtype=np.float32),
