@@ -18,7 +18,7 @@ FIVE = ("ops", "pop3d", "omniseg3d", "efficientps", "seamseg")
 SYSTEMS = [s for s in (f"eagleray_{n}" for n in FIVE) if (ROOT / "tasks" / s / "task.py").exists()]
 ROOMS = [
     *("task.py", "settings.py", "stages.py", "data.py", "model", "losses.py", "benchmarks.py"),
-    *("predict.py", "picture.py", "published.py", "checkpoint_import.py"),
+    *("predict.py", "published.py", "checkpoint_import.py"),
 ]
 MAX_FILE_LINES, MAX_FUNCTION_LINES = 600, 80
 

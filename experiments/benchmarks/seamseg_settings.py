@@ -26,13 +26,14 @@ from record import write_record
 
 from eagleray.experiment.load import load_experiment
 from eagleray.train.phase_setup import checkpoint_activations
-from eagleray_seamseg.data import PanopticBatch, panoptic_target
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_toyworld.formats.panoptic import street_panoptic_sample
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS
 from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
+from eagleray_vision.samples.sample import PanopticBatch
+from eagleray_vision.samples.target import panoptic_target
 
 QUICKSTART = Path(__file__).resolve().parents[1] / "quickstart.yaml"
 BATCH = 4

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from eagleray.task import Benchmark, Metrics
-from eagleray_seamseg.data import PanopticSample
 from eagleray_seamseg.evaluation import (
     fused_instances,
     panoptic_unit,
@@ -39,6 +38,7 @@ from eagleray_vision.panoptic.errors import PanopticError
 from eagleray_vision.panoptic.fusion import fuse_panoptic
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.samples.sample import PanopticSample
 
 CEILING_SUFFIX = "_fusion_ceiling"
 """Names the benchmark that pushes the truth through the fusion."""

@@ -1,154 +1,35 @@
-"""Samples and batches: photographs with their panoptic records, placed on the network input."""
+"""How images enter the network: the scale and the flip that training draws, and the fixed size of
+everything else.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor
-from torch.nn import functional as F
 
-from eagleray.task import Dataset, Rows
-from eagleray_seamseg.losses import PanopticTarget
 from eagleray_seamseg.settings import InputSettings
-from eagleray_seamseg.stages import PHOTO_FILE, PORTRAITS
-from eagleray_seamseg.transforms import (
-    ImageNormalization,
-    Placement,
-    evaluation_placement,
-    place_image,
-    place_labels,
-    training_placement,
-)
-from eagleray_vision.images.reading import read_rgb
-from eagleray_vision.panoptic.label_image import read_deep_ids
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
-
-_LANDSCAPE, _PORTRAIT = 0, 1
+from eagleray_vision.images.resizing import scale_to_shortest, scaled_size
+from eagleray_vision.samples.placement import Placement, evaluation_placement
 
 
-@dataclass(frozen=True, slots=True)
-class PanopticSample:
-    """One image, with labels where it has any.
+@dataclass(frozen=True)
+class SeamlessPlacement:
+    """The placement rule of the settings; Pillow's rules of resizing, no crops.
 
     Attributes:
-        key: Name of the sample.
-        image: ``(3, h, w)`` float32 normalized network input.
-        photo: ``(H, W, 3)`` uint8 photograph; None in training.
-        placed: Labels at the network input's size; None without labels.
-        truth: Labels at their own size; None without labels and in training.
-    """
-
-    key: str
-    image: Tensor
-    photo: npt.NDArray[np.uint8] | None = None
-    placed: IndexedPanoptic | None = None
-    truth: IndexedPanoptic | None = None
-
-    @property
-    def network_hw(self) -> tuple[int, int]:
-        """Height and width of the network input in pixels."""
-        return (self.image.shape[1], self.image.shape[2])
-
-    @property
-    def output_hw(self) -> tuple[int, int]:
-        """Size at which results are reported: the labels', else the photograph's."""
-        if self.truth is not None:
-            return (self.truth.id_map.shape[0], self.truth.id_map.shape[1])
-        if self.photo is not None:
-            return (self.photo.shape[0], self.photo.shape[1])
-        return self.network_hw
-
-
-@dataclass(frozen=True, slots=True)
-class PanopticBatch:
-    """Images padded to a common size, with their targets.
-
-    Attributes:
-        images: ``(n, 3, H, W)`` float32, zero beyond each image.
-        valid_sizes: Height and width of each image before padding.
-        targets: One per image.
-    """
-
-    images: Tensor
-    valid_sizes: tuple[tuple[int, int], ...]
-    targets: tuple[PanopticTarget, ...]
-
-
-class PanopticDataset(Dataset):
-    """The images of one split.
-
-    Args:
-        rows: Records of `PanopticLabelStage`.
-        root: Folder of the data set; ``image_path`` of the records is relative to it.
         settings: Sizes of the network input.
-        normalization: Colors that the network expects.
-        training: Draw flips and scales, and leave photographs out of the samples.
+        training: Draw flips and scales.
     """
 
-    def __init__(
-        self,
-        rows: Rows,
-        root: Path,
-        settings: InputSettings,
-        normalization: ImageNormalization,
-        *,
-        training: bool,
-    ) -> None:
-        self._rows, self._root, self._settings = rows, root, settings
-        self._normalization, self._training = normalization, training
-        self._keys = list(rows.keys())
-        self._portraits: frozenset[str] | None = None
+    settings: InputSettings
+    training: bool
 
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._keys)
-
-    def key(self, index: int) -> str:
-        """Return the image's name."""
-        return self._keys[index]
-
-    def group(self, index: int) -> int:
-        """Return 0 for images that are wider than high, 1 for the others (spec 3)."""
-        if self._portraits is None:
-            self._portraits = frozenset(self._rows.summary().get(PORTRAITS, ()))
-        return _PORTRAIT if self._keys[index] in self._portraits else _LANDSCAPE
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard that holds the image's record."""
-        return self._rows.shard_idx(self._keys[index])
-
-    def load(self, index: int, rng: np.random.Generator) -> PanopticSample:
-        """Read one image and its labels."""
-        key = self._keys[index]
-        row = self._rows[key]
-        photo = read_rgb(self._photo(key, row["image_path"]))
-        truth = indexed_panoptic(read_deep_ids(row["id_map"]), row["categories"], row["is_crowd"])
-        placement = self._placement((photo.shape[0], photo.shape[1]), rng)
-        image = place_image(photo, placement, self._normalization)
-        placed = place_labels(truth, placement)
-        if self._training:
-            return PanopticSample(key, image, placed=placed)
-        return PanopticSample(key, image, photo, placed, truth)
-
-    def collate(self, samples: Sequence[PanopticSample]) -> PanopticBatch:
-        """Pad the images to a common size and collect their targets."""
-        images, sizes = pad_images([sample.image for sample in samples])
-        placed = [sample.placed for sample in samples if sample.placed is not None]
-        return PanopticBatch(images, sizes, tuple(panoptic_target(one) for one in placed))
-
-    def _photo(self, key: str, image_path: str) -> Path | bytes:
-        if image_path:
-            return self._root / image_path
-        return self._rows.read_file(key, PHOTO_FILE.format(key=key))
-
-    def _placement(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Placement:
-        settings = self._settings
-        if not self._training:
+    def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Placement:
+        """Return the placement of a photograph of a size, in pixels."""
+        settings = self.settings
+        if not self.training:
             return evaluation_placement(
                 size_hw,
                 shortest_px=settings.shortest_px,
@@ -164,31 +45,50 @@ class PanopticDataset(Dataset):
         )
 
 
-def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, tuple[tuple[int, int], ...]]:
-    """Stack images of different sizes, padded with 0 at the bottom and right (spec 1.14).
+def input_placement(
+    size_hw: tuple[int, int], settings: InputSettings, *, faithful: bool
+) -> Placement:
+    """Return how a user's own file enters the network.
 
     Args:
-        images: ``(3, h_i, w_i)`` normalized images.
+        size_hw: Size of the photograph in pixels.
+        settings: Sizes of the network input.
+        faithful: Ignore the largest length of the longer side, as the original's test transform
+            does, so that inference runs at another scale than validation.
+    """
+    longest = None if faithful else settings.longest_max_px
+    return evaluation_placement(size_hw, shortest_px=settings.shortest_px, longest_max_px=longest)
+
+
+def training_placement(
+    size_hw: tuple[int, int],
+    rng: np.random.Generator,
+    *,
+    shortest_px: int,
+    longest_max_px: int,
+    random_scale: Sequence[float] | None,
+    flip_probability: float,
+) -> Placement:
+    """Draw flip and scale of a training image.
+
+    Args:
+        size_hw: Size of the photograph in pixels.
+        rng: Random numbers of this sample.
+        shortest_px: Wanted length of the shorter side.
+        longest_max_px: Largest length of the longer side.
+        random_scale: Two entries: the shorter side is drawn between these multiples of
+            ``shortest_px``; more: one of them is chosen; None: no random scale.
+        flip_probability: Probability of mirroring.
 
     Returns:
-        ``(n, 3, max h, max w)``, and the size of each image.
-
-    Example:
-        >>> pad_images([torch.ones(3, 2, 5), torch.ones(3, 4, 1)])[0].shape
-        torch.Size([2, 3, 4, 5])
+        The placement.
     """
-    sizes = tuple((image.shape[1], image.shape[2]) for image in images)
-    height, width = max(size[0] for size in sizes), max(size[1] for size in sizes)
-    padded = [
-        F.pad(image, (0, width - image.shape[2], 0, height - image.shape[1])) for image in images
-    ]
-    return torch.stack(padded), sizes
-
-
-def panoptic_target(placed: IndexedPanoptic) -> PanopticTarget:
-    """Turn labels at the network input's size into the losses' target."""
-    return PanopticTarget(
-        ids=torch.from_numpy(placed.id_map.astype(np.int64)),
-        classes=torch.from_numpy(placed.categories),
-        is_crowd=torch.from_numpy(placed.is_crowd),
-    )
+    flip = bool(rng.random() < flip_probability)
+    target_px = shortest_px
+    if random_scale is not None and len(random_scale) == 2:
+        low, high = random_scale
+        target_px = int(rng.uniform(shortest_px * low, shortest_px * high))
+    elif random_scale is not None and len(random_scale) > 2:
+        target_px = int(shortest_px * random_scale[int(rng.integers(len(random_scale)))])
+    scale = scale_to_shortest(size_hw, max(1, target_px), longest_max_px)
+    return Placement(scaled_size(size_hw, scale), flip)

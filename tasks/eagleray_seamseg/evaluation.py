@@ -28,7 +28,7 @@ from eagleray_vision.metrics.seamless_quality import seamless_statistics
 from eagleray_vision.panoptic.contours import mask_polygons
 from eagleray_vision.panoptic.fusion import MASK_THRESHOLD
 from eagleray_vision.panoptic.label_space import VOID_CLASS
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, without_crowds
 
 
 def panoptic_unit(
@@ -70,14 +70,6 @@ def semantic_unit(
         ``(C, C + 1)`` int64, see `confusion_matrix`.
     """
     return confusion_matrix(truth.class_map(VOID_CLASS), predicted_classes, num_classes, VOID_CLASS)
-
-
-def without_crowds(panoptic: IndexedPanoptic) -> IndexedPanoptic:
-    """Turn crowd segments into void pixels; their list entries stay, without pixels."""
-    table = np.where(panoptic.is_crowd, 0, np.arange(len(panoptic.categories))).astype(np.int32)
-    return IndexedPanoptic(
-        table[panoptic.id_map], panoptic.categories, panoptic.is_crowd, panoptic.scores
-    )
 
 
 def true_instances(truth: IndexedPanoptic, num_stuff: int, *, faithful: bool = False) -> Instances:
@@ -198,16 +190,6 @@ def pasted_mask(
     mask = np.zeros(size_hw, dtype=np.bool_)
     mask[y0:y1, x0:x1] = (patch > MASK_THRESHOLD).numpy(force=True)
     return mask
-
-
-def resize_panoptic(panoptic: IndexedPanoptic, size_hw: tuple[int, int]) -> IndexedPanoptic:
-    """Resize a panoptic map by nearest neighbor; its lists stay as they are."""
-    return IndexedPanoptic(
-        resize_nearest(panoptic.id_map, size_hw),
-        panoptic.categories,
-        panoptic.is_crowd,
-        panoptic.scores,
-    )
 
 
 def scaled_boxes(boxes_yxyx: Tensor, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:

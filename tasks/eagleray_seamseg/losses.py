@@ -15,9 +15,9 @@ from eagleray_vision.detection.assignment import (
     sample_matches,
 )
 from eagleray_vision.detection.box_coding import encode_boxes
-from eagleray_vision.detection.boxes import boxes_from_id_map, mask_coverage
+from eagleray_vision.detection.boxes import mask_coverage
 from eagleray_vision.detection.roi_sampling import roi_sample
-from eagleray_vision.losses.bootstrapped_ce import VOID_ID, bootstrapped_cross_entropy
+from eagleray_vision.losses.bootstrapped_ce import bootstrapped_cross_entropy
 from eagleray_vision.losses.detection import (
     MASK_IGNORE,
     roi_box_loss,
@@ -25,57 +25,12 @@ from eagleray_vision.losses.detection import (
     roi_mask_loss,
     rpn_losses,
 )
+from eagleray_vision.samples.target import PanopticTarget, ThingTruth, thing_truth
 
 LOSS_NAMES = ("obj", "bbx", "roi_cls", "roi_bbx", "roi_msk", "sem")
 """Names of the losses, in the order of ``NetworkSettings.loss_weights``."""
 
 _Pair = tuple[Tensor, Tensor]
-
-
-@dataclass(frozen=True, slots=True)
-class PanopticTarget:
-    """Ground truth of one image at the unpadded size of the network input.
-
-    Args:
-        ids: Segment id per pixel, ``(h, w)`` int64; 0 = void.
-        classes: Class of each segment id, ``(k,)`` int64; entry 0 is 255.
-        is_crowd: Whether a segment is a group of instances, ``(k,)`` bool.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    is_crowd: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class ThingTruth:
-    """Instances of one image.
-
-    Args:
-        boxes_yxyx: ``(g, 4)`` in pixels.
-        things: Thing index from 0, ``(g,)`` int64.
-        ids: Segment ids, ``(g,)`` int64.
-        crowd: ``(h, w)`` bool, pixels of crowd things; ``None`` if no segment is a crowd.
-    """
-
-    boxes_yxyx: Tensor
-    things: Tensor
-    ids: Tensor
-    crowd: Tensor | None
-
-
-def thing_truth(target: PanopticTarget, num_stuff: int, dtype: torch.dtype) -> ThingTruth:
-    """Return the instances of a target: things that are no crowd and have pixels."""
-    boxes = boxes_from_id_map(target.ids, target.classes.shape[0], dtype=dtype)
-    is_thing = (target.classes >= num_stuff) & (target.classes != VOID_ID)
-    crowd_ids = is_thing & target.is_crowd
-    chosen = (is_thing & ~target.is_crowd & (boxes[:, 2] > 0)).nonzero()[:, 0]
-    return ThingTruth(
-        boxes_yxyx=boxes[chosen],
-        things=target.classes[chosen] - num_stuff,
-        ids=chosen,
-        crowd=crowd_ids[target.ids] if bool(crowd_ids.any()) else None,
-    )
 
 
 def _outside_crowd(boxes: Tensor, crowd: Tensor | None, void_threshold: float) -> Tensor:

@@ -9,7 +9,6 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from eagleray_seamseg.data import PanopticSample
 from eagleray_seamseg.evaluation import scaled_boxes
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.model.prediction import PanopticInference
@@ -18,6 +17,7 @@ from eagleray_seamseg.views import infer_samples
 from eagleray_vision.images.resizing import resize_nearest
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.samples.sample import PanopticSample
 
 
 class PanopticPrediction:

@@ -18,6 +18,8 @@ from eagleray_seamseg.model.config import (
     cityscapes_r50,
     vistas_r50,
 )
+from eagleray_toyworld.settings import ToyworldSettings
+from eagleray_vision.datasets.settings import DatasetSettings
 
 Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
 DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless", "toyworld"]
@@ -28,22 +30,6 @@ PAPER_RGB_MEAN: Color = (0.41738699, 0.45732192, 0.46886091)
 """Mean color of both paper configurations (spec 3)."""
 PAPER_RGB_STD: Color = (0.25685097, 0.26509955, 0.29067996)
 """Standard deviation of both paper configurations (spec 3)."""
-
-
-class ToyworldSettings(Settings):
-    """Which street frames are generated (format toyworld)."""
-
-    train_frames: int = Field(200, ge=1, description="Frames that are trained on.")
-    val_frames: int = Field(40, ge=1, description="Frames of the benchmark, of other scenes.")
-    height_px: int = Field(128, ge=32, description="Image height in pixels.")
-    width_px: int = Field(256, ge=32, description="Image width in pixels.")
-    min_thing_px: int = Field(32, ge=0, description="Things of fewer visible pixels become void.")
-    seed: int = Field(0, ge=0, description="Seed of the world.")
-    labels: Literal["classes", "categories"] = Field(
-        "classes",
-        description="The 19 classes of Cityscapes, or its 7 categories (flat, construction, "
-        "object, nature, sky, human, vehicle).",
-    )
 
 
 class ConvertSettings(Settings):
@@ -59,46 +45,13 @@ class ConvertSettings(Settings):
     )
 
 
-class DataSettings(Settings):
+class DataSettings(DatasetSettings):
     """Where the labeled images are and how they are laid out."""
 
     format: DataFormat = Field(
         "vistas",
         description="Layout: vistas (Mapillary Vistas), cityscapes, coco_panoptic (PNGs and a "
         "JSON), seamless (converted for the original code), toyworld (generated street frames).",
-    )
-    root: str = Field("data/vistas", description="Folder of the data set.")
-    vistas_version: Literal["1.2", "2.0"] = Field(
-        "1.2",
-        description="Labels of Mapillary Vistas: 1.2 (also 1.1, the same 66), or the 124 of 2.0.",
-    )
-    train_split: str = Field("training", description="Split that is trained on.")
-    val_split: str = Field("validation", description="Split of the benchmark.")
-    images: str = Field(
-        "",
-        description="Photographs relative to root, {split} replaced: a glob pattern (vistas, "
-        "cityscapes) or a folder (coco_panoptic). Empty: the format's published layout.",
-    )
-    labels: str = Field(
-        "",
-        description="Label files relative to root: {split}, {id} and, for cityscapes, {city} "
-        "replaced; for coco_panoptic a folder. Empty: the format's published layout.",
-    )
-    annotations: str = Field(
-        "",
-        description="Panoptic JSON (coco_panoptic, {split} replaced) or class list (vistas) "
-        "relative to root. Empty: the format's published layout.",
-    )
-    reduced_labels: bool = Field(
-        False,
-        description="Accept labels that are smaller than their photograph by a whole factor, the "
-        "same for both sides. Photograph and label are each resized to the network input, and "
-        "results are scored at the size of the label.",
-    )
-    check_images: bool = Field(
-        True,
-        description="Decode every photograph while preparing, so that a damaged one is a reject "
-        "instead of a failure in training.",
     )
     metadata: str = Field(
         "",
@@ -130,8 +83,8 @@ class InputSettings(Settings):
     )
     pad_mixed_sizes: bool = Field(
         False,
-        description="Let images of unequal size share a forward pass, padded as by the original "
-        "(spec 1.14). What is predicted for one then depends on the others of its batch; else "
+        description="Let images of unequal size share a forward pass, padded with zeros as by the "
+        "original. What is predicted for one then depends on the others of its batch; else "
         "every size of a batch gets a forward pass of its own.",
     )
     random_scale: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(

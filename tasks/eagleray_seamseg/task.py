@@ -40,29 +40,27 @@ from eagleray_seamseg.benchmarks import (
     score_sample,
     seamless_benchmarks,
 )
-from eagleray_seamseg.data import PanopticBatch, PanopticDataset, PanopticSample
+from eagleray_seamseg.data import SeamlessPlacement, input_placement
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
-from eagleray_seamseg.exports import (
-    EXPORT_FORMATS,
-    check_export_format,
-    export_index,
-    export_prediction,
-)
+from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
 from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
-from eagleray_seamseg.inputs import list_inputs, load_input
 from eagleray_seamseg.intermediate.metadata import read_metadata
-from eagleray_seamseg.intermediate.stages import ConvertedSplit, conversion_stages
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork, build_network
-from eagleray_seamseg.picture import sample_pictures
 from eagleray_seamseg.predict import PanopticPrediction, predict_panoptic
 from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
-from eagleray_seamseg.stages import STAGE_NAME, PanopticLabelStage, label_source
-from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
-from eagleray_seamseg.transforms import ImageNormalization
+from eagleray_seamseg.stages import label_source, label_stages, writing_stages
 from eagleray_seamseg.views import image_normalization
+from eagleray_toyworld.label_stage import ToyworldFrameStage, toyworld_label_space
+from eagleray_vision.datasets.label_stage import STAGE_NAME
+from eagleray_vision.exports import check_export_format, export_index
+from eagleray_vision.inputs import list_inputs, load_input
 from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.panoptic.picture import sample_pictures
+from eagleray_vision.samples.dataset import PanopticDataset
+from eagleray_vision.samples.placement import ImageNormalization
+from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 
 
 class SeamlessTask(Task, Importing):
@@ -114,31 +112,10 @@ class SeamlessTask(Task, Importing):
         asked for the writing of both in the original's format.
         """
         data, faithful = self.settings.data, self.settings.faithful
-        splits = {"train": data.train_split, "val": data.val_split}
-        labels: list[Stage] = [
-            ToyworldFrameStage(data.toyworld, source)
-            if self._generates
-            else PanopticLabelStage(data, source, split, faithful=faithful)
-            for source, split in splits.items()
-        ]
-        return [*labels, *self._conversion(labels)] if data.convert.folder else labels
-
-    def _conversion(self, labels: Sequence[Stage]) -> Sequence[Stage]:
-        data, faithful = self.settings.data, self.settings.faithful
-        source = None if self._generates else label_source(data, faithful=faithful)
-        names = ("train", "val") if source is None else (data.train_split, data.val_split)
-        splits = [
-            ConvertedSplit(name, stage.label, source.photo_folder(name) if source else "")
-            for name, stage in zip(names, labels, strict=True)
-        ]
-        return conversion_stages(
-            Path(data.root),
-            data.convert,
-            splits,
-            self._label_space(),
-            version=source.version() if source else "1.0",
-            faithful=faithful,
-        )
+        labels = label_stages(data, faithful=faithful)
+        if not data.convert.folder:
+            return labels
+        return (*labels, *writing_stages(data, labels, self._label_space(), faithful=faithful))
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
         """Return the images of ``train`` or ``val``."""
@@ -149,7 +126,7 @@ class SeamlessTask(Task, Importing):
         return PanopticDataset(
             rows[label],
             Path(self.settings.data.root),
-            self.settings.input,
+            SeamlessPlacement(self.settings.input, training=source == "train"),
             self._normalization(),
             training=source == "train",
         )
@@ -247,8 +224,14 @@ class SeamlessTask(Task, Importing):
 
     def load_input(self, item: Item) -> PanopticSample:
         """Read one image file."""
+        settings, faithful = self.settings.input, self.settings.faithful
         return load_input(
-            item, self.settings.input, self._normalization(), faithful=self.settings.faithful
+            item,
+            lambda size_hw: input_placement(size_hw, settings, faithful=faithful),
+            self._normalization(),
+            max_network_px=settings.max_network_px,
+            hint="set faithful to false, so that input.longest_max_px holds, or raise "
+            "input.max_network_px",
         )
 
     def check_format(self, format: str) -> None:
@@ -260,7 +243,7 @@ class SeamlessTask(Task, Importing):
     ) -> Record:
         """Write one prediction."""
         return export_prediction(
-            item, sample, prediction, format, self._label_space(), self.settings
+            item, sample, prediction, format, self._label_space(), faithful=self.settings.faithful
         )
 
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:

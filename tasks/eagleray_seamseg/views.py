@@ -7,12 +7,12 @@ from collections.abc import Sequence
 import torch
 
 from eagleray.task import InputError
-from eagleray_seamseg.data import PanopticSample, pad_images
 from eagleray_seamseg.model.multi_view import View, infer_views
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.settings import SeamlessSettings
-from eagleray_seamseg.transforms import ImageNormalization, Placement, place_image
+from eagleray_vision.samples.placement import ImageNormalization, Placement, place_image
+from eagleray_vision.samples.sample import PanopticSample, pad_images
 
 
 def infer_samples(

@@ -70,3 +70,19 @@ class WorldSettings(Settings):
     def scenes_of(self, split: str) -> Iterator[int]:
         """Yield the scene numbers of a split, ascending."""
         return (k for k in range(self.scenes) if self.split_of(k) == split)
+
+
+class ToyworldSettings(Settings):
+    """Which street frames are generated (format toyworld)."""
+
+    train_frames: int = Field(200, ge=1, description="Frames that are trained on.")
+    val_frames: int = Field(40, ge=1, description="Frames of the benchmark, of other scenes.")
+    height_px: int = Field(128, ge=32, description="Image height in pixels.")
+    width_px: int = Field(256, ge=32, description="Image width in pixels.")
+    min_thing_px: int = Field(32, ge=0, description="Things of fewer visible pixels become void.")
+    seed: int = Field(0, ge=0, description="Seed of the world.")
+    labels: Literal["classes", "categories"] = Field(
+        "classes",
+        description="The 19 classes of Cityscapes, or its 7 categories (flat, construction, "
+        "object, nature, sky, human, vehicle).",
+    )

@@ -2,7 +2,6 @@
 
 import torch
 
-from eagleray_seamseg.losses import PanopticTarget
 from eagleray_seamseg.model.config import (
     BodySettings,
     FpnSettings,
@@ -12,6 +11,7 @@ from eagleray_seamseg.model.config import (
     SemSettings,
 )
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_vision.samples.target import PanopticTarget
 
 NUM_STUFF, NUM_THING = 3, 2
 SIZES = [(64, 96), (50, 80)]

@@ -5,21 +5,17 @@ import json
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_data import (
-    cityscapes_settings,
-    run_stage,
-    small_cityscapes,
-    write_frame,
-)
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import run_stage, small_cityscapes, write_frame
 
 from eagleray.task import InputError
 from eagleray_seamseg.benchmarks import truth_as_output
-from eagleray_seamseg.data import PanopticSample
-from eagleray_seamseg.evaluation import resize_panoptic, without_crowds
 from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.panoptic.panoptic_map import resize_panoptic, without_crowds
+from eagleray_vision.samples.sample import PanopticSample
 
 
 def open_task(tmp_path, **changes):

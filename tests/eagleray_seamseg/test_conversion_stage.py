@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 from pycocotools.coco import COCO
 from scipy import ndimage
-from tests.eagleray_seamseg.small_data import (
-    cityscapes_settings,
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import (
     photo,
     run_stage,
     small_cityscapes,

@@ -3,16 +3,15 @@
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_data import (
-    cityscapes_settings,
-    instance_ids,
-    run_stage,
-    small_cityscapes,
-)
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import instance_ids, run_stage, small_cityscapes
 
 from eagleray.task import InputError
-from eagleray_seamseg.data import pad_images
+from eagleray_seamseg.data import training_placement
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.samples.sample import pad_images
+
+DRAW = {"shortest_px": 100, "longest_max_px": 1000, "flip_probability": 0.5}
 
 
 @pytest.fixture
@@ -96,3 +95,36 @@ def test_backbone_brings_its_own_colors(tmp_path):
     image = task.dataset("val", rows).load(0, np.random.default_rng(0)).image
     assert image.min() >= -1
     assert image.max() <= 1
+
+
+def test_scales_cover_the_range_and_repeat_with_their_seed():
+    def draw(seed):
+        rng = np.random.default_rng(seed)
+        return training_placement((100, 200), rng, random_scale=(0.5, 2.0), **DRAW)
+
+    heights = [draw(seed).size_hw[0] for seed in range(300)]
+    assert 50 <= min(heights) < 60
+    assert 190 < max(heights) < 200
+    assert draw(7) == draw(7)
+    assert 100 < sum(draw(seed).flip for seed in range(300)) < 200
+
+
+def test_scales_are_chosen_from_a_list():
+    rng = np.random.default_rng(0)
+    found = {
+        training_placement((100, 200), rng, random_scale=(0.5, 1.0, 1.5), **DRAW).size_hw
+        for _ in range(50)
+    }
+    assert found == {(50, 100), (100, 200), (150, 300)}
+
+
+def test_no_random_scale():
+    rng = np.random.default_rng(0)
+    assert training_placement((50, 80), rng, random_scale=None, **DRAW).size_hw == (100, 160)
+
+
+def test_padding_reaches_a_multiple():
+    images, sizes = pad_images([torch.ones(3, 5, 32), torch.ones(3, 33, 7)], multiple=32)
+    assert images.shape == (2, 3, 64, 32)
+    assert sizes == ((5, 32), (33, 7))
+    assert images.sum() == 3 * (5 * 32 + 33 * 7)

@@ -6,31 +6,27 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.eagleray_seamseg.small_data import (
-    cityscapes_settings,
-    photo,
-    run_stage,
-    small_cityscapes,
-)
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import photo, run_stage, small_cityscapes
 
 from eagleray.task import Item
 from eagleray_seamseg.benchmarks import truth_as_output
-from eagleray_seamseg.data import PanopticSample
-from eagleray_seamseg.evaluation import (
-    panoptic_unit,
-    resize_panoptic,
-    true_instances,
-    without_crowds,
-)
+from eagleray_seamseg.evaluation import panoptic_unit, true_instances
 from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.picture import instance_outlines
 from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import DataSettings, SeamlessSettings
-from eagleray_seamseg.stages import PanopticLabelStage
+from eagleray_seamseg.stages import label_stage
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.panoptic.label_image import deep_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
+from eagleray_vision.panoptic.panoptic_map import (
+    IndexedPanoptic,
+    indexed_panoptic,
+    resize_panoptic,
+    without_crowds,
+)
+from eagleray_vision.panoptic.picture import instance_outlines
+from eagleray_vision.samples.sample import PanopticSample
 
 BOTH = pytest.mark.parametrize("faithful", [True, False])
 ROAD, PERSON, CAR = 0, 11, 13
@@ -156,7 +152,7 @@ def test_vistas_values_are_divided_by_255_or_256(tmp_path, faithful: bool) -> No
     Image.fromarray(photo((20, 30))).save(tmp_path / "training/images/a.jpg")
     (tmp_path / "training/instances/a.png").write_bytes(deep_ids_png(ids))
     data = DataSettings(format="vistas", root=str(tmp_path))
-    rows, rejects = run_stage(PanopticLabelStage(data, "train", "training", faithful=faithful))
+    rows, rejects = run_stage(label_stage(data, "train", "training", faithful=faithful))
     assert not rejects
     car, person, road = 1, 2, 0  # stuff comes first
     assert rows["a"]["categories"] == [255, person if faithful else car, road]

@@ -6,8 +6,9 @@ import msgpack
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tests.eagleray_seamseg.small_data import cityscapes_settings, small_cityscapes, small_coco
 from tests.eagleray_seamseg.small_network import small_settings
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import small_cityscapes, small_coco
 
 from eagleray.api import Experiment
 from eagleray.progress import Silent

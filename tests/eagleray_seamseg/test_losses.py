@@ -2,15 +2,10 @@ import pytest
 import torch
 from tests.eagleray_seamseg.small_network import NUM_STUFF, target
 
-from eagleray_seamseg.losses import (
-    PanopticTarget,
-    assign_anchors,
-    roi_targets,
-    sample_anchors,
-    thing_truth,
-)
+from eagleray_seamseg.losses import assign_anchors, roi_targets, sample_anchors
 from eagleray_seamseg.model.config import RoiSettings, RpnSettings
 from eagleray_vision.detection.assignment import NEGATIVE, VOID
+from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 
 def test_instances_are_things_that_are_no_crowd() -> None:

@@ -6,13 +6,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_data import cityscapes_settings, photo, small_cityscapes
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import photo, small_cityscapes
 
-from eagleray_seamseg.data import PanopticSample, pad_images
 from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.predict import fuse_inference, fusion_thresholds, predict_panoptic
 from eagleray_seamseg.task import SeamlessTask
-from eagleray_seamseg.transforms import ImageNormalization, Placement, place_image
+from eagleray_vision.samples.placement import ImageNormalization, Placement, place_image
+from eagleray_vision.samples.sample import PanopticSample, pad_images
 
 COLORS = ImageNormalization((0.4, 0.4, 0.4), (0.25, 0.25, 0.25))
 SIZES = [(48, 72), (72, 48), (48, 72), (40, 96), (48, 72)]

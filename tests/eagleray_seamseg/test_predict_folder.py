@@ -10,7 +10,8 @@ import torch
 import yaml
 from PIL import Image
 from tests.eagleray_seamseg.exports.independent_reader import read_folder
-from tests.eagleray_seamseg.small_data import cityscapes_settings, photo, small_cityscapes
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import photo, small_cityscapes
 
 from eagleray.cli import main
 from eagleray_vision.panoptic.label_image import read_deep_ids

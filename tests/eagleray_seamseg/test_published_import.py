@@ -13,8 +13,8 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file
 from tests.eagleray_seamseg.original_files import VISTAS_R50
-from tests.eagleray_seamseg.small_data import photo
 from tests.eagleray_seamseg.test_checkpoint_import import Hostile, snapshot
+from tests.eagleray_vision.small_data import photo
 
 from eagleray.cli import main
 from eagleray.experiment.load import load_experiment

@@ -2,12 +2,12 @@
 
 import msgpack
 import pytest
-from tests.eagleray_seamseg.small_data import run_stage
 from tests.eagleray_seamseg.test_stages import write_seamless
+from tests.eagleray_vision.small_data import run_stage
 
 from eagleray_seamseg.intermediate.metadata import parse_metadata, read_metadata
 from eagleray_seamseg.settings import DataSettings
-from eagleray_seamseg.stages import PanopticLabelStage
+from eagleray_seamseg.stages import label_stage
 from eagleray_vision.panoptic.errors import (
     LabelSizeError,
     MissingLabelFileError,
@@ -34,9 +34,7 @@ def edit(root, change):
 
 
 def stage(root):
-    return PanopticLabelStage(
-        DataSettings(format="seamless", root=str(root)), "val", "val", faithful=True
-    )
+    return label_stage(DataSettings(format="seamless", root=str(root)), "val", "val", faithful=True)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgpack
 import numpy as np
 import pytest
 from PIL import Image
-from tests.eagleray_seamseg.small_data import (
+from tests.eagleray_vision.small_data import (
     CAR,
     instance_ids,
     photo,
@@ -19,7 +19,7 @@ from tests.eagleray_seamseg.small_data import (
 )
 
 from eagleray_seamseg.settings import DataSettings
-from eagleray_seamseg.stages import PanopticLabelStage
+from eagleray_seamseg.stages import label_stage
 from eagleray_vision.images.errors import ImageError, UnreadableImageError
 from eagleray_vision.panoptic.errors import (
     EmptySegmentError,
@@ -34,7 +34,7 @@ from eagleray_vision.panoptic.label_image import deep_ids_png, read_deep_ids, rg
 
 def cityscapes_stage(root, split="train", **changes):
     data = DataSettings(format="cityscapes", root=str(root), **changes)
-    return PanopticLabelStage(data, "train", split, faithful=False)
+    return label_stage(data, "train", split, faithful=False)
 
 
 def jpeg(image, **options):
@@ -156,7 +156,7 @@ def test_stage_can_be_pickled(tmp_path):
 
 def coco_stage(root, **changes):
     data = DataSettings(format="coco_panoptic", root=str(root), val_split="val", **changes)
-    return PanopticLabelStage(data, "val", "val", faithful=False)
+    return label_stage(data, "val", "val", faithful=False)
 
 
 def test_coco_images_become_records(tmp_path):
@@ -237,7 +237,7 @@ def test_vistas_images_become_records(tmp_path):
     Image.fromarray(photo((20, 30))).save(tmp_path / "training/images/a.jpg")
     (tmp_path / "training/instances/a.png").write_bytes(deep_ids_png(ids))
     data = DataSettings(format="vistas", root=str(tmp_path))
-    rows, rejects = run_stage(PanopticLabelStage(data, "train", "training", faithful=True))
+    rows, rejects = run_stage(label_stage(data, "train", "training", faithful=True))
     assert not rejects
     assert rows["a"]["categories"] == [255, 1, 0]
 
@@ -268,14 +268,14 @@ def write_seamless(root):
 
 def test_data_set_converted_for_the_original_is_read(tmp_path):
     data = DataSettings(format="seamless", root=str(write_seamless(tmp_path)))
-    stage = PanopticLabelStage(data, "val", "val", faithful=True)
+    stage = label_stage(data, "val", "val", faithful=True)
     rows, rejects = run_stage(stage)
     assert not rejects
     assert rows.keys() == ["a", "b"]
     assert rows["b"]["is_crowd"] == [False, False, True]
     assert stage.settings().original_ids == (7, 26)
     with pytest.raises(MissingLabelFileError, match=r"train\.txt"):
-        run_stage(PanopticLabelStage(data, "train", "train", faithful=True))
+        run_stage(label_stage(data, "train", "train", faithful=True))
 
 
 def test_damaged_metadata_are_refused(tmp_path):
@@ -283,10 +283,10 @@ def test_damaged_metadata_are_refused(tmp_path):
     data = DataSettings(format="seamless", root=str(tmp_path))
     (tmp_path / "metadata.bin").write_bytes(b"\xc1")
     with pytest.raises(SegmentListError, match="metadata"):
-        PanopticLabelStage(data, "val", "val", faithful=True).settings()
+        label_stage(data, "val", "val", faithful=True).settings()
     (tmp_path / "metadata.bin").unlink()
     with pytest.raises(MissingLabelFileError, match="metadata"):
-        PanopticLabelStage(data, "val", "val", faithful=True).settings()
+        label_stage(data, "val", "val", faithful=True).settings()
 
 
 def test_all_image_errors_are_input_errors():

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_data import cityscapes_settings, run_stage, small_cityscapes
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import run_stage, small_cityscapes
 
 from eagleray.experiment.load import load_experiment
 from eagleray.task import StepContext

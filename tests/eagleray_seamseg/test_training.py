@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.eagleray_seamseg.small_data import cityscapes_settings, run_stage, small_cityscapes
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import run_stage, small_cityscapes
 
 from eagleray.api import Experiment
 from eagleray_seamseg.task import SeamlessTask

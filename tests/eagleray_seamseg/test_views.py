@@ -4,20 +4,16 @@ import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.eagleray_seamseg.small_data import (
-    cityscapes_settings,
-    photo,
-    run_stage,
-    small_cityscapes,
-)
+from tests.eagleray_seamseg.small_settings import cityscapes_settings
+from tests.eagleray_vision.small_data import photo, run_stage, small_cityscapes
 
 from eagleray.task import InputError
-from eagleray_seamseg.data import PanopticSample, pad_images
 from eagleray_seamseg.model.network import build_network
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
-from eagleray_seamseg.transforms import Placement, place_image
 from eagleray_seamseg.views import image_normalization, infer_samples, sample_views
+from eagleray_vision.samples.placement import Placement, place_image
+from eagleray_vision.samples.sample import PanopticSample, pad_images
 
 
 def settings(tmp_path, **test_time) -> SeamlessSettings:

@@ -5,11 +5,11 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
-from tests.eagleray_seamseg.small_data import photo, run_stage
+from tests.eagleray_vision.small_data import photo, run_stage
 
 from eagleray_seamseg.benchmarks import seamless_benchmarks
 from eagleray_seamseg.settings import DataSettings, SeamlessSettings
-from eagleray_seamseg.stages import PanopticLabelStage, label_source
+from eagleray_seamseg.stages import label_source, label_stage
 from eagleray_vision.panoptic.errors import (
     LabelSizeError,
     MissingLabelFileError,
@@ -89,7 +89,7 @@ def data(root, version="1.2", **changes):
 
 
 def read(root, version="1.2", **changes):
-    stage = PanopticLabelStage(data(root, version, **changes), "train", "training", faithful=False)
+    stage = label_stage(data(root, version, **changes), "train", "training", faithful=False)
     rows, rejects = run_stage(stage)
     assert not rejects, rejects
     return stage.settings(), rows["a"]
@@ -147,7 +147,7 @@ def test_version_2_0_has_more_classes_than_8_bits_of_the_old_divisor_separate(tm
     ids = np.full(SIZE_HW, 123 * 256 + 200)
     write(tmp_path, "config_v2.0.json", "training/v2.0/instances", labels, ids)
     assert read(tmp_path, "2.0")[1]["categories"] == [255, 123]
-    stage = PanopticLabelStage(data(tmp_path, "2.0"), "train", "training", faithful=True)
+    stage = label_stage(data(tmp_path, "2.0"), "train", "training", faithful=True)
     (error,) = run_stage(stage)[1].values()
     assert isinstance(error, UnknownCategoryError)
 
@@ -179,7 +179,7 @@ def test_published_panoptic_files_of_2_0_are_coco_panoptic(tmp_path):
         labels="{split}/v2.0/panoptic",
         annotations="{split}/v2.0/panoptic/panoptic_2020.json",
     )
-    rows, rejects = run_stage(PanopticLabelStage(settings, "train", "training", faithful=False))
+    rows, rejects = run_stage(label_stage(settings, "train", "training", faithful=False))
     assert not rejects
     assert rows["a"]["categories"] == [255, 0]
 
@@ -214,7 +214,7 @@ def test_labels_of_the_other_version_and_of_another_size_are_rejects(tmp_path):
     write_old(tmp_path)
     ids = values(ROAD_OLD, PERSON_OLD, 5, VOID_OLD)
     (tmp_path / "training/instances/a.png").write_bytes(deep_ids_png(ids))
-    stage = PanopticLabelStage(data(tmp_path), "train", "training", faithful=False)
+    stage = label_stage(data(tmp_path), "train", "training", faithful=False)
     assert isinstance(run_stage(stage)[1]["a"], UnknownCategoryError)
     (tmp_path / "training/instances/a.png").write_bytes(deep_ids_png(values(1, 2, 3, 4)[:10]))
     assert isinstance(run_stage(stage)[1]["a"], LabelSizeError)

@@ -26,13 +26,6 @@ from eagleray_seamseg.intermediate.source import (
     coco_detection_json,
     metadata_bytes,
 )
-from eagleray_seamseg.picture import panoptic_picture
-from eagleray_seamseg.transforms import (
-    ImageNormalization,
-    evaluation_placement,
-    place_image,
-    place_labels,
-)
 from eagleray_vision.detection.boxes import boxes_from_id_map
 from eagleray_vision.metrics.average_precision import evaluate_coco
 from eagleray_vision.metrics.mean_iou import compute_mean_iou
@@ -42,6 +35,13 @@ from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 from eagleray_vision.panoptic.label_image import deep_ids_png, read_deep_ids
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS, label_space_from_vistas
 from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
+from eagleray_vision.panoptic.picture import panoptic_picture
+from eagleray_vision.samples.placement import (
+    ImageNormalization,
+    evaluation_placement,
+    place_image,
+    place_labels,
+)
 
 PAPER_COLORS = ImageNormalization(
     (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)

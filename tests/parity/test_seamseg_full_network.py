@@ -12,9 +12,10 @@ from tests.parity.golden import Case, close
 from torch import Tensor
 from torch.nn import functional as F
 
-from eagleray_seamseg.losses import PanopticTarget, panoptic_losses
+from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.config import vistas_r50
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_vision.samples.target import PanopticTarget
 
 
 def recipe_value(name: str, shape: tuple[int, ...], seed: int, case: Case) -> Tensor:

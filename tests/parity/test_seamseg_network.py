@@ -13,14 +13,7 @@ from tests.parity.golden import Case, close, groups
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_seamseg.losses import (
-    PanopticTarget,
-    ThingTruth,
-    assign_anchors,
-    roi_targets,
-    sample_anchors,
-    thing_truth,
-)
+from eagleray_seamseg.losses import assign_anchors, roi_targets, sample_anchors
 from eagleray_seamseg.model.config import (
     BodySettings,
     NetworkSettings,
@@ -63,6 +56,7 @@ from eagleray_vision.losses.detection import (
     rpn_losses,
 )
 from eagleray_vision.losses.smooth_l1 import smooth_l1
+from eagleray_vision.samples.target import PanopticTarget, ThingTruth, thing_truth
 
 
 @pytest.mark.parametrize("path", cases("seamseg", "abn"))

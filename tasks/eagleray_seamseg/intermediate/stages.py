@@ -19,7 +19,7 @@ from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
 from eagleray_seamseg.intermediate.folder import SeamlessFolder
 from eagleray_seamseg.intermediate.source import coco_annotations, coco_image, metadata_entry
 from eagleray_seamseg.settings import ConvertSettings
-from eagleray_seamseg.stages import PHOTO_FILE
+from eagleray_vision.datasets.label_stage import PHOTO_FILE
 from eagleray_vision.panoptic.errors import LabelSizeError, SegmentListError
 from eagleray_vision.panoptic.label_image import encode_png, read_deep_ids
 from eagleray_vision.panoptic.label_space import LabelSpace

@@ -1,8 +1,8 @@
 """Panoptic label records: a map of segment ids and what each id means.
 
 Two forms are in use. *COCO form*: arbitrary 24-bit ids and a list of segments (`Segments`).
-*Indexed form* (Seamless, spec 4): contiguous ids ``0..n`` that index lists of category, crowd flag
-and score, entry 0 being void (`IndexedPanoptic`).
+*Indexed form* (that of the original Seamless code): contiguous ids ``0..n`` that index lists of
+category, crowd flag and score, entry 0 being void (`IndexedPanoptic`).
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eagleray_vision.images.resizing import resize_nearest
 from eagleray_vision.panoptic.errors import (
     LabelSizeError,
     SegmentListError,
@@ -148,7 +149,7 @@ def indexed_panoptic(
     Args:
         id_map: ``(H, W)`` segment index per pixel.
         categories: Class of each segment, entry 0 = void.
-        is_crowd: 0/1 per segment. Entry 0 is ignored (writers disagree about it: spec 4).
+        is_crowd: 0/1 per segment. Entry 0 is ignored (writers disagree about it).
         scores: Confidence per segment; 1 for all but entry 0 where left out.
 
     Returns:
@@ -163,6 +164,24 @@ def indexed_panoptic(
         crowd[VOID_SEGMENT_ID] = False
     return IndexedPanoptic(
         np.asarray(id_map, dtype=np.int32), classes, crowd, np.asarray(scores, np.float32)
+    )
+
+
+def without_crowds(panoptic: IndexedPanoptic) -> IndexedPanoptic:
+    """Turn crowd segments into void pixels; their list entries stay, without pixels."""
+    table = np.where(panoptic.is_crowd, 0, np.arange(len(panoptic.categories))).astype(np.int32)
+    return IndexedPanoptic(
+        table[panoptic.id_map], panoptic.categories, panoptic.is_crowd, panoptic.scores
+    )
+
+
+def resize_panoptic(panoptic: IndexedPanoptic, size_hw: tuple[int, int]) -> IndexedPanoptic:
+    """Resize a panoptic map by nearest neighbor; its lists stay as they are."""
+    return IndexedPanoptic(
+        resize_nearest(panoptic.id_map, size_hw),
+        panoptic.categories,
+        panoptic.is_crowd,
+        panoptic.scores,
     )
 
 

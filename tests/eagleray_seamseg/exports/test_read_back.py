@@ -21,7 +21,6 @@ from tests.eagleray_seamseg.exports.independent_reader import (
 )
 from torchmetrics.detection import PanopticQuality
 
-from eagleray_seamseg.data import PanopticSample
 from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import SeamlessSettings
@@ -31,6 +30,7 @@ from eagleray_vision.metrics.cityscapes_ap import compute_cityscapes_ap, instanc
 from eagleray_vision.panoptic.label_image import deep_ids_png, rgb_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
+from eagleray_vision.samples.sample import PanopticSample
 
 SIZE_HW = (96, 192)
 FRAMES = 6

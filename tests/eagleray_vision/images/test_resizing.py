@@ -1,12 +1,15 @@
 """Sizes and filters of resizing."""
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from eagleray_vision.images.resizing import (
     resize_nearest,
+    resize_nearest_floor,
     resize_rgb,
+    resize_rgb_opencv,
     scale_to_shortest,
     scaled_size,
 )
@@ -52,3 +55,22 @@ def test_images_are_resized_by_pillow():
     expected = np.asarray(Image.fromarray(image).resize((5, 4), Image.Resampling.BILINEAR))
     assert np.array_equal(resize_rgb(image, (4, 5)), expected)
     assert resize_rgb(image, (9, 11)) is image
+
+
+@pytest.mark.parametrize("size_hw", [(7, 31), (24, 40), (12, 20), (5, 3)])
+def test_opencvs_rules(size_hw):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
+    wanted = (size_hw[1], size_hw[0])
+    assert np.array_equal(resize_rgb_opencv(image, size_hw), cv2.resize(image, wanted))
+    labels = rng.integers(0, 60_000, (12, 20)).astype(np.uint16)
+    expected = cv2.resize(labels, wanted, interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(resize_nearest_floor(labels, size_hw), expected)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, bool])
+def test_labels_of_any_dtype_take_the_pixel_at_the_floor(dtype):
+    labels = np.arange(240).reshape(12, 20).astype(dtype)
+    found = resize_nearest_floor(labels, (5, 7))
+    assert found.dtype == dtype
+    assert np.array_equal(found, labels[(np.arange(5) * 12 // 5)[:, None], np.arange(7) * 20 // 7])

@@ -1,13 +1,15 @@
-"""From photograph and labels to network input (Seamless, spec 3).
+"""From photograph and labels to the input of a network: resized, cropped, mirrored, normalized.
 
-Photographs are resized by Pillow's bilinear filter, labels by its nearest neighbor; then segments
-that resizing has lost are dropped and the rest renumbered.
+Two rules of resizing are in use: Pillow's (bilinear with a support that widens when it reduces;
+nearest pixel center for labels) and OpenCV's (bilinear between four pixels; labels by
+``floor(i * in / out)``). Segments that resizing or cropping has lost are dropped, and the rest are
+renumbered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,11 +18,16 @@ from torch import Tensor
 
 from eagleray_vision.images.resizing import (
     resize_nearest,
+    resize_nearest_floor,
     resize_rgb,
+    resize_rgb_opencv,
     scale_to_shortest,
     scaled_size,
 )
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+
+Resizing = Literal["pillow", "opencv"]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 _MAX_LEVEL = 255.0
 
@@ -39,62 +46,58 @@ class ImageNormalization:
 
 
 @dataclass(frozen=True)
+class Crop:
+    """A part of a resized image.
+
+    Attributes:
+        top: First row.
+        left: First column.
+        size_hw: Height and width in pixels.
+    """
+
+    top: int
+    left: int
+    size_hw: tuple[int, int]
+
+
+@dataclass(frozen=True)
 class Placement:
-    """How one image enters the network.
+    """How one image enters the network: it is resized, then cropped, then mirrored.
 
     Attributes:
         size_hw: Height and width after resizing, in pixels.
         flip: Whether it is mirrored left to right.
+        crop: The part of the resized image that is kept; None for all of it.
+        resizing: Whose rule of resizing.
     """
 
     size_hw: tuple[int, int]
     flip: bool = False
+    crop: Crop | None = None
+    resizing: Resizing = "pillow"
+
+    @property
+    def placed_hw(self) -> tuple[int, int]:
+        """Height and width of the placed image in pixels."""
+        return self.size_hw if self.crop is None else self.crop.size_hw
 
 
-def training_placement(
-    size_hw: tuple[int, int],
-    rng: np.random.Generator,
-    *,
-    shortest_px: int,
-    longest_max_px: int,
-    random_scale: Sequence[float] | None,
-    flip_probability: float,
-) -> Placement:
-    """Draw flip and scale of a training image (spec 3).
+class PlacementRule(Protocol):
+    """Decides how an image of a size enters the network; a training rule draws random numbers."""
 
-    Args:
-        size_hw: Size of the photograph in pixels.
-        rng: Random numbers of this sample.
-        shortest_px: Wanted length of the shorter side.
-        longest_max_px: Largest length of the longer side.
-        random_scale: Two entries: the shorter side is drawn between these multiples of
-            ``shortest_px``; more: one of them is chosen; None: no random scale.
-        flip_probability: Probability of mirroring.
-
-    Returns:
-        The placement.
-    """
-    flip = bool(rng.random() < flip_probability)
-    target_px = shortest_px
-    if random_scale is not None and len(random_scale) == 2:
-        low, high = random_scale
-        target_px = int(rng.uniform(shortest_px * low, shortest_px * high))
-    elif random_scale is not None and len(random_scale) > 2:
-        target_px = int(shortest_px * random_scale[int(rng.integers(len(random_scale)))])
-    scale = scale_to_shortest(size_hw, max(1, target_px), longest_max_px)
-    return Placement(scaled_size(size_hw, scale), flip)
+    def __call__(self, size_hw: tuple[int, int], rng: np.random.Generator) -> Placement:
+        """Return the placement of a photograph of a size, in pixels."""
 
 
 def evaluation_placement(
     size_hw: tuple[int, int], *, shortest_px: int, longest_max_px: int | None
 ) -> Placement:
-    """Scale an image for validation, or for inference on a user's own file.
+    """Scale an image to a length of its shorter side.
 
     Args:
         size_hw: Size of the photograph in pixels.
         shortest_px: Wanted length of the shorter side.
-        longest_max_px: Largest length of the longer side. The original's test transform ignores it,
-            so that inference runs at another scale than validation: None reproduces that.
+        longest_max_px: Largest length of the longer side; None for no limit.
 
     Returns:
         The placement.
@@ -105,7 +108,7 @@ def evaluation_placement(
 def place_image(
     image: npt.NDArray[np.uint8], placement: Placement, normalization: ImageNormalization
 ) -> Tensor:
-    """Resize, mirror and normalize a photograph.
+    """Resize, crop, mirror and normalize a photograph.
 
     Args:
         image: ``(H, W, 3)`` uint8 RGB.
@@ -121,10 +124,9 @@ def place_image(
         >>> place_image(grey, Placement((2, 3)), one).shape
         torch.Size([3, 2, 3])
     """
-    resized = resize_rgb(image, placement.size_hw)
-    if placement.flip:
-        resized = resized[:, ::-1]
-    values = resized.astype(np.float32) / np.float32(_MAX_LEVEL)
+    resize = resize_rgb if placement.resizing == "pillow" else resize_rgb_opencv
+    placed = _cropped_and_mirrored(resize(image, placement.size_hw), placement)
+    values = placed.astype(np.float32) / np.float32(_MAX_LEVEL)
     mean = np.asarray(normalization.mean, dtype=np.float32)
     std = np.asarray(normalization.std, dtype=np.float32)
     normalized = (values - mean) / std
@@ -132,7 +134,7 @@ def place_image(
 
 
 def place_labels(panoptic: IndexedPanoptic, placement: Placement) -> IndexedPanoptic:
-    """Resize and mirror labels, then drop the segments that are gone and renumber the rest.
+    """Resize, crop and mirror labels, then drop the segments that are gone and renumber the rest.
 
     Args:
         panoptic: Labels; their size need not be the photograph's.
@@ -141,9 +143,8 @@ def place_labels(panoptic: IndexedPanoptic, placement: Placement) -> IndexedPano
     Returns:
         Labels at the placement's size; segment 0 stays void.
     """
-    id_map = resize_nearest(panoptic.id_map, placement.size_hw)
-    if placement.flip:
-        id_map = id_map[:, ::-1]
+    resize = resize_nearest if placement.resizing == "pillow" else resize_nearest_floor
+    id_map = _cropped_and_mirrored(resize(panoptic.id_map, placement.size_hw), placement)
     counts = np.bincount(id_map.ravel(), minlength=len(panoptic.categories))
     counts[0] = 1
     kept = np.flatnonzero(counts)
@@ -155,3 +156,11 @@ def place_labels(panoptic: IndexedPanoptic, placement: Placement) -> IndexedPano
         panoptic.is_crowd[kept],
         panoptic.scores[kept],
     )
+
+
+def _cropped_and_mirrored(image: npt.NDArray[Pixel], placement: Placement) -> npt.NDArray[Pixel]:
+    crop = placement.crop
+    if crop is not None:
+        bottom, right = crop.top + crop.size_hw[0], crop.left + crop.size_hw[1]
+        image = image[crop.top : bottom, crop.left : right]
+    return image[:, ::-1] if placement.flip else image

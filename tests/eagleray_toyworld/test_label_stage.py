@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from eagleray_seamseg.settings import SeamlessSettings, ToyworldSettings
-from eagleray_seamseg.stages import PHOTO_FILE
+from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
-from eagleray_seamseg.toyworld_stage import ToyworldFrameStage, toyworld_label_space
 from eagleray_toyworld.formats.panoptic import street_panoptic_sample
+from eagleray_toyworld.label_stage import ToyworldFrameStage, toyworld_label_space
+from eagleray_toyworld.settings import ToyworldSettings
+from eagleray_vision.datasets.label_stage import PHOTO_FILE
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import (

@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
-from eagleray_seamseg.settings import ToyworldSettings
-from eagleray_seamseg.stages import PHOTO_FILE, PORTRAITS, PanopticLabelStage
 from eagleray_toyworld.formats.panoptic import street_panoptic_sample
+from eagleray_toyworld.settings import ToyworldSettings
+from eagleray_vision.datasets.label_stage import PHOTO_FILE, PORTRAITS, PanopticLabelStage
 from eagleray_vision.panoptic.label_image import deep_ids_png
 from eagleray_vision.panoptic.label_space import (
     CITYSCAPES,

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from eagleray.task import InputError
-from eagleray_seamseg.inputs import listing
-from eagleray_seamseg.inputs.listing import input_path, list_inputs
-from eagleray_seamseg.inputs.naming import ENDINGS, portable_name, unique_keys
 from eagleray_vision.images.reading import read_rgb
+from eagleray_vision.inputs import listing
+from eagleray_vision.inputs.listing import input_path, list_inputs
+from eagleray_vision.inputs.naming import ENDINGS, portable_name, unique_keys
 
 
 def write(folder: Path, *names: str) -> Path:

@@ -1,23 +1,23 @@
 """Placement of images and labels."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_data import instance_ids, photo
+from tests.eagleray_vision.small_data import instance_ids, photo
 
-from eagleray_seamseg.transforms import (
+from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
+from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
+from eagleray_vision.samples.placement import (
+    Crop,
     ImageNormalization,
     Placement,
     evaluation_placement,
     place_image,
     place_labels,
-    training_placement,
 )
-from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
-from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
 
 PLAIN = ImageNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-DRAW = {"shortest_px": 100, "longest_max_px": 1000, "flip_probability": 0.5}
 
 
 def test_image_and_labels_are_mirrored_alike():
@@ -58,32 +58,6 @@ def test_void_stays_in_the_list_without_pixels():
     assert placed.categories.tolist() == [255, 5]
 
 
-def test_scales_cover_the_range_and_repeat_with_their_seed():
-    def draw(seed):
-        rng = np.random.default_rng(seed)
-        return training_placement((100, 200), rng, random_scale=(0.5, 2.0), **DRAW)
-
-    heights = [draw(seed).size_hw[0] for seed in range(300)]
-    assert 50 <= min(heights) < 60
-    assert 190 < max(heights) < 200
-    assert draw(7) == draw(7)
-    assert 100 < sum(draw(seed).flip for seed in range(300)) < 200
-
-
-def test_scales_are_chosen_from_a_list():
-    rng = np.random.default_rng(0)
-    found = {
-        training_placement((100, 200), rng, random_scale=(0.5, 1.0, 1.5), **DRAW).size_hw
-        for _ in range(50)
-    }
-    assert found == {(50, 100), (100, 200), (150, 300)}
-
-
-def test_no_random_scale():
-    rng = np.random.default_rng(0)
-    assert training_placement((50, 80), rng, random_scale=None, **DRAW).size_hw == (100, 160)
-
-
 @pytest.mark.parametrize(("longest", "expected"), [(None, (100, 400)), (200, (50, 200))])
 def test_longer_side_is_limited(longest, expected):
     found = evaluation_placement((50, 200), shortest_px=100, longest_max_px=longest)
@@ -94,3 +68,40 @@ def test_image_keeps_its_colors_at_its_own_size():
     image = photo()
     found = place_image(image, Placement((64, 96)), PLAIN)
     assert np.array_equal(np.rint(found.numpy().transpose(1, 2, 0) * 255), image)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("resizing", ["pillow", "opencv"])
+def test_crop_is_a_part_of_the_resized_image_before_it_is_mirrored(resizing, flip):
+    panoptic, image = cityscapes_to_indexed(instance_ids())[0], photo()
+    crop = Crop(top=5, left=40, size_hw=(20, 31))
+    whole = Placement((48, 80), resizing=resizing)
+    part = Placement((48, 80), flip, crop, resizing)
+    assert part.placed_hw == (20, 31)
+    assert whole.placed_hw == (48, 80)
+    step = -1 if flip else 1
+    expected = place_image(image, whole, PLAIN)[:, 5:25, 40:71].numpy()[..., ::step]
+    assert np.array_equal(place_image(image, part, PLAIN).numpy(), expected)
+    classes = place_labels(panoptic, whole).class_map(255)[5:25, 40:71][:, ::step]
+    assert np.array_equal(place_labels(panoptic, part).class_map(255), classes)
+
+
+def test_crop_drops_the_segments_outside():
+    ids = np.zeros((40, 40), int)
+    ids[:20], ids[20:, :10], ids[20:, 30:] = 1, 2, 3
+    panoptic = indexed_panoptic(ids, [255, 5, 6, 7], [0, 0, 0, 0])
+    placed = place_labels(panoptic, Placement((40, 40), crop=Crop(20, 10, (20, 30))))
+    assert placed.categories.tolist() == [255, 7]
+    assert set(np.unique(placed.id_map)) == {0, 1}
+
+
+def test_opencv_placement_is_opencvs():
+    image, ids = photo(), instance_ids()
+    placement = Placement((37, 61), resizing="opencv")
+    found = place_image(image, placement, PLAIN).numpy().transpose(1, 2, 0)
+    assert np.array_equal(np.rint(found * 255), cv2.resize(image, (61, 37)))
+    labels = place_labels(cityscapes_to_indexed(ids)[0], placement)
+    resized = cv2.resize(ids.astype(np.uint16), (61, 37), interpolation=cv2.INTER_NEAREST)
+    assert np.array_equal(
+        labels.class_map(255), cityscapes_to_indexed(resized.astype(np.int64))[0].class_map(255)
+    )

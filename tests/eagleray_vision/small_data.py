@@ -11,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from eagleray.task import InputError, Stage
-from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_vision.panoptic.label_image import deep_ids_png, rgb_ids_png
 
 SIZE_HW = (64, 96)
@@ -114,34 +113,6 @@ def small_cityscapes(root: Path) -> Path:
     return root
 
 
-def cityscapes_settings(root: Path, **changes: Any) -> SeamlessSettings:
-    """Return settings of a small network for `small_cityscapes`."""
-    network = {
-        "body": {"backbone": "resnet18", "num_frozen": 0, "normalization_mode": "gn"},
-        "fpn": {"out_channels": 16},
-        "rpn": {
-            "hidden_channels": 16,
-            "anchor_scale": 4,
-            "num_pre_nms_train": 100,
-            "num_post_nms_train": 20,
-            "num_pre_nms_val": 100,
-            "num_post_nms_val": 20,
-        },
-        "roi": {"hidden_channels": 16, "mask_channels": 16, "num_samples": 8},
-        "sem": {"hidden_channels": 16, "pooling_size": (8, 8)},
-    }
-    values = {
-        "preset": "cityscapes_r50",
-        "faithful": False,
-        "data": {"root": str(root)},
-        "input": {"shortest_px": 48, "longest_max_px": 96, "random_scale": None},
-        "network": network,
-        "fusion": {"min_stuff_area_px": 30},
-        "evaluation": {"coco_ap": True},
-    }
-    return SeamlessSettings.model_validate({**values, **changes})
-
-
 def small_coco(root: Path) -> Path:
     """Write two images in the COCO panoptic layout; one has no thing."""
     ids = np.ones((40, 60), np.int64)
@@ -150,13 +121,13 @@ def small_coco(root: Path) -> Path:
     images, annotations = [], []
     (root / "val").mkdir(parents=True)
     (root / "annotations" / "panoptic_val").mkdir(parents=True)
-    for key, found in maps.items():
+    for key, id_map in maps.items():
         Image.fromarray(photo((40, 60))).save(root / "val" / f"{key}.jpg")
-        (root / "annotations" / "panoptic_val" / f"{key}.png").write_bytes(rgb_ids_png(found))
+        (root / "annotations" / "panoptic_val" / f"{key}.png").write_bytes(rgb_ids_png(id_map))
         images.append({"id": int(key), "file_name": f"{key}.jpg", "height": 40, "width": 60})
         segments = [
             {"id": int(one), "category_id": 1 if one == 70000 else 184, "area": 1}
-            for one in np.unique(found)
+            for one in np.unique(id_map)
         ]
         annotations.append(
             {"image_id": int(key), "file_name": f"{key}.png", "segments_info": segments}

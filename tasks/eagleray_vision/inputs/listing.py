@@ -13,7 +13,7 @@ from pathlib import Path
 from stat import S_ISREG
 
 from eagleray.task import InputError, Item
-from eagleray_seamseg.inputs.naming import portable_name, unique_keys
+from eagleray_vision.inputs.naming import portable_name, unique_keys
 
 INPUT_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
 """Files that are read from a folder, in any case (the original takes three of them, lower case

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eagleray.task import Item, Record
-from eagleray_seamseg.inputs.listing import NAME
+from eagleray_vision.inputs.listing import NAME
 from eagleray_vision.panoptic.coco_panoptic import segments_info
 from eagleray_vision.panoptic.label_image import rgb_ids_png
 from eagleray_vision.panoptic.label_space import LabelSpace

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from eagleray_seamseg.evaluation import resize_panoptic
 from eagleray_vision.images.overlay import blend, color_labels, paint_through
 from eagleray_vision.images.resizing import resize_rgb, scaled_size
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, resize_panoptic
 
 BLEND_ALPHA = 0.5
-"""Share of the class colors in the picture: spec 7."""
+"""Share of the class colors in the picture, as the originals draw it."""
 
 PICTURE_LONGEST_PX = 1024
 """Longer side of gallery pictures, in pixels."""
@@ -35,7 +34,7 @@ def panoptic_picture(
     *,
     faithful: bool = False,
 ) -> npt.NDArray[np.uint8]:
-    """Paint a panoptic map over its photograph (spec 7).
+    """Paint a panoptic map over its photograph.
 
     Void and crowd segments are black.
 
@@ -71,7 +70,7 @@ def panoptic_picture(
 def instance_outlines(
     instance_map: npt.NDArray[np.integer[Any]], *, faithful: bool = False
 ) -> npt.NDArray[np.bool_]:
-    """Find the outer contours of instances, widened by one pixel (spec 7).
+    """Find the outer contours of instances, widened by one pixel.
 
     A pixel is on a contour if its 4-neighborhood is not uniform and it is background or has a
     different instance in its 3 x 3 neighborhood.

@@ -2,12 +2,12 @@
 
 import numpy as np
 from scipy import ndimage
-from tests.eagleray_seamseg.small_data import instance_ids, photo
+from tests.eagleray_vision.small_data import instance_ids, photo
 
-from eagleray_seamseg.picture import instance_outlines, panoptic_picture, sample_pictures
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.label_space import CITYSCAPES
 from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
+from eagleray_vision.panoptic.picture import instance_outlines, panoptic_picture, sample_pictures
 
 
 def slow_contour(ids):

@@ -6,21 +6,27 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
-from tests.eagleray_seamseg.small_data import photo
+from tests.eagleray_vision.small_data import photo
 
-from eagleray_seamseg.inputs import list_inputs, load_input
-from eagleray_seamseg.settings import InputSettings
-from eagleray_seamseg.transforms import ImageNormalization
 from eagleray_vision.images.errors import ImageError, UnreadableImageError, UnsupportedImageError
+from eagleray_vision.inputs import list_inputs, load_input
+from eagleray_vision.samples.placement import ImageNormalization, evaluation_placement
 
 PLAIN = ImageNormalization((0, 0, 0), (1, 1, 1))
-SMALL = InputSettings(shortest_px=24, longest_max_px=64)
+LARGEST_PX = 1 << 25
 ORIENTATION_TAG = 0x0112
 
 
-def load(path, settings=SMALL, *, faithful=False):
+def load(path, shortest_px=24, longest_max_px=64):
     (item,) = list_inputs([path])
-    return load_input(item, settings, PLAIN, faithful=faithful)
+    return load_item(item, shortest_px, longest_max_px)
+
+
+def load_item(item, shortest_px=24, longest_max_px=64):
+    def place(size_hw):
+        return evaluation_placement(size_hw, shortest_px=shortest_px, longest_max_px=longest_max_px)
+
+    return load_input(item, place, PLAIN, max_network_px=LARGEST_PX, hint="make it smaller")
 
 
 def encoded(image, kind, **options):
@@ -55,7 +61,7 @@ def test_broken_link_is_refused_by_its_name(tmp_path):
     (tmp_path / "gone.jpg").symlink_to(tmp_path / "nowhere")
     (item,) = list_inputs([tmp_path])
     with pytest.raises(UnreadableImageError, match=r"gone\.jpg.*No such file"):
-        load_input(item, SMALL, PLAIN, faithful=False)
+        load_item(item)
 
 
 def upright(stored, orientation):
@@ -142,19 +148,21 @@ def test_line_of_pixels_keeps_at_least_one_row(tmp_path, size):
 
 def test_very_wide_photograph_is_reduced_to_the_longest_side(tmp_path):
     Image.fromarray(np.zeros((90, 12_000), np.uint8)).save(tmp_path / "wide.png")
-    sample = load(tmp_path / "wide.png", InputSettings(shortest_px=1024, longest_max_px=2048))
+    sample = load(tmp_path / "wide.png", 1024, 2048)
     assert (sample.output_hw, sample.network_hw) == ((90, 12_000), (15, 2048))
 
 
 def test_very_wide_photograph_that_the_original_would_enlarge_is_refused(tmp_path):
     Image.fromarray(np.zeros((90, 12_000), np.uint8)).save(tmp_path / "wide.png")
-    with pytest.raises(UnsupportedImageError, match=r"wide\.png: 12000 x 90.*136533 x 1024"):
-        load(tmp_path / "wide.png", InputSettings(shortest_px=1024), faithful=True)
+    with pytest.raises(
+        UnsupportedImageError, match=r"wide\.png: 12000 x 90.*136533 x 1024.*make it smaller"
+    ):
+        load(tmp_path / "wide.png", 1024, None)
 
 
 def test_shape_of_usual_photographs_is_taken_at_the_size_of_the_vistas_configuration(tmp_path):
     Image.fromarray(np.zeros((60, 80), np.uint8)).save(tmp_path / "a.png")
-    assert load(tmp_path / "a.png", InputSettings(shortest_px=1920), faithful=True).network_hw == (
+    assert load(tmp_path / "a.png", 1920, None).network_hw == (
         1920,
         2560,
     )

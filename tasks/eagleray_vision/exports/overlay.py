@@ -7,10 +7,10 @@ import io
 from PIL import Image
 
 from eagleray.task import InputError, Item, Record
-from eagleray_seamseg.data import PanopticSample
-from eagleray_seamseg.picture import panoptic_picture
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.panoptic.picture import panoptic_picture
+from eagleray_vision.samples.sample import PanopticSample
 
 JPEG_QUALITY = 90
 _LONGEST_JPEG_PX = 65500

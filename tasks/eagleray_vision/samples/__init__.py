@@ -1,0 +1,1 @@
+"""Photographs with their labels, placed on the input of a network, and batches of them."""
