@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -162,7 +163,7 @@ class Experiment:
                 error=None,
                 step=result.step,
                 train=dict(result.metrics),
-                best=dict(result.best) if result.best else None,
+                best=asdict(result.best) if result.best else None,
                 train_seconds=result.seconds,
             )
             self._record_rejects(prepared)

@@ -200,7 +200,7 @@ def _best_step(job: TrialJob, result: TrainResult) -> int:
     run = Experiment(job.experiment).run_folder
     best = read_best(run)
     steps = {marker.name: marker.total_step for marker in list_checkpoints(run)}
-    return result.step if best is None else steps.get(str(best["checkpoint"]), result.step)
+    return result.step if best is None else steps.get(best.checkpoint, result.step)
 
 
 def ended_path(trial: str) -> str:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from eagleray.train.driver import TrainResult, check_job, train_run
 from eagleray.train.job import Report, TrainingError, TrainJob
 from eagleray.train.stop import request_stop
-from eagleray.train.weights import LoadedWeights, checkpoint_weights, load_weights
+from eagleray.train.weights import checkpoint_weights
 
 __all__ = [
-    "LoadedWeights",
     "Report",
     "TrainJob",
     "TrainResult",
     "TrainingError",
     "check_job",
     "checkpoint_weights",
-    "load_weights",
     "request_stop",
     "train_run",
 ]

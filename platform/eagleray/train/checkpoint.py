@@ -15,7 +15,6 @@ A folder without a valid marker does not exist for a reader. Only safetensors an
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 from collections.abc import Mapping
@@ -26,7 +25,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from eagleray.storage import Store
+from eagleray.storage import DamagedError, Store, commit, have_sizes, read_checked, retract, sha256
 from eagleray.task import EaglerayError
 from eagleray.train.strategies import Strategy
 from eagleray.train.strategies.base import Moments, MovingAverage, cpu_copy, evaluated_state
@@ -83,14 +82,74 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
+class CheckpointFile:
+    """What a marker promises of one file: its size in bytes and its SHA-256."""
+
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
 class Marker:
-    """A valid checkpoint's name and position."""
+    """A checkpoint's name and position, and what its files must be.
+
+    Args:
+        name: Name of its folder.
+        phase_idx: Number of its phase.
+        step: Optimizer steps done in the phase.
+        total_step: Optimizer steps done in all phases.
+        phase_done: Whether the phase ends with it.
+        files: Its files by name.
+    """
 
     name: str
     phase_idx: int
     step: int
     total_step: int
     phase_done: bool
+    files: Mapping[str, CheckpointFile]
+
+    @property
+    def path(self) -> str:
+        """Where the marker is stored."""
+        return f"{FOLDER}/{self.name}.json"
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Size in bytes of each file by its path."""
+        return {f"{FOLDER}/{self.name}/{f}": v.bytes for f, v in self.files.items()}
+
+    def encode(self) -> bytes:
+        """Return what is stored: everything but the name, which is the file's."""
+        values = asdict(self)
+        del values["name"]
+        return _json(values)
+
+    @classmethod
+    def read(cls, run: Store, path: str) -> Marker | None:
+        """Return the marker in a file; None if the file is gone, or is no marker."""
+        try:
+            values = json.loads(run.read(path))
+            files = {name: CheckpointFile(**file) for name, file in values.pop("files").items()}
+            name = path.removeprefix(f"{FOLDER}/").removesuffix(".json")
+            return cls(name=name, files=files, **values)
+        except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
+            return None
+
+
+@dataclass(frozen=True)
+class BestCheckpoint:
+    """The checkpoint with the best validation.
+
+    Args:
+        checkpoint: Its name.
+        metric: What it was ranked by.
+        value: That metric's value.
+    """
+
+    checkpoint: str
+    metric: str
+    value: float
 
 
 def take_snapshot(
@@ -108,46 +167,48 @@ def take_snapshot(
 
 
 def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
-    """Write a checkpoint and then its marker; return its name. One that is there and valid is left
+    """Write a checkpoint, its marker last; return its name. One that is there and valid is left
     alone.
+
+    A marker whose files are torn is deleted before they are written anew: until the new marker is
+    there, the checkpoint before is the newest one.
     """
-    name = checkpoint.state.name
-    if name in [m.name for m in list_checkpoints(run)]:
-        return name
-    run.delete(f"{FOLDER}/{name}.json")
-    flat = {f"{p}/{k}": v for p, state in checkpoint.moments.items() for k, v in state.items()}
+    state = checkpoint.state
+    if state.name in [m.name for m in list_checkpoints(run)]:
+        return state.name
+    flat = {f"{p}/{k}": v for p, moment in checkpoint.moments.items() for k, v in moment.items()}
     flat |= {f"{p}/{_RAW}": v for p, v in checkpoint.raw.items()}
     contents = {
         MODEL: save_tensors(checkpoint.model),
         OPTIMIZER: save_tensors(flat),
-        STATE: _json(asdict(checkpoint.state)),
+        STATE: _json(asdict(state)),
     }
-    for file, content in contents.items():
-        run.write(f"{FOLDER}/{name}/{file}", content)
-    state = checkpoint.state
-    marker = {
-        "phase_idx": state.phase_idx,
-        "step": state.step,
-        "total_step": state.total_step,
-        "phase_done": state.phase_done,
-        "files": {f: {"bytes": len(c), "sha256": sha256(c)} for f, c in contents.items()},
-    }
-    run.create(f"{FOLDER}/{name}.json", _json(marker))
-    return name
+    marker = Marker(
+        name=state.name,
+        phase_idx=state.phase_idx,
+        step=state.step,
+        total_step=state.total_step,
+        phase_done=state.phase_done,
+        files={f: CheckpointFile(len(c), sha256(c)) for f, c in contents.items()},
+    )
+    run.delete(marker.path)
+    files = {f"{FOLDER}/{state.name}/{f}": c for f, c in contents.items()}
+    commit(run, files, marker.path, marker.encode())
+    return state.name
 
 
 def list_checkpoints(run: Store) -> list[Marker]:
     """Return the checkpoints with a marker and files of the right sizes, oldest first."""
-    found = []
-    for path in run.files(FOLDER):
-        name = path.removeprefix(f"{FOLDER}/").removesuffix(".json")
-        raw = _read_json(run, path)
-        if path == _BEST or raw is None or not _sizes_match(run, name, raw):
-            continue
-        found.append(
-            Marker(name, raw["phase_idx"], raw["step"], raw["total_step"], raw["phase_done"])
+    paths = [path for path in run.files(FOLDER) if path != _BEST]
+    markers = [marker for path in paths if (marker := Marker.read(run, path)) is not None]
+    whole = [
+        marker
+        for marker in markers
+        if have_sizes(
+            run, {f"{FOLDER}/{marker.name}/{f}": v.bytes for f, v in marker.files.items()}
         )
-    return sorted(found, key=lambda m: (m.phase_idx, m.step))
+    ]
+    return sorted(whole, key=lambda m: (m.phase_idx, m.step))
 
 
 def read_latest(run: Store) -> Checkpoint | None:
@@ -156,8 +217,8 @@ def read_latest(run: Store) -> Checkpoint | None:
     """
     for marker in reversed(list_checkpoints(run)):
         try:
-            return read_checkpoint(run, marker.name)
-        except (EaglerayError, FileNotFoundError) as error:
+            return _read(run, marker)
+        except (DamagedError, FileNotFoundError) as error:
             _log.warning("checkpoint %s is passed over: %s", marker.name, error)
     return None
 
@@ -172,27 +233,54 @@ def forget_after_gap(run: Store) -> None:
     unfinished = [i for i, m in last.items() if not m.phase_done]
     for marker in list_checkpoints(run):
         if unfinished and marker.phase_idx > min(unfinished):
-            run.delete(f"{FOLDER}/{marker.name}.json")
-            run.delete(f"{FOLDER}/{marker.name}", recursive=True)
+            retract(run, marker.path, f"{FOLDER}/{marker.name}")
 
 
 def read_checkpoint(run: Store, name: str) -> Checkpoint:
     """Return a checkpoint by name.
 
     Raises:
-        EaglerayError: A file does not have the checksum that its marker says.
+        DamagedError: A file does not have the checksum that its marker says.
+        EaglerayError: It has no marker.
     """
-    contents = {f: read_checked(run, name, f) for f in (MODEL, OPTIMIZER, STATE)}
+    marker = Marker.read(run, f"{FOLDER}/{name}.json")
+    if marker is None:
+        raise EaglerayError(
+            f"{run.uri}/{FOLDER} has no checkpoint {name!r} any more: was it deleted while this "
+            "process began? Give the same command again"
+        )
+    return _read(run, marker)
+
+
+def read_model_file(run: Store, marker: Marker) -> bytes:
+    """Return the content of a checkpoint's ``model.safetensors``.
+
+    Raises:
+        DamagedError: It does not have the checksum that the marker says.
+    """
+    return _read_file(run, marker, MODEL)
+
+
+def _read(run: Store, marker: Marker) -> Checkpoint:
     moments: Moments = {}
     raw: dict[str, Tensor] = {}
-    for key, value in load_tensors(contents[OPTIMIZER]).items():
+    for key, value in load_tensors(_read_file(run, marker, OPTIMIZER)).items():
         parameter, _, entry = key.rpartition("/")
         if entry == _RAW:
             raw[parameter] = value
         else:
             moments.setdefault(parameter, {})[entry] = value
-    state = TrainState(**json.loads(contents[STATE]))
-    return Checkpoint(state, load_tensors(contents[MODEL]), moments, raw)
+    state = TrainState(**json.loads(_read_file(run, marker, STATE)))
+    return Checkpoint(state, load_tensors(read_model_file(run, marker)), moments, raw)
+
+
+def _read_file(run: Store, marker: Marker, file: str) -> bytes:
+    return read_checked(
+        run,
+        f"{FOLDER}/{marker.name}/{file}",
+        marker.files[file].sha256,
+        remedy="delete that checkpoint, the one before it will be used",
+    )
 
 
 def keep_checkpoints(run: Store, keep: int) -> None:
@@ -203,58 +291,21 @@ def keep_checkpoints(run: Store, keep: int) -> None:
         m.name for m in {m.phase_idx: m for m in markers}.values()
     }
     for marker in markers:
-        if marker.name not in kept and (best is None or marker.name != best["checkpoint"]):
-            run.delete(f"{FOLDER}/{marker.name}.json")
-            run.delete(f"{FOLDER}/{marker.name}", recursive=True)
+        if marker.name not in kept and (best is None or marker.name != best.checkpoint):
+            retract(run, marker.path, f"{FOLDER}/{marker.name}")
 
 
-def write_best(run: Store, checkpoint: str, metric: str, value: float) -> None:
+def write_best(run: Store, best: BestCheckpoint) -> None:
     """Name the best checkpoint."""
-    run.write(_BEST, _json({"checkpoint": checkpoint, "metric": metric, "value": value}))
+    run.write(_BEST, _json(asdict(best)))
 
 
-def read_best(run: Store) -> dict[str, Any] | None:
-    """Return the best checkpoint's name, metric and value, or None if nothing was validated."""
-    return _read_json(run, _BEST)
-
-
-def read_checked(run: Store, name: str, file: str) -> bytes:
-    """Return a file of a checkpoint.
-
-    Raises:
-        EaglerayError: It does not have the checksum that the marker says.
-    """
-    marker = json.loads(run.read(f"{FOLDER}/{name}.json"))
-    content = run.read(f"{FOLDER}/{name}/{file}")
-    expected = marker["files"][file]["sha256"]
-    if sha256(content) != expected:
-        raise EaglerayError(
-            f"{run.uri}/{FOLDER}/{name}/{file} is damaged: its marker says SHA-256 {expected}, "
-            f"found {sha256(content)}; delete that checkpoint, the one before it will be used"
-        )
-    return content
-
-
-def _sizes_match(run: Store, name: str, marker: Mapping[str, Any]) -> bool:
+def read_best(run: Store) -> BestCheckpoint | None:
+    """Return the best checkpoint, or None if nothing was validated."""
     try:
-        return all(
-            run.size(f"{FOLDER}/{name}/{f}") == v["bytes"] for f, v in marker["files"].items()
-        )
-    except (FileNotFoundError, KeyError, TypeError):
-        return False
-
-
-def _read_json(run: Store, path: str) -> dict[str, Any] | None:
-    try:
-        found = json.loads(run.read(path))
-    except (FileNotFoundError, ValueError):
+        return BestCheckpoint(**json.loads(run.read(_BEST)))
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    return found if isinstance(found, dict) else None
-
-
-def sha256(content: bytes) -> str:
-    """Return the SHA-256 of some bytes in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def _json(values: Mapping[str, Any]) -> bytes:

@@ -9,7 +9,6 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -18,7 +17,7 @@ from eagleray.experiment.schema import ExperimentSettings
 from eagleray.progress import Progress
 from eagleray.storage import Store
 from eagleray.task import Rows, SettingsError, Training
-from eagleray.train.checkpoint import list_checkpoints, read_best
+from eagleray.train.checkpoint import BestCheckpoint, list_checkpoints, read_best
 from eagleray.train.job import Report, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.order import num_micro_batches
@@ -35,7 +34,7 @@ class TrainResult:
         phase: Name of the last phase worked on.
         step: Optimizer steps done in all phases.
         metrics: Latest metrics of training and validation.
-        best: Name, metric and value of the best checkpoint; None if nothing was validated.
+        best: The best checkpoint; None if nothing was validated.
         checkpoints: Names of the checkpoints kept, oldest first.
         restarts: How often the group of workers was started again after a failure.
         seconds: Wall-clock time of this call.
@@ -45,7 +44,7 @@ class TrainResult:
     phase: str
     step: int
     metrics: Mapping[str, float]
-    best: Mapping[str, Any] | None
+    best: BestCheckpoint | None
     checkpoints: tuple[str, ...]
     restarts: int
     seconds: float

@@ -22,6 +22,7 @@ from eagleray.runs.metrics import MetricsWriter, next_attempt
 from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import (
+    BestCheckpoint,
     Checkpoint,
     TrainState,
     forget_after_gap,
@@ -329,7 +330,7 @@ class PhaseTrainer:
         name = write_checkpoint(run, snapshot)
         share_artifact(self._context.job, snapshot)
         if validation is not None and validation.is_best:
-            write_best(run, name, validation.metric, validation.value)
+            write_best(run, BestCheckpoint(name, validation.metric, validation.value))
         keep_checkpoints(run, self._settings.keep_checkpoints)
 
     def _write(self, kind: str, values: dict[str, float]) -> None:

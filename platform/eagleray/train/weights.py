@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,15 +11,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eagleray.storage import Store
+from eagleray.storage import Store, sha256
 from eagleray.task import SettingsError, Training
 from eagleray.train.checkpoint import (
     FOLDER,
     MODEL,
     list_checkpoints,
     read_best,
-    read_checked,
-    sha256,
+    read_model_file,
 )
 
 
@@ -132,14 +132,13 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     Raises:
         SettingsError: There is no such checkpoint.
     """
-    names = [m.name for m in list_checkpoints(run)]
+    markers = {m.name: m for m in list_checkpoints(run)}
+    names = list(markers)
     best = read_best(run) if which == "best" else None
-    name = (
-        best["checkpoint"] if best else names[-1] if which in ("best", "last") and names else which
-    )
-    if name in names:
-        read_checked(run, name, MODEL)
-        return _local(run, f"{FOLDER}/{name}/{MODEL}")
+    name = best.checkpoint if best else names[-1] if which in ("best", "last") and names else which
+    if name in markers:
+        content = read_model_file(run, markers[name])
+        return _local_file(run, f"{FOLDER}/{name}/{MODEL}", content)
     path = Path(which).expanduser()
     path = path / MODEL if path.is_dir() else path
     if path.is_file() and path.suffix == ".safetensors":
@@ -150,30 +149,13 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     )
 
 
-def load_weights(run: Store, which: str, model: nn.Module) -> LoadedWeights:
-    """Load a checkpoint's weights for evaluation.
-
-    Args:
-        run: The run's folder.
-        which: See ``checkpoint_weights``; ``initial`` leaves the model as it is.
-        model: Changed in place.
-
-    Raises:
-        SettingsError: There is no such checkpoint, or nothing fits.
-    """
-    if which == "initial":
-        return LoadedWeights("the task's initial weights", tuple(model.state_dict()), (), (), ())
-    path = checkpoint_weights(run, which)
-    return put_weights(model, read_weights(path), str(path))
-
-
 def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, or the ``model.safetensors`` of a folder.
 
     Raises:
         SettingsError: It is not there or not a safetensors file (pickles are never opened).
     """
-    file = path / "model.safetensors" if path.is_dir() else path
+    file = path / MODEL if path.is_dir() else path
     try:
         return load_file(file)
     except FileNotFoundError as error:
@@ -190,13 +172,11 @@ def _some(names: tuple[str, ...], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _local(run: Store, path: str) -> Path:
+def _local_file(run: Store, path: str, content: bytes) -> Path:
+    """Return the path of a file of the run on this machine, or of a copy of its content."""
     if run.is_local:
         return run.local_path(path)
-    import tempfile
-
-    content = run.read(path)
-    target = Path(tempfile.gettempdir()) / "eagleray" / sha256(content) / MODEL
-    if not target.exists():
-        Store(str(target.parent)).write(MODEL, content)
-    return target
+    copy = Path(tempfile.gettempdir()) / "eagleray" / sha256(content) / MODEL
+    if not copy.exists():
+        Store(str(copy.parent)).write(MODEL, content)
+    return copy

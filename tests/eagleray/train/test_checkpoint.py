@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +17,8 @@ from tests.eagleray.train.workers import experiment, losses, train_here
 from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import SettingsError
-from eagleray.train import checkpoint_weights, load_weights, train_run
+from eagleray.train import checkpoint_weights, train_run
+from eagleray.train.weights import put_weights, read_weights
 
 
 class Notes(Silent):
@@ -81,7 +85,8 @@ def test_weights_are_found_by_name(half_done: Path) -> None:
 
 def test_loaded_model_has_the_weights_of_the_file(half_done: Path) -> None:
     model = TinyTask(experiment().settings).build()
-    info = load_weights(Store(str(half_done)), "last", model)
+    source = checkpoint_weights(Store(str(half_done)), "last")
+    info = put_weights(model, read_weights(source), str(source))
     assert (info.missing, info.extra, info.mismatched) == ((), (), ())
     path = half_done / "checkpoints" / "main-00000006" / "model.safetensors"
     torch.testing.assert_close(dict(model.state_dict()), load_file(path), rtol=0, atol=0)
@@ -145,3 +150,70 @@ def test_weights_that_fit_nowhere_are_refused(tmp_path: Path) -> None:
 def test_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"there are no weights at .*none\.safetensors"):
         train_from(tmp_path / "none.safetensors", tmp_path / "run")
+
+
+RECORDED = Path(__file__).parent / "data" / "recorded_run"
+"""A run stopped in its second phase, the shared end of the first, and the weights that the whole
+training ended with; written by the first version of the format."""
+ARTIFACT_MARKER = "storage/phases/tiny/c4a89c458b4223c4/marker.json"
+RECORDED_PHASES = [
+    {
+        "name": "a",
+        "steps": 4,
+        "schedule": {"kind": "cosine", "warmup_steps": 2},
+        "batch_size": 4,
+        "optimizer": "adamw",
+        "lr": 0.02,
+        "ema_decay": 0.8,
+    },
+    {
+        "name": "b",
+        "steps": 8,
+        "schedule": {"kind": "poly"},
+        "batch_size": 4,
+        "optimizer": "adamw",
+        "lr": 0.02,
+        "ema_decay": 0.8,
+    },
+]
+
+
+def assert_ends_as_recorded(folder: Path) -> None:
+    found = load_file(folder / "checkpoints/b-00000008/model.safetensors")
+    torch.testing.assert_close(
+        found, load_file(RECORDED / "expected.safetensors"), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_recorded_checkpoint_goes_on(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "run", tmp_path / "run")
+    result = train_here(tmp_path / "run", phases=RECORDED_PHASES)
+    assert (result.step, len(losses(tmp_path / "run"))) == (12, 3)
+    assert_ends_as_recorded(tmp_path / "run")
+
+
+def test_recorded_end_of_a_phase_is_found(tmp_path: Path) -> None:
+    shutil.copytree(RECORDED / "storage", tmp_path / "storage")
+    result = train_here(tmp_path / "run", phases=RECORDED_PHASES, storage=str(tmp_path / "storage"))
+    assert (result.step, result.checkpoints) == (12, ("b-00000008",))
+    assert_ends_as_recorded(tmp_path / "run")
+
+
+def shape_of(value: Any) -> Any:
+    """Return a JSON value's keys and types, without its values."""
+    return (
+        {k: shape_of(v) for k, v in value.items()}
+        if isinstance(value, dict)
+        else type(value).__name__
+    )
+
+
+def test_what_is_written_has_the_recorded_names_and_keys(tmp_path: Path) -> None:
+    train_here(tmp_path / "run", phases=RECORDED_PHASES, storage=str(tmp_path / "storage"))
+    for written, recorded in (
+        ("run/checkpoints/b-00000008.json", "run/checkpoints/b-00000005.json"),
+        ("run/checkpoints/b-00000008/state.json", "run/checkpoints/b-00000005/state.json"),
+        (ARTIFACT_MARKER, ARTIFACT_MARKER),
+    ):
+        found = json.loads((tmp_path / written).read_text())
+        assert shape_of(found) == shape_of(json.loads((RECORDED / recorded).read_text()))

@@ -196,9 +196,9 @@ def test_validation_keeps_the_best_checkpoint(tmp_path: Path) -> None:
     assert [x["step"] for x in lines] == [4, 8, 12, 16, 20, 24, 28, 30]
     best = min(lines, key=lambda x: x["mse"])
     assert result.best is not None
-    assert result.best["checkpoint"] == f"main-{best['step']:08d}"
-    assert result.best["value"] == pytest.approx(best["mse"])
-    assert set(result.checkpoints) == {result.best["checkpoint"], "main-00000030"}
+    assert result.best.checkpoint == f"main-{best['step']:08d}"
+    assert result.best.value == pytest.approx(best["mse"])
+    assert set(result.checkpoints) == {result.best.checkpoint, "main-00000030"}
 
 
 def test_the_best_checkpoint_is_chosen_by_the_metric_asked_for(tmp_path: Path) -> None:
@@ -207,7 +207,7 @@ def test_the_best_checkpoint_is_chosen_by_the_metric_asked_for(tmp_path: Path) -
     lines = [x for x in read_lines(Store(str(tmp_path))) if x["kind"] == "validate"]
     worst = max(lines, key=lambda x: x["mse"])
     assert result.best is not None
-    assert result.best["checkpoint"] == f"main-{worst['step']:08d}"
+    assert result.best.checkpoint == f"main-{worst['step']:08d}"
 
 
 def test_a_metric_that_is_not_computed_is_refused(tmp_path: Path) -> None:
