@@ -18,7 +18,8 @@ from pathlib import Path
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from eagleray.storage import Store
+from eagleray.prepare.fingerprint import IdentifiedRows
+from eagleray.storage import DamagedError, Store, commit, read_checked, sha256
 from eagleray.train.checkpoint import MODEL, Checkpoint, TrainState
 from eagleray.train.job import TrainJob
 
@@ -27,33 +28,19 @@ _log = logging.getLogger(__name__)
 _MARKER = "marker.json"
 
 
-def fingerprint(job: TrainJob, index: int) -> str:
-    """Return the hash of everything that the weights at the end of phase ``index`` depend on."""
-    settings = job.experiment.train
-    depends_on = {
-        "task": job.task.name,
-        "settings": job.task.settings.model_dump(mode="json"),
-        "seed": job.experiment.seed,
-        "phases": [p.model_dump(mode="json") for p in job.phases[: index + 1]],
-        "micro_batch_size": settings.micro_batch_size,
-        "init_from": _content_of(settings.init_from),
-        "data": {label: str(getattr(r, "listing", "")) for label, r in sorted(job.rows.items())},
-    }
-    text = json.dumps(depends_on, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def find_artifact(job: TrainJob) -> Checkpoint | None:
     """Return the end of the latest phase (but the last one) that some run has trained already."""
     for index in reversed(range(len(job.phases) - 1)):
-        store = _store(job, index)
+        store = _artifact_store(job, index)
+        if store is None:
+            return None
         try:
             marker = json.loads(store.read(_MARKER))
-            content = store.read(MODEL)
+            content = read_checked(store, MODEL, marker["sha256"])
         except (FileNotFoundError, ValueError):
             continue
-        if hashlib.sha256(content).hexdigest() != marker["sha256"]:
-            _log.warning("%s is damaged and passed over", store.uri)
+        except DamagedError as error:
+            _log.warning("passed over: %s", error)
             continue
         state = TrainState(
             phase_idx=index,
@@ -72,22 +59,45 @@ def share_artifact(job: TrainJob, checkpoint: Checkpoint) -> None:
     state = checkpoint.state
     if not state.phase_done or state.phase_idx == len(job.phases) - 1:
         return
-    store = _store(job, state.phase_idx)
-    if store.exists(_MARKER):
+    store = _artifact_store(job, state.phase_idx)
+    if store is None or store.exists(_MARKER):
         return
     content = save_tensors(checkpoint.model)
-    store.write(MODEL, content)
-    marker = {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "step": state.step,
-        "total_step": state.total_step,
-    }
-    store.create(_MARKER, (json.dumps(marker, sort_keys=True) + "\n").encode())
+    marker = {"sha256": sha256(content), "step": state.step, "total_step": state.total_step}
+    commit(store, {MODEL: content}, _MARKER, (json.dumps(marker, sort_keys=True) + "\n").encode())
 
 
-def _store(job: TrainJob, index: int) -> Store:
+def _artifact_store(job: TrainJob, index: int) -> Store | None:
+    name = fingerprint(job, index)
     root = Store(job.experiment.storage)
-    return root.child(f"phases/{job.task.name}/{fingerprint(job, index)}")
+    return None if name is None else root.child(f"phases/{job.task.name}/{name}")
+
+
+def fingerprint(job: TrainJob, index: int) -> str | None:
+    """Return the hash of everything that the weights at the end of phase ``index`` depend on.
+
+    The data enter by the digest of each stage's rows, which covers the stage's own fingerprint
+    (version, settings, weights, stages upstream) and its inputs: the listing alone would stay the
+    same when a stage computes something else from the same files. Rows that cannot say what they
+    came from have no digest; then nothing is shared, and None is returned.
+    """
+    data = {}
+    for label, rows in sorted(job.rows.items()):
+        if not isinstance(rows, IdentifiedRows):
+            return None
+        data[label] = rows.digest
+    settings = job.experiment.train
+    depends_on = {
+        "task": job.task.name,
+        "settings": job.task.settings.model_dump(mode="json"),
+        "seed": job.experiment.seed,
+        "phases": [p.model_dump(mode="json") for p in job.phases[: index + 1]],
+        "micro_batch_size": settings.micro_batch_size,
+        "init_from": _content_of(settings.init_from),
+        "data": data,
+    }
+    text = json.dumps(depends_on, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _content_of(init_from: str | None) -> str | None:
