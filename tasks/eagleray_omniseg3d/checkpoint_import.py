@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pickle
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eagleray.task import ImportedCheckpoint, InputError
 from eagleray_omniseg3d.model.field import RadianceField
-from eagleray_omniseg3d.model.layers import Mlp, flat_size, unflatten
+from eagleray_omniseg3d.model.layers import (
+    FlatWeights,
+    HashGrid,
+    Mlp,
+    first_weight_bound,
+    flat_size,
+    padded,
+    unflatten,
+)
 from eagleray_omniseg3d.model.occupancy import OccupancyGrid
 from eagleray_omniseg3d.model.scene_model import SceneModel
 
@@ -24,6 +35,9 @@ _NETWORKS = {
     "sam_encode_net": ("feature_net", "feature_grid"),
 }
 """The original's flat vectors and our modules, in the order in which they lie in the vector."""
+_ENCODED = ("sam_encode_net",)
+"""Networks whose inputs are a hash grid's outputs: tiny-cuda-nn pads those with zeros, and the
+inputs of all other networks with ones."""
 _BUFFERS = {
     "density_grid": "occupancy.density_grid",
     "density_bitfield": "occupancy.density_bitfield",
@@ -34,8 +48,21 @@ class CheckpointError(InputError):
     """A checkpoint that is not of this system, or was made with other sizes."""
 
 
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a full or slim checkpoint, without unpickling anything else.
+@dataclass(frozen=True, slots=True)
+class OriginalCheckpoint:
+    """What a checkpoint of the original holds.
+
+    Args:
+        tensors: Entries by the original's names.
+        flags: Its command line by name; empty in slim checkpoints.
+    """
+
+    tensors: Mapping[str, Tensor]
+    flags: Mapping[str, Any]
+
+
+def read_checkpoint(path: Path) -> OriginalCheckpoint:
+    """Return the tensors and flags of a full or slim checkpoint, without unpickling anything else.
 
     Raises:
         CheckpointError: The file is missing, damaged or holds other objects than tensors.
@@ -49,23 +76,28 @@ def read_checkpoint(path: Path) -> dict[str, Tensor]:
             f"{path} cannot be read as weights only ({error}); convert the checkpoint with the "
             "original's slim_ckpt first, or check the download"
         ) from error
-    content = content.get("state_dict", content) if isinstance(content, dict) else None
-    if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
+    whole = content if isinstance(content, dict) else {}
+    tensors = whole.get("state_dict", content)
+    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    return content
+    flags = whole.get("hyper_parameters", {})
+    flags = vars(flags) if isinstance(flags, argparse.Namespace) else flags
+    return OriginalCheckpoint(tensors, flags if isinstance(flags, Mapping) else {})
 
 
-def convert(content: Mapping[str, Tensor], model: SceneModel) -> ImportedCheckpoint:
+def convert(checkpoint: OriginalCheckpoint, model: SceneModel) -> ImportedCheckpoint:
     """Turn the original's entries into our state.
 
     Args:
-        content: Entries by the original's names.
+        checkpoint: What the original wrote.
         model: A model of the sizes in the settings; gives shapes only.
 
     Raises:
-        CheckpointError: A vector has another size than the settings give.
+        CheckpointError: It was made with another scale, feature width or other sizes than the
+            settings give.
     """
-    field, grid = model.field, model.occupancy
+    field, grid, content = model.field, model.occupancy, checkpoint.tensors
+    _require_same_settings(checkpoint, model)
     state: dict[str, Tensor] = {}
     mapped: dict[str, str] = {}
     extra = []
@@ -102,6 +134,22 @@ def _checked(name: str, value: Tensor, grid: OccupancyGrid) -> Tensor:
     return value
 
 
+def _require_same_settings(checkpoint: OriginalCheckpoint, model: SceneModel) -> None:
+    """Compare what the flat vectors cannot tell: the scene's scale, and a width below padding."""
+    wanted = {"scale": model.field.scale, "semantic_dim": float(model.settings.feature_dim)}
+    names = {"scale": "field.scale", "semantic_dim": "field.feature_dim"}
+    stored = {name: float(checkpoint.flags[name]) for name in wanted if name in checkpoint.flags}
+    half_size = checkpoint.tensors.get(f"{_PREFIX}half_size")
+    if half_size is not None:
+        stored["scale"] = float(half_size.max())
+    for name, value in stored.items():
+        if not math.isclose(value, wanted[name], rel_tol=1e-4):
+            raise CheckpointError(
+                f"the checkpoint was made with {name} {value:g}, the settings have "
+                f"{names[name]} {wanted[name]:g}; set {names[name]}: {value:g}"
+            )
+
+
 def field_state(flat: Mapping[str, Tensor], field: RadianceField) -> dict[str, Tensor]:
     """Return a field's state from the original's flat vectors by network name."""
     state: dict[str, Tensor] = {}
@@ -122,30 +170,46 @@ def network_state(network: str, vector: Tensor, field: RadianceField) -> dict[st
     Raises:
         CheckpointError: The vector has another size.
     """
-    state: dict[str, Tensor] = {}
-    start = 0
-    for name in _NETWORKS[network]:
-        module = getattr(field, name)
-        if isinstance(module, Mlp):
-            size = flat_size(module.widths)
-            parts = unflatten(_cut(vector, start, size, network), module.widths)
-            state |= {f"{name}.weights.{i}": part for i, part in enumerate(parts)}
-        else:
-            size = module.table.numel()
-            state[f"{name}.table"] = _cut(vector, start, size, network).reshape(module.table.shape)
-        start += size
-    if start != vector.numel():
+    modules = {name: getattr(field, name) for name in _NETWORKS[network]}
+    table_size = sum(m.table.numel() for m in modules.values() if isinstance(m, HashGrid))
+    weight_size = vector.numel() - table_size
+    widths = [module.widths for module in modules.values() if isinstance(module, Mlp)]
+    with_padding = sum(flat_size(w) for w in widths)
+    # Inputs of no multiple of 16 (levels of no multiple of 8): tiny-cuda-nn's own vectors hold
+    # weights of padding inputs, those of the published layout do not. The length tells which.
+    without = with_padding - sum((padded(w[0]) - w[0]) * w[1] for w in widths)
+    if vector.dim() != 1 or weight_size not in (with_padding, without):
         raise CheckpointError(
-            f"{network} has {vector.numel()} parameters, the settings give {start}; check "
-            "field.scale, field.log2_table_size, field.num_levels and field.feature_dim"
+            f"{network} has {tuple(vector.shape)} parameters, the settings give "
+            f"{table_size + with_padding}; check field.scale, field.log2_table_size, "
+            "field.num_levels and field.feature_dim"
         )
+    state: dict[str, Tensor] = {}
+    weights, table = vector[:weight_size].float(), vector[weight_size:].float()
+    for name, module in modules.items():
+        if isinstance(module, Mlp):
+            flat = unflatten(weights, module.widths, pad_inputs=weight_size == with_padding)
+            _require_no_hidden_weights(network, flat, module.widths)
+            state |= {f"{name}.weights.{i}": part for i, part in enumerate(flat.matrices)}
+        else:
+            state[f"{name}.table"] = table.reshape(module.table.shape)
     return state
 
 
-def _cut(vector: Tensor, start: int, size: int, network: str) -> Tensor:
-    if vector.dim() != 1 or start + size > vector.numel():
+def _require_no_hidden_weights(network: str, flat: FlatWeights, widths: tuple[int, ...]) -> None:
+    """Refuse weights that have an effect in tiny-cuda-nn, or were trained, and have no place here.
+
+    Padding outputs get no gradient, so they stay within the bound that they began in: larger ones
+    belong to features.
+    """
+    if network not in _ENCODED and bool(flat.padded_columns.any()):
         raise CheckpointError(
-            f"{network} has {tuple(vector.shape)} parameters, the settings need {start + size} or "
-            "more; check field.scale, field.log2_table_size, field.num_levels, field.feature_dim"
+            f"{network} has weights for {flat.padded_columns.shape[1]} padding inputs, which "
+            "tiny-cuda-nn feeds with ones; such a bias has no place here: take field.num_levels of "
+            "a multiple of 8 in the original"
         )
-    return vector[start : start + size].float()
+    bound = first_weight_bound(widths[-2], widths[-1], is_last=True)
+    if network in _ENCODED and bool((flat.padded_rows.abs() > bound * 1.001).any()):
+        raise CheckpointError(
+            f"{network} was trained with more than {widths[-1]} outputs; check field.feature_dim"
+        )

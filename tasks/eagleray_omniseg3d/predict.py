@@ -141,7 +141,15 @@ def read_click_file(path: Path) -> dict[str, Any]:
         threshold = float(values.get("threshold", 0.5))
         weight = float(values.get("distance_weight", 0.0))
         views = [str(name) for name in values.get("views", [])]
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise InputError(
             f'{path}: a click file is {{"view": name, "clicks": [[column, row], ...], '
             f'"threshold": 0.7, "views": [names]}}; found {error!r}'

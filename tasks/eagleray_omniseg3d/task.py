@@ -276,14 +276,19 @@ class OmniSeg3DTask(Task, Importing):
         return {}
 
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
-        """List click files (JSON)."""
+        """List click files (JSON); what cannot be read becomes a reject when it is loaded."""
         for path in paths:
             files = sorted(path.rglob("*.json")) if path.is_dir() else [path]
             base = path if path.is_dir() else path.parent
             for file in files:
                 key = file.relative_to(base).with_suffix("").as_posix()
-                content = json.dumps(read_click_file(file), sort_keys=True)
-                yield Item(key, content, {"path": str(file)})
+                try:
+                    identity = json.dumps(read_click_file(file), sort_keys=True)
+                except InputError as error:
+                    if not file.is_file():
+                        raise
+                    identity = str(error)
+                yield Item(key, identity, {"path": str(file)})
 
     def load_input(self, item: Item) -> ClickRequest:
         """Read a click file; without ``views`` all views of the scene are selected in."""

@@ -65,6 +65,54 @@ def test_full_and_slim_checkpoints_load(task, tmp_path, slim):
     assert model.field.box.tolist() == [[0, 0, 0], [1, 1, 1]]
 
 
+def test_another_scale_is_refused(task, tmp_path):
+    entries = published(task, slim=True) | {"model.half_size": torch.full((1, 3), 2.0)}
+    torch.save(entries, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"scale 2, the settings have field\.scale 0\.5"):
+        task.import_checkpoint(tmp_path / "a.ckpt")
+
+
+@pytest.mark.parametrize("kind", [dict, lambda **values: Namespace(**values)])
+def test_another_feature_width_is_refused(task, tmp_path, kind):
+    flags = kind(scale=0.5, semantic_dim=8)
+    torch.save({"state_dict": published(task), "hyper_parameters": flags}, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"semantic_dim 8.*field\.feature_dim 16"):
+        task.import_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_trained_features_beyond_the_width_are_refused(tmp_path):
+    narrow = OmniSeg3DTask(OmniSeg3DSettings(field={**SIZES, "grid_size": 16, "feature_dim": 12}))
+    entries = published(narrow)
+    torch.save(entries, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match=r"more than 12 outputs; check field\.feature_dim"):
+        narrow.import_checkpoint(tmp_path / "a.ckpt")
+    last = entries["model.sam_encode_net.params"][8 * 64 :][: 16 * 64].reshape(16, 64)
+    last[12:] *= 0.05  # As they began: outputs that only fill up are never trained.
+    torch.save(entries, tmp_path / "a.ckpt")
+    state = narrow.import_checkpoint(tmp_path / "a.ckpt").state_dict
+    assert torch.equal(state["field.feature_net.weights.1"], last[:12])
+
+
+def test_weights_of_padding_inputs_are_left_out_or_refused(task, tmp_path):
+    """Four levels give 8 inputs; tiny-cuda-nn's own vectors have 16."""
+    entries = published(task)
+    table = entries["model.xyz_encoder.params"]
+    sigma, feature = torch.randn(64, 16), torch.randn(64, 16)
+    sigma[:, 8:] = 0
+    entries["model.sigma_net.params"] = torch.cat([sigma.flatten(), torch.randn(16 * 64)])
+    parts = [feature.flatten(), torch.randn(16 * 64), torch.randn(len(table))]
+    entries["model.sam_encode_net.params"] = torch.cat(parts)
+    torch.save(entries, tmp_path / "a.ckpt")
+    state = task.import_checkpoint(tmp_path / "a.ckpt").state_dict
+    assert torch.equal(state["field.geometry_net.weights.0"], sigma[:, :8])
+    assert torch.equal(state["field.feature_net.weights.0"], feature[:, :8])  # It is fed zeros.
+    assert torch.equal(state["field.feature_grid.table"].flatten(), parts[2])
+    entries["model.sigma_net.params"][15] = 1.0
+    torch.save(entries, tmp_path / "a.ckpt")
+    with pytest.raises(CheckpointError, match="feeds with ones"):
+        task.import_checkpoint(tmp_path / "a.ckpt")
+
+
 def test_other_sizes_are_named(task, tmp_path):
     entries = published(task)
     entries["model.xyz_encoder.params"] = torch.zeros(7)

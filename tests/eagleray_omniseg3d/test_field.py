@@ -1,5 +1,7 @@
 """The field, its two backends with one state, and the renderer's shortcuts."""
 
+import dataclasses
+import itertools
 import sys
 import types
 
@@ -36,23 +38,29 @@ LAYOUT = HashGridLayout(num_levels=4, log2_table_size=9, base_resolution=4, grow
 
 
 class StandInNetwork(nn.Module):
-    """Computes what tinycudann.Network does, from its flat parameters."""
+    """Computes what tinycudann.Network does, from its flat parameters: inputs are padded with ones
+    to a multiple of 16, outputs to one of 16 too.
+    """
 
     def __init__(self, inputs, outputs, config):
         super().__init__()
-        hidden = (config["n_neurons"],) * config["n_hidden_layers"]
-        self.widths = (inputs, *hidden, outputs)
-        self.params = nn.Parameter(torch.zeros(flat_size(self.widths)))
+        hidden = [config["n_neurons"]] * config["n_hidden_layers"]
+        self.padding, self.outputs = -inputs % 16, outputs
+        widths = [inputs + self.padding, *hidden, outputs + -outputs % 16]
+        self.shapes = [(rows, columns) for columns, rows in itertools.pairwise(widths)]
+        self.params = nn.Parameter(torch.zeros(sum(r * c for r, c in self.shapes)))
 
     def forward(self, x):
-        *hidden, last = unflatten(self.params, self.widths)
+        parts = torch.split(self.params, [r * c for r, c in self.shapes])
+        *hidden, last = (p.reshape(s) for p, s in zip(parts, self.shapes, strict=True))
+        x = torch.cat([x, torch.ones(len(x), self.padding)], dim=1)
         for weight in hidden:
             x = torch.relu(x @ weight.T)
-        return x @ last.T
+        return (x @ last.T)[:, : self.outputs]
 
 
 class StandInEncoding(nn.Module):
-    """Computes what tinycudann.Encoding does."""
+    """Computes what tinycudann.Encoding does; its outputs are padded to a multiple of 8."""
 
     def __init__(self, dims, config):
         super().__init__()
@@ -66,17 +74,20 @@ class StandInEncoding(nn.Module):
 
     def forward(self, x):
         levels = self.layout.levels()
-        return hash_grid_encode(x, self.params.reshape(-1, 2), HashGridLevels(*levels))
+        encoded = hash_grid_encode(x, self.params.reshape(-1, 2), HashGridLevels(*levels))
+        return torch.nn.functional.pad(encoded, (0, -encoded.shape[1] % 8))
 
 
-def test_both_backends_share_one_state_and_its_gradients(monkeypatch):
+@pytest.mark.parametrize("num_levels", [3, 4, 8, 12])
+def test_both_backends_share_one_state_and_its_gradients(num_levels, monkeypatch):
+    layout = dataclasses.replace(LAYOUT, num_levels=num_levels)
     module = types.ModuleType("tinycudann")
     module.__spec__ = types.SimpleNamespace(name="tinycudann")
     module.Network, module.Encoding = StandInNetwork, StandInEncoding
     monkeypatch.setitem(sys.modules, "tinycudann", module)
     torch.manual_seed(0)
-    ours = RadianceField(LAYOUT, scale=0.5, feature_dim=5)
-    theirs = RadianceField(LAYOUT, scale=0.5, feature_dim=5, backend="tinycudann")
+    ours = RadianceField(layout, scale=0.5, feature_dim=5)
+    theirs = RadianceField(layout, scale=0.5, feature_dim=5, backend="tinycudann")
     assert list(ours.state_dict()) == list(theirs.state_dict())
     theirs.load_state_dict(ours.state_dict())
     points = torch.rand(20, 3) - 0.5
@@ -91,9 +102,12 @@ def test_both_backends_share_one_state_and_its_gradients(monkeypatch):
 def test_flat_weights_round_trip_with_padding():
     net = Mlp((8, 64, 5))
     flat = net.flat()
-    assert flat.numel() == flat_size(net.widths) == 8 * 64 + 16 * 64
-    for found, weight in zip(unflatten(flat, net.widths), net.weights, strict=True):
-        assert torch.equal(found, weight)
+    assert flat.numel() == flat_size(net.widths) == 16 * 64 + 16 * 64
+    cut = unflatten(flat, net.widths)
+    for matrix, weight in zip(cut.matrices, net.weights, strict=True):
+        assert torch.equal(matrix, weight)
+    assert cut.padded_columns.shape == (64, 8) and not cut.padded_columns.any()
+    assert cut.padded_rows.shape == (11, 64)
 
 
 def test_density_is_zero_outside_the_box():

@@ -16,6 +16,7 @@ from eagleray_omniseg3d.masks import over_segmentation
 from eagleray_omniseg3d.masks.hierarchy import build_hierarchy
 from eagleray_omniseg3d.masks.over_segmentation import over_segment
 from eagleray_omniseg3d.masks.run_lengths import (
+    compressed_runs,
     decode_masks,
     encode_masks,
     read_mask_file,
@@ -255,3 +256,24 @@ def test_real_masklets_become_patches():
     assert (np.diag(hierarchy.correlation)[1:] > 0).all()
     with pytest.raises(MaskError, match="frame 9999"):
         read_sav_frame(path, 9999)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_compressed_runs_are_those_that_were_written(seed):
+    mask = random_mask(seed, size=(61, 340))
+    (code,) = encode_masks(mask[None])
+    column_major = mask.ravel(order="F").astype(np.int8)
+    borders = np.flatnonzero(np.diff(column_major, prepend=0)).tolist()
+    wanted = np.diff([0, *borders, mask.size])
+    np.testing.assert_array_equal(compressed_runs(code["counts"].encode()), wanted)
+
+
+def test_compressed_run_lengths_that_end_early_are_refused():
+    (code,) = encode_masks(random_mask(1)[None])
+    counts = code["counts"]
+    damaged = [counts[:-1], counts[:-3], counts[: len(counts) // 2], "", counts + "5", "\x7f5", "0"]
+    for broken in damaged:
+        with pytest.raises(MaskError, match="mask 0 cannot be decoded"):
+            decode_masks([{**code, "counts": broken}], "a.json")
+    assert decode_masks([code], "a.json").shape == (1, 30, 37)

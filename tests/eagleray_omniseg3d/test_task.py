@@ -293,9 +293,22 @@ def test_clicks_that_cannot_be_answered(done, tmp_path):
     empty = type(selected)(selected.names, selected.views, (selected.masks[0] & False,))
     with pytest.raises(SelectionError, match="empty"):
         task.export(item, request, empty, "ply")
-    (tmp_path / "click.json").write_text("{}")
-    with pytest.raises(InputError, match="click file"):
-        list(task.inputs([tmp_path]))
+
+
+@pytest.mark.parametrize(
+    "content", [b"{}", b"[1", b"\xff\xfe", b'{"view": "a", "clicks": [[1e999, 2]]}', b"[" * 10**5]
+)
+def test_a_click_file_that_cannot_be_read_is_a_reject_beside_the_others(done, tmp_path, content):
+    task = done[0]
+    click_file(tmp_path, view=task.data.scene.views[0].name, clicks=[[32, 24]], views=[])
+    (tmp_path / "broken.json").write_bytes(content)
+    broken, whole = task.inputs([tmp_path])
+    assert (broken.key, whole.key) == ("broken", "click")
+    with pytest.raises(InputError, match="a click file is"):
+        task.load_input(broken)
+    assert task.load_input(whole).clicks == ((32, 24, True),)
+    with pytest.raises(InputError, match="nowhere"):
+        list(task.inputs([tmp_path / "nowhere.json"]))
 
 
 def test_tools_render_click_and_find_levels(done):

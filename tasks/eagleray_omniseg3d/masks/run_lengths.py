@@ -15,6 +15,8 @@ from eagleray_omniseg3d.errors import MaskError
 
 BoolArray = npt.NDArray[np.bool_]
 
+_MOST_CHARACTERS = 7
+"""Characters of one compressed count: 35 bits, more than any image has pixels."""
 _LISTS = ("masks", "annotations", "segments_info")
 
 
@@ -49,12 +51,49 @@ def decode_masks(codes: Sequence[Mapping[str, Any]], name: str) -> BoolArray:
                 if sum(counts) != height * width:
                     raise ValueError(f"counts add up to {sum(counts)}, not {height * width}")
                 code = coco_mask.frPyObjects(dict(code), height, width)
-            elif isinstance(counts, str):
-                code = {"size": [height, width], "counts": counts.encode()}
+            else:
+                counts = counts.encode() if isinstance(counts, str) else bytes(counts)
+                _require_full(counts, height * width)
+                code = {"size": [height, width], "counts": counts}
             out[index] = coco_mask.decode(code)
         except (ValueError, TypeError, KeyError) as error:
             raise MaskError(f"{name}: mask {index} cannot be decoded ({error})") from error
     return out
+
+
+def compressed_runs(counts: bytes) -> npt.NDArray[np.int64]:
+    """Return the run lengths that a compressed string holds, of background and mask in turns.
+
+    Every character carries 5 bits, lowest first, and says whether more follow; the last one's
+    highest bit is the sign. From the fourth run on, differences to the run before the last are
+    stored.
+
+    Raises:
+        ValueError: It holds other characters, or ends within a number.
+    """
+    codes = np.frombuffer(counts, np.uint8).astype(np.int64) - 48
+    if not len(codes):
+        return codes
+    is_last = (codes & 0x20) == 0
+    if codes.min() < 0 or codes.max() > 0x3F or not is_last[-1]:
+        raise ValueError("the compressed counts are cut or damaged")
+    ends = np.flatnonzero(is_last)
+    starts = np.concatenate([[0], ends[:-1] + 1])
+    if (ends - starts).max() >= _MOST_CHARACTERS:
+        raise ValueError("a compressed count is too long for a number")
+    shift = 5 * (np.arange(len(codes)) - np.repeat(starts, ends - starts + 1))
+    values = np.add.reduceat((codes & 0x1F) << shift, starts)
+    values -= np.where(codes[ends] & 0x10, 1 << (5 * (ends - starts + 1)), 0)
+    values[1::2] = np.cumsum(values[1::2])
+    values[2::2] = np.cumsum(values[2::2])
+    return values
+
+
+def _require_full(counts: bytes, num_pixels: int) -> None:
+    """Check that compressed counts fill the size: pycocotools leaves the rest to chance."""
+    runs = compressed_runs(counts)
+    if (runs < 0).any() or int(runs.sum()) != num_pixels:
+        raise ValueError(f"counts add up to {int(runs.sum())}, not {num_pixels}")
 
 
 def read_mask_records(path: Path) -> list[Mapping[str, Any]]:

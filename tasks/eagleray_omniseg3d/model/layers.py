@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -21,15 +22,15 @@ from eagleray.task import SettingsError
 from eagleray_kernels import HashGridLayout, HashGridLevels, hash_grid_encode
 from eagleray_omniseg3d.settings import Backend
 
-ROW_MULTIPLE = 16
-"""tiny-cuda-nn pads the rows of a network's last matrix to a multiple of this."""
+WIDTH_MULTIPLE = 16
+"""tiny-cuda-nn pads a network's inputs and outputs to a multiple of this."""
 _TABLE_BOUND = 1e-4
 """Grid entries begin in U(-1e-4, 1e-4) (Instant-NGP, arXiv 2201.05989, section 4)."""
 
 
-def padded(rows: int) -> int:
-    """Round a number of rows up as tiny-cuda-nn does."""
-    return math.ceil(rows / ROW_MULTIPLE) * ROW_MULTIPLE
+def padded(width: int) -> int:
+    """Round a number of inputs or outputs up as tiny-cuda-nn does."""
+    return math.ceil(width / WIDTH_MULTIPLE) * WIDTH_MULTIPLE
 
 
 class HashGrid(nn.Module):
@@ -56,7 +57,8 @@ class HashGrid(nn.Module):
     def forward(self, positions: Tensor) -> Tensor:
         """Encode (n, 3) positions in [0, 1]^3 as (n, L F)."""
         if self._native is not None:
-            return _call_native(self._native, self.table.flatten(), positions)
+            encoded = _call_native(self._native, self.table.flatten(), positions)
+            return encoded[:, : self.layout.num_outputs]
         levels = HashGridLevels(
             self.offsets, self.resolutions, self.scales, self.layout.num_entries
         )
@@ -90,30 +92,61 @@ class Mlp(nn.Module):
         return F.linear(hidden, self.weights[-1])
 
     def flat(self) -> Tensor:
-        """Return the weights as tiny-cuda-nn wants them: row-major, the last matrix padded."""
-        *hidden, last = self.weights
+        """Return the weights as tiny-cuda-nn wants them: row-major, inputs and outputs padded.
+
+        It feeds padding inputs with ones, so their weights must be 0: they would act as a bias.
+        """
+        first, *others = self.weights
+        first = F.pad(first, (0, padded(first.shape[1]) - first.shape[1]))
+        *hidden, last = first, *others
         last = F.pad(last, (0, 0, 0, padded(last.shape[0]) - last.shape[0]))
         return torch.cat([weight.flatten() for weight in (*hidden, last)])
 
 
 def flat_size(widths: tuple[int, ...]) -> int:
     """Return the number of weights of a network in tiny-cuda-nn's layout."""
-    return sum(a * b for a, b in pairwise((*widths[:-1], padded(widths[-1]))))
+    inputs, *hidden, outputs = widths
+    return sum(a * b for a, b in pairwise((padded(inputs), *hidden, padded(outputs))))
 
 
-def unflatten(flat: Tensor, widths: tuple[int, ...]) -> list[Tensor]:
-    """Cut tiny-cuda-nn's flat weights into matrices (rows, columns), without the padding.
+@dataclass(frozen=True, slots=True)
+class FlatWeights:
+    """tiny-cuda-nn's flat weights of a network, cut into matrices.
+
+    Args:
+        matrices: (rows, columns) each, without the padding.
+        padded_columns: (rows, p) weights of the padding inputs, p = 0 if there are none.
+        padded_rows: (p, columns) weights of the padding outputs, p = 0 if there are none.
+    """
+
+    matrices: tuple[Tensor, ...]
+    padded_columns: Tensor
+    padded_rows: Tensor
+
+
+def unflatten(flat: Tensor, widths: tuple[int, ...], *, pad_inputs: bool = True) -> FlatWeights:
+    """Cut tiny-cuda-nn's flat weights into matrices.
 
     Args:
         flat: (flat_size(widths),) weights.
         widths: Inputs, hidden widths, outputs.
+        pad_inputs: False for weights that were written without padding inputs.
     """
+    inputs, *hidden, outputs = widths
+    columns = padded(inputs) if pad_inputs else inputs
     matrices, start = [], 0
-    for columns, rows in pairwise((*widths[:-1], padded(widths[-1]))):
-        matrices.append(flat[start : start + rows * columns].reshape(rows, columns))
-        start += rows * columns
-    matrices[-1] = matrices[-1][: widths[-1]]
-    return [matrix.clone() for matrix in matrices]
+    for wide, high in pairwise((columns, *hidden, padded(outputs))):
+        matrices.append(flat[start : start + high * wide].reshape(high, wide).clone())
+        start += high * wide
+    padded_columns, padded_rows = matrices[0][:, inputs:], matrices[-1][outputs:]
+    matrices[0], matrices[-1] = matrices[0][:, :inputs], matrices[-1][:outputs]
+    whole = tuple(matrix.contiguous() for matrix in matrices)
+    return FlatWeights(whole, padded_columns, padded_rows)
+
+
+def first_weight_bound(columns: int, rows: int, *, is_last: bool) -> float:
+    """Return the bound of a matrix's first weights: Xavier's, with padded outputs."""
+    return math.sqrt(6.0 / (columns + (padded(rows) if is_last else rows)))
 
 
 def check_backend(backend: Backend) -> None:
@@ -130,7 +163,7 @@ def check_backend(backend: Backend) -> None:
 
 
 def _xavier(rows: int, columns: int, *, is_last: bool) -> nn.Parameter:
-    bound = math.sqrt(6.0 / (columns + (padded(rows) if is_last else rows)))
+    bound = first_weight_bound(columns, rows, is_last=is_last)
     return nn.Parameter(torch.empty(rows, columns).uniform_(-bound, bound))
 
 

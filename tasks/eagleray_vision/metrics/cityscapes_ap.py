@@ -41,8 +41,8 @@ class InstanceOverlap:
         labels: ``(p,)`` label id of every prediction.
         scores: ``(p,)`` confidence.
         areas: ``(p,)`` pixels.
-        excused: ``(p,)`` pixels on void, and on groups and small instances of the same label (a
-            small group counts twice).
+        excused: ``(p,)`` pixels on void (ids of ignored labels, not instances of them), and on
+            groups and small instances of the same label (a small group counts twice).
         covers_group: ``(p,)`` largest IoU with a group or small instance of the same label.
         intersections: ``(p * g,)`` shared pixels, prediction-major; 0 where the labels differ.
     """
@@ -180,7 +180,9 @@ def _overlap_table(
     is_group, is_small = values < INSTANCES_PER_LABEL, areas < MIN_INSTANCE_PX
     counted = np.flatnonzero(is_thing & ~is_group & ~is_small)
     lenient = is_thing & (is_group | is_small)
-    is_void = np.isin(value_labels, list(space.ignored_ids))
+    # Void are the ignored ids themselves. An instance of an ignored class (a caravan, 29001) is
+    # none of them: cityscapesScripts lets it excuse nothing, so a car found on it counts as wrong.
+    is_void = np.isin(values, list(space.ignored_ids))
     same = labels[:, None] == value_labels[None, :]
     predicted_areas = shared.sum(axis=1)
     weight = is_thing * (is_group.astype(np.int64) + is_small)

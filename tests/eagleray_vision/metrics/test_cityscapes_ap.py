@@ -1,10 +1,14 @@
 """Cityscapes AP on cases whose answer is known by hand."""
 
+import contextlib
+import copy
 import json
 import math
 
 import numpy as np
 import pytest
+from cityscapesscripts.evaluation import evalInstanceLevelSemanticLabeling
+from PIL import Image
 
 from eagleray_vision.metrics.cityscapes_ap import (
     InstanceOverlap,
@@ -56,9 +60,7 @@ def test_iou_of_exactly_the_threshold_is_no_match():
     assert ap_of_cars(one_car(), [half], [0.9]).per_class_50[CAR] == pytest.approx(0.0)
 
 
-@pytest.mark.parametrize(
-    "value", [CAR, CARAVAN * 1000, 0], ids=["group", "ignored label", "unlabeled"]
-)
+@pytest.mark.parametrize("value", [CAR, CARAVAN, 0], ids=["group", "ignored label", "unlabeled"])
 def test_detection_on_ignored_pixels_is_excused(value):
     ids = one_car()
     ids[square(35, 40, 20)] = value
@@ -66,6 +68,36 @@ def test_detection_on_ignored_pixels_is_excused(value):
     assert found.per_class[CAR] == pytest.approx(1.0)
     ids[square(35, 40, 20)] = PERSON
     assert ap_of_cars(ids, [square(5, 5, 20), square(35, 40, 20)], [0.5, 0.9]).per_class[CAR] < 1
+
+
+def official_ap_of_cars(folder, ids, masks, scores):
+    """What cityscapesScripts gives for one image."""
+    lines = []
+    for k, (mask, score) in enumerate(zip(masks, scores, strict=True)):
+        Image.fromarray(mask.astype(np.uint8) * 255).save(folder / f"{k}.png")
+        lines.append(f"{k}.png {CAR} {score}")
+    prediction, truth = folder / "a_pred.txt", folder / "a_gtFine_instanceIds.png"
+    prediction.write_text("\n".join(lines))
+    Image.fromarray(ids.astype(np.uint16)).save(truth)
+    arguments = copy.copy(evalInstanceLevelSemanticLabeling.args)
+    arguments.JSONOutput, arguments.quiet = False, True
+    arguments.gtInstancesFile = str(folder / "cache.json")
+    arguments.predictionPath = str(folder)
+    evalInstanceLevelSemanticLabeling.setInstanceLabels(arguments)
+    with contextlib.chdir(folder):  # it leaves a matches.json where it stands
+        result = evalInstanceLevelSemanticLabeling.evaluateImgLists(
+            [str(prediction)], [str(truth)], arguments
+        )
+    return float(result["averages"]["classes"]["car"]["ap"])
+
+
+def test_detection_on_an_instance_of_an_ignored_label_is_wrong(tmp_path):
+    ids = one_car()
+    ids[square(35, 40, 20)] = CARAVAN * 1000 + 1
+    masks, scores = [square(5, 5, 20), square(35, 40, 20)], [0.5, 0.9]
+    ours = ap_of_cars(ids, masks, scores).per_class[CAR]
+    assert ours == pytest.approx(official_ap_of_cars(tmp_path, ids, masks, scores))
+    assert ours == pytest.approx(0.25)
 
 
 def test_small_instance_is_not_counted():
