@@ -46,7 +46,7 @@ from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
 from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
 from eagleray_seamseg.intermediate.metadata import read_metadata
 from eagleray_seamseg.losses import panoptic_losses
-from eagleray_seamseg.model.network import SeamlessNetwork, build_network
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.predict import PanopticPrediction, predict_panoptic
 from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
@@ -132,11 +132,15 @@ class SeamlessTask(Task, Importing):
         )
 
     def build(self) -> SeamlessNetwork:
-        """Return the network with its pretrained backbone."""
+        """Return the network."""
         space = self._label_space()
-        return build_network(
+        return SeamlessNetwork(
             self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
+
+    def load_pretrained(self, model: nn.Module) -> None:
+        """Put the weights that ``network.body.weights`` names into the backbone."""
+        _as_network(model).load_pretrained()
 
     def phases(self) -> Sequence[Phase]:
         """Return the recipe of the preset."""

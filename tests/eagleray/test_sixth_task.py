@@ -98,6 +98,22 @@ def test_verbs_plan_train_evaluate_show_prune(tmp_path, capsys):
     assert main.run(["evaluate", str(path), "--inline"]) == 0
 
 
+def test_pretrained_weights_are_read_to_begin_training_and_for_nothing_else(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(sixth_task.SquareTask, "load_pretrained", lambda self, m: read.append(m))
+    experiment = Experiment.from_values(values(tmp_path, steps=4), inline=True)
+    experiment.train()
+    assert len(read) == 1
+    experiment.train()
+    experiment.evaluate()
+    square = tmp_path / "mine.json"
+    square.write_text(json.dumps([[0, 1] * 3] * 6))
+    experiment.predict([square], str(tmp_path / "out"))
+    assert len(read) == 1
+    experiment.evaluate(checkpoint="initial")
+    assert len(read) == 2
+
+
 def test_what_only_training_needs_is_asked_for_before_anything_starts(tmp_path, monkeypatch):
     missing = [Requirement("weights", False, "set settings.weights", training_only=True)]
     monkeypatch.setattr(sixth_task.SquareTask, "requirements", lambda self: missing)

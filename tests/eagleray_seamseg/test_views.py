@@ -8,7 +8,7 @@ from tests.eagleray_seamseg.small_settings import cityscapes_settings
 from tests.eagleray_vision.small_data import photo, run_stage, small_cityscapes
 
 from eagleray.task import InputError
-from eagleray_seamseg.model.network import build_network
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_seamseg.views import image_normalization, infer_samples, sample_views
@@ -28,7 +28,7 @@ def sample(chosen: SeamlessSettings, image: np.ndarray) -> PanopticSample:
 @pytest.fixture
 def network(tmp_path):
     torch.manual_seed(0)
-    return build_network(settings(tmp_path).network, num_stuff=11, num_thing=8).eval()
+    return SeamlessNetwork(settings(tmp_path).network, num_stuff=11, num_thing=8).eval()
 
 
 @pytest.mark.parametrize("test_time", [{}, {"scales": [1.0]}, {"scales": [1.0], "flip": False}])

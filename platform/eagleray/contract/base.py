@@ -59,6 +59,6 @@ class ModelTask(BaseTask, Generic[M]):
 
     @abstractmethod
     def build(self) -> M:
-        """Return the model on the CPU in float32, with its pretrained weights loaded where the
-        settings name some.
+        """Return the model on the CPU in float32 with initial weights; no file of weights is read,
+        since evaluation and prediction put a checkpoint's weights in.
         """

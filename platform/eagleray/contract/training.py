@@ -84,6 +84,13 @@ class Training(ModelTask[M], DataTask, Generic[M, B, D]):
     def phases(self) -> Sequence[Phase]:
         """Return the paper's training phases; an experiment may override their fields."""
 
+    def load_pretrained(self, model: M) -> None:
+        """Put the published weights that training begins with into a new model.
+
+        Called before the first phase (``train.init_from`` comes on top) and to evaluate the
+        checkpoint ``initial``, never where a run goes on from its own checkpoint.
+        """
+
     def parameter_groups(self, model: M, phase: Phase) -> Sequence[ParameterGroup]:
         """Return what is trained in the phase; by default all that requires a gradient."""
         return (ParameterGroup([n for n, p in model.named_parameters() if p.requires_grad]),)

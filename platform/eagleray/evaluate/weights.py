@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from eagleray.storage import Store
-from eagleray.task import ModelTask, SettingsError
+from eagleray.task import ModelTask, SettingsError, Training
 
 INITIAL = "initial"
 """Name of the checkpoint before training."""
@@ -74,7 +74,10 @@ def _initial_weights(run: Store, task: ModelTask, seed: int) -> Path:
     path = run.local_path("checkpoints/initial/model.safetensors")
     if not path.exists():
         torch.manual_seed(seed)
-        state = {k: v.contiguous().clone() for k, v in task.build().state_dict().items()}
+        model = task.build()
+        if isinstance(task, Training):
+            task.load_pretrained(model)
+        state = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
         temporary = path.with_suffix(".building")
         temporary.parent.mkdir(parents=True, exist_ok=True)
         save_file(state, temporary)

@@ -113,8 +113,8 @@ def build_model(
     with.
 
     A phase begins with what the one before ended with (its average, if it had one), the first one
-    with ``train.init_from``. ``Training.on_phase_start`` sees these weights; in a resumed phase the
-    checkpoint's buffers win over what it changes.
+    with the task's pretrained weights and ``train.init_from``. ``Training.on_phase_start`` sees
+    these weights; in a resumed phase the checkpoint's buffers win over what it changes.
     """
     settings = job.experiment.train
     torch.manual_seed(job.experiment.seed)
@@ -122,9 +122,11 @@ def build_model(
     if latest is not None:
         begin_with = {**latest.model, **latest.raw} if _resumes(latest, plan) else latest.model
         put_weights(model, begin_with, f"checkpoint {latest.state.name}")
-    elif settings.init_from is not None:
-        path = Path(settings.init_from).expanduser()
-        note(str(begin_with_weights(job.task, model, read_weights(path), str(path))))
+    else:
+        job.task.load_pretrained(model)
+        if settings.init_from is not None:
+            path = Path(settings.init_from).expanduser()
+            note(str(begin_with_weights(job.task, model, read_weights(path), str(path))))
     model = model.to(place.device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)

@@ -102,8 +102,8 @@ class SeamlessNetwork(nn.Module):
 
     ``settings.layout`` leaves heads out, or gives the semantic head a body of its own
     (``sem_body``); a part that is left out is ``None`` and has no losses. Parameters of the first
-    ``body.num_frozen`` backbone modules do not require gradients. ``build_network`` also loads
-    pretrained backbone weights.
+    ``body.num_frozen`` backbone modules do not require gradients. ``load_pretrained`` reads
+    the backbone's weights.
 
     Args:
         settings: Settings of the network.
@@ -158,6 +158,19 @@ class SeamlessNetwork(nn.Module):
         """Return the first parameter of the frozen backbone modules, the stem's convolution."""
         modules = self.body.backbone.frozen_modules(self.settings.body.num_frozen)
         return next((p for m in modules for p in m.parameters()), None)
+
+    def load_pretrained(self) -> None:
+        """Put the pretrained weights that ``body.weights`` names into the backbones.
+
+        Without any they stay random; training them with frozen modules is refused then, unless a
+        checkpoint is loaded first (``check_frozen_modules``).
+
+        Raises:
+            WeightFileError: If the weight file cannot be read or does not fit.
+        """
+        if self.settings.body.weights is not None:
+            for part in self.bodies():
+                load_backbone_weights(part.backbone, Path(self.settings.body.weights))
 
     def check_frozen_modules(self) -> None:
         """Refuse to train while frozen modules hold the random values of their construction.
@@ -433,23 +446,6 @@ class SeamlessNetwork(nn.Module):
         head = _present(self.roi_head)
         class_logits, codes = head.boxes(F.avg_pool2d(rois, BOX_AVERAGE))
         return class_logits, codes, head.masks(rois)
-
-
-def build_network(settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> SeamlessNetwork:
-    """Build a network with the pretrained backbone weights that the settings name.
-
-    Without any the backbone is random; training it with frozen modules is refused then, unless a
-    checkpoint is loaded first (``SeamlessNetwork.check_frozen_modules``).
-
-    Raises:
-        WeightFileError: If the weight file cannot be read or does not fit.
-    """
-    body = settings.body
-    network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
-    if body.weights is not None:
-        for part in network.bodies():
-            load_backbone_weights(part.backbone, Path(body.weights))
-    return network
 
 
 def _channels_last(images: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from eagleray.task import LossTerm
 from eagleray.train.phase_setup import checkpoint_activations
 from eagleray_seamseg.losses import LOSS_NAMES, panoptic_losses
 from eagleray_seamseg.model.config import NetworkSettings
-from eagleray_seamseg.model.network import SeamlessNetwork, build_network
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_vision.backbones.pretrained import FrozenRandomBackboneError
 from eagleray_vision.losses.bootstrapped_ce import bootstrapped_cross_entropy
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
@@ -172,7 +172,8 @@ def test_both_bodies_get_the_pretrained_weights_and_are_frozen(tmp_path) -> None
     weights = network(layout="semantic").body.backbone.state_dict()
     torch.save(weights, tmp_path / "backbone.pt")
     chosen = settings(layout="separate", num_frozen=2, weights=str(tmp_path / "backbone.pt"))
-    model = build_network(chosen, num_stuff=NUM_STUFF, num_thing=NUM_THING)
+    model = SeamlessNetwork(chosen, num_stuff=NUM_STUFF, num_thing=NUM_THING)
+    model.load_pretrained()
     for body in model.bodies():
         assert torch.equal(
             body.backbone.state_dict()["mod1.conv1.weight"], weights["mod1.conv1.weight"]
@@ -181,7 +182,7 @@ def test_both_bodies_get_the_pretrained_weights_and_are_frozen(tmp_path) -> None
     model.check_frozen_modules()
     random = settings(layout="separate", num_frozen=2)
     with pytest.raises(FrozenRandomBackboneError):
-        build_network(random, num_stuff=NUM_STUFF, num_thing=NUM_THING).check_frozen_modules()
+        SeamlessNetwork(random, num_stuff=NUM_STUFF, num_thing=NUM_THING).check_frozen_modules()
 
 
 def test_an_extra_level_that_the_semantic_head_reads_is_built_for_it() -> None:

@@ -9,7 +9,7 @@ import torchvision
 
 from eagleray.task import SettingsError
 from eagleray_seamseg.model.config import BodySettings, vistas_r50
-from eagleray_seamseg.model.network import build_network
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.model.norm import norm_specs
 from eagleray_vision.backbones.from_libraries import MobileNetV2, TimmBackbone
 from eagleray_vision.backbones.pretrained import load_backbone_weights
@@ -96,10 +96,12 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
         load_backbone_weights(resnet(18), tmp_path / "none.pt")
 
 
-def test_build_network_reads_the_named_file(torchvision_file) -> None:
+def test_load_pretrained_reads_the_named_file(torchvision_file) -> None:
     network, path = torchvision_file
     settings = vistas_r50(backbone="resnet18", weights=str(path))
-    built = build_network(settings, num_stuff=3, num_thing=2)
+    built = SeamlessNetwork(settings, num_stuff=3, num_thing=2)
+    assert not torch.equal(built.body.backbone.mod1.conv1.weight, network.conv1.weight)
+    built.load_pretrained()
     assert torch.equal(built.body.backbone.mod1.conv1.weight, network.conv1.weight)
 
 
@@ -159,6 +161,7 @@ def test_timm_models_that_cannot_serve_are_refused(name: str, message: str) -> N
 def test_pretrained_mobilenet_file_fits() -> None:
     path = Path(os.environ["EAGLERAY_DATA"]) / "small_models" / "mobilenet_v2_imagenet_fp16.pt"
     settings = vistas_r50(backbone="mobilenet_v2", weights=str(path))
-    network = build_network(settings, num_stuff=3, num_thing=2).eval()
+    network = SeamlessNetwork(settings, num_stuff=3, num_thing=2).eval()
+    network.load_pretrained()
     prediction = network.infer(torch.randn(1, 3, 64, 64), [(64, 64)])[0]
     assert prediction.semantic_classes.shape == (64, 64)

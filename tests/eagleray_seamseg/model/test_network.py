@@ -17,7 +17,7 @@ from tests.eagleray_seamseg.small_network import (
 from eagleray.train.phase_setup import checkpoint_activations
 from eagleray_seamseg.losses import LOSS_NAMES, panoptic_losses
 from eagleray_seamseg.model.config import NormalizationMode
-from eagleray_seamseg.model.network import SeamlessNetwork, build_network
+from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_vision.backbones.pretrained import FrozenRandomBackboneError
 
 CONTENTS = ("thing", "stuff", "crowd")
@@ -177,7 +177,9 @@ def test_frozen_modules_are_counted_from_the_stem(count: int) -> None:
 
 
 def test_frozen_random_backbone_is_refused() -> None:
-    network = build_network(small_settings(num_frozen=2), num_stuff=NUM_STUFF, num_thing=NUM_THING)
+    network = SeamlessNetwork(
+        small_settings(num_frozen=2), num_stuff=NUM_STUFF, num_thing=NUM_THING
+    )
     with pytest.raises(FrozenRandomBackboneError, match=r"body\.num_frozen = 2"):
         total_loss(network, ("thing", "stuff"), torch.float32)
     assert len(network.infer(images(), SIZES)) == 2  # prediction is not training
