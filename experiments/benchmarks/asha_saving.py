@@ -20,9 +20,10 @@ from eagleray.analysis.table import plain_table
 from eagleray.experiment.load import load_experiment
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.experiment.sweep import SchedulerSettings
+from eagleray.options import RunOptions
 from eagleray.progress import PlainLines
 from eagleray.sweep.driver import run_sweep
-from eagleray.sweep.sweep_folder import TrialRecord
+from eagleray.sweep.folder import TrialRecord
 
 LARGEST_LOSS = 0.02
 LARGEST_SHARE_OF_STEPS = 0.5
@@ -63,18 +64,18 @@ def main() -> None:
 def measure(experiment: ExperimentSettings, storage: str) -> dict[str, Any]:
     """Run a sweep in a storage of its own; return its best trial and what it took."""
     begin = time.monotonic()
-    progress = PlainLines()
-    result = run_sweep(experiment.model_copy(update={"storage": storage}), progress=progress)
+    options = RunOptions(progress=PlainLines())
+    result = run_sweep(experiment.model_copy(update={"storage": storage}), options)
     if result.failed:
         raise SystemExit(f"{len(result.failed)} trials failed: {result.failed[0].error}")
-    sign = 1.0 if result.record.higher_is_better else -1.0
+    sign = 1.0 if result.summary.higher_is_better else -1.0
 
     def rank(trial: TrialRecord) -> float:
         return -float("inf") if trial.value is None else sign * trial.value
 
     best = max(result.trials, key=rank)
     return {
-        "higher_is_better": result.record.higher_is_better,
+        "higher_is_better": result.summary.higher_is_better,
         "best_value": best.value,
         "best_trial": best.id,
         "steps": sum(trial.steps for trial in result.trials),

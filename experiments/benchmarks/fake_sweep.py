@@ -12,13 +12,7 @@ from typing import Any
 import numpy as np
 
 from eagleray.storage import Store
-from eagleray.sweep.sweep_folder import (
-    Kind,
-    SweepRecord,
-    TrialRecord,
-    sweep_store,
-    trial_path,
-)
+from eagleray.sweep.folder import Kind, SweepFolder, SweepSummary, TrialRecord
 
 _VARIANTS: dict[str, tuple[float, dict[str, Any]]] = {
     "baseline": (0.0, {}),
@@ -53,30 +47,30 @@ class FakeSweep:
     runs: Sequence[str] = ()
 
 
-def write_sweep_of(storage: str, fake: FakeSweep) -> Store:
+def write_sweep_of(storage: str, fake: FakeSweep) -> SweepFolder:
     """Write one sweep with its trials; return its folder."""
-    sweep = sweep_store(storage, fake.experiment, fake.name)
+    sweep = SweepFolder.of(storage, fake.experiment, fake.name)
     trials = _ablations(fake) if fake.kind == "ablations" else _searched(fake)
     settings = (
         f"task: seamseg\nname: {fake.experiment}\nseed: 0\n"
         "settings: {head: mini_dl, synced_norm: true, backbone: resnet50}\n"
         "train: {phases: [{name: main, steps: 1000, lr: 0.01, batch_size: 8}]}\n"
     )
-    _put(sweep, "experiment.yaml", settings)
-    _put(sweep, "sweep.json", _record(fake).model_dump_json(indent=1))
+    _put(sweep.store, "experiment.yaml", settings)
+    _put(sweep.store, "sweep.json", _summary(fake).model_dump_json(indent=1))
     for trial in trials:
-        _put(sweep, trial_path(trial.id), trial.model_dump_json(indent=1))
+        _put(sweep.store, f"trials/{trial.id}.json", trial.model_dump_json(indent=1))
     return sweep
 
 
-def _record(fake: FakeSweep) -> SweepRecord:
+def _summary(fake: FakeSweep) -> SweepSummary:
     is_search = fake.kind == "search"
     space = {
         "train.phases.0.lr": "log uniform, 0.0001 to 0.1",
         "train.phases.0.batch_size": "integer, 2 to 16",
         "settings.backbone": f"one of {', '.join(_BACKBONES)}",
     }
-    return SweepRecord(
+    return SweepSummary(
         name=fake.name,
         experiment=fake.experiment,
         task="seamseg",

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
@@ -20,19 +19,17 @@ from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
-from eagleray.runs.lease import Lease
-from eagleray.runs.rejects import record_rejects
-from eagleray.runs.run_folder import begin_run, record_stages, run_store, update_summary
+from eagleray.runs.run_folder import run_store
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
-from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, SettingsError, Training
-from eagleray.train import Report, TrainResult, train_run
-
-if TYPE_CHECKING:
-    from eagleray.sweep.driver import SweepResult
+from eagleray.sweep.driver import SweepResult, run_sweep
+from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, Training
+from eagleray.train import Report, TrainResult
+from eagleray.train.run import check_requirements, describe_run, missing_requirements, train_in_run
 
 
 class Experiment:
@@ -75,12 +72,7 @@ class Experiment:
 
     def missing(self) -> list[Requirement]:
         """Return what the task needs and does not find."""
-        begun = self.settings.train.init_from is not None
-        return [
-            r
-            for r in self.task.requirements()
-            if not (r.found or r.optional or (begun and r.replaced_by_init))
-        ]
+        return missing_requirements(self.settings, self.task)
 
     def check(self, *, training: bool = True) -> None:
         """Refuse before anything starts what could not be finished.
@@ -91,10 +83,7 @@ class Experiment:
         Raises:
             SettingsError: Something the task needs is not there.
         """
-        missing = [r for r in self.missing() if training or not r.training_only]
-        if missing:
-            listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
-            raise SettingsError(f"task {self.task.name!r} does not find what it needs:\n{listing}")
+        check_requirements(self.settings, self.task, training=training)
 
     def session(self) -> AbstractContextManager[None]:
         """Return one Ray session for several verbs; nothing where the work is done inline."""
@@ -138,36 +127,16 @@ class Experiment:
         task = require(self.task, Training)
         self.check()
         prepared = self._prepared or self.prepare()
-        with Lease(self.run_folder) as lease:
-            self._begin(prepared)
-            update_summary(self.run_folder, state="training", attempt=lease.attempt)
-            try:
-                result = train_run(
-                    self.settings,
-                    task,
-                    self.run_folder,
-                    prepared.rows,
-                    inline=self.inline,
-                    limit=self.limit,
-                    progress=self.progress,
-                    report=report,
-                )
-            except BaseException as error:
-                stopped = isinstance(error, KeyboardInterrupt | SystemExit)
-                state = "stopped" if stopped else "failed"
-                update_summary(self.run_folder, state=state, error=str(error)[:2000])
-                raise
-            update_summary(
-                self.run_folder,
-                state="trained" if result.finished else "stopped",
-                error=None,
-                step=result.step,
-                train=dict(result.metrics),
-                best=asdict(result.best) if result.best else None,
-                train_seconds=result.seconds,
-            )
-            self._record_rejects(prepared)
-        return result
+        return train_in_run(
+            self.settings,
+            task,
+            self.run_folder,
+            prepared,
+            inline=self.inline,
+            limit=self.limit,
+            progress=self.progress,
+            report=report,
+        )
 
     def evaluate(
         self, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()
@@ -184,7 +153,7 @@ class Experiment:
         """
         task = require(self.task, Evaluation)
         prepared = self._prepared or self.prepare()
-        self._begin(prepared)
+        describe_run(self.run_folder, self.settings, self.task, prepared)
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
         return evaluate_checkpoints(
             self.settings,
@@ -215,15 +184,8 @@ class Experiment:
         Raises:
             SettingsError: Anything that would end a trial; all mistakes are listed.
         """
-        from eagleray.sweep.driver import run_sweep
-
-        return run_sweep(
-            self.settings,
-            new=self._new,
-            limit=self.limit,
-            inline=self.inline,
-            progress=self.progress,
-        )
+        options = RunOptions(inline=self.inline, limit=self.limit, progress=self.progress)
+        return run_sweep(self.settings, options, new=self._new)
 
     def predict(
         self,
@@ -251,12 +213,3 @@ class Experiment:
     def has_benchmarks(self) -> bool:
         """Return whether there is something to evaluate on."""
         return isinstance(self.task, Evaluation) and bool(self.task.benchmarks())
-
-    def _record_rejects(self, prepared: Prepared) -> None:
-        record_rejects(self.run_folder, {s.label: s.rejects for s in prepared.summaries})
-
-    def _begin(self, prepared: Prepared) -> None:
-        begin_run(self.run_folder, self.settings)
-        record_stages(self.run_folder, {s.label: s.fingerprint for s in prepared.summaries})
-        self._record_rejects(prepared)
-        update_summary(self.run_folder, task=self.task.name, experiment=self.settings.name)

@@ -18,7 +18,7 @@ import yaml
 from eagleray.analysis.ablation import sweep_table
 from eagleray.runs.metrics import next_attempt, read_lines
 from eagleray.runs.run_folder import find_run, list_runs
-from eagleray.sweep.sweep_folder import find_sweep, read_trials
+from eagleray.sweep.folder import find_sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 300
@@ -84,7 +84,7 @@ class Sweep:
             time.sleep(0.02)
 
     def values(self):
-        trials = read_trials(find_sweep(self.storage, "killed"))
+        trials = find_sweep(self.storage, "killed").trials()
         return {t.id: (t.state, t.value, t.last_value, t.best_step, t.steps) for t in trials}
 
     def table(self):
@@ -111,7 +111,7 @@ def assert_same_table(sweep, undisturbed):
 
 def assert_no_step_was_wasted(sweep, disturbed_trials):
     """Steps of undisturbed trials were written once; others lost no more than a checkpoint's."""
-    trials = read_trials(find_sweep(sweep.storage, "killed"))
+    trials = find_sweep(sweep.storage, "killed").trials()
     for trial in trials:
         run = find_run(sweep.storage, trial.run)
         attempts = next_attempt(run) - 1
@@ -169,7 +169,7 @@ def test_interrupted_sweep_on_ray_leaves_checkpoints(tmp_path, undisturbed, numb
     sweep.finish()
     assert begun <= set(sweep.runs())
     assert_same_table(sweep, undisturbed)
-    trials = read_trials(find_sweep(sweep.storage, "killed"))
+    trials = find_sweep(sweep.storage, "killed").trials()
     for trial in trials:
         lines = read_lines(find_run(sweep.storage, trial.run))
         steps = [line["total_step"] for line in lines if line["kind"] == "train"]

@@ -8,36 +8,23 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from eagleray.analysis.spread import PairedDifference, Spread
 from eagleray.analysis.table import RECALLED
 from eagleray.analysis.table_formats import Cell, Table
-from eagleray.analysis.variants import (
-    STATES,
-    VariantResult,
-    best_ones,
-    device_hours,
-    last_value,
-    ranked_trials,
-    trial_value,
-    variant_results,
-)
-from eagleray.storage import Store
-from eagleray.sweep.sweep_folder import TrialRecord
-from eagleray.sweep.sweep_results import (
-    PublishedValue,
-    SweepResults,
-    read_results,
-    setting_text,
-    short_names,
-)
+from eagleray.analysis.variants import VariantResult, best_ones, device_hours, variant_results
+from eagleray.experiment.paths import short_names
+from eagleray.sweep.folder import SweepFolder, TrialRecord
+from eagleray.sweep.results import STATES, SweepResults, read_results, setting_text
+from eagleray.task import PublishedResult
 
-FOLDER = "tables"
+HOURS = "device-hours"
 _COLUMNS = (
     *("variant", "trial", "last", "difference", "95 % interval", "paper", "steps"),
-    *("device-hours", "trials", "state"),
+    *(HOURS, "trials", "state"),
 )
 NO_INTERVAL = "-"
 _ERROR_LENGTH = 60
@@ -46,25 +33,59 @@ _INTERVAL_NOTE = (
     "with the 95 % t interval of paired differences"
 )
 _RECALLED_NOTE = f"{RECALLED} quoted from memory, to be checked"
+_STOPPED_NOTE = "stopped: ended early by the scheduler; the value is the best validation seen"
+_PROBLEM = "not in the table: "
+_VARIANT_DATA = (
+    "variant", "settings", "metric", "unit", "mean", "standard_deviation", "seeds",
+    "last_mean", "last_standard_deviation", "difference", "difference_low", "difference_high",
+    "pairs", "published", "published_recalled", "published_source", "device_hours", "devices",
+    *STATES, "without_value",
+)  # fmt: skip
+_TRIAL_DATA = (
+    "trial", "run", "seed", "state", "error", "metric", "unit", "value", "best_step",
+    "last_value", "steps", "device_hours", "device",
+)  # fmt: skip
 
 
-def make_table(results: SweepResults, metric: str = "") -> Table:
-    """Return the table of a sweep, see ``ablation_table`` and ``search_table``."""
-    made = ablation_table if results.record.kind == "ablations" else search_table
-    return made(results, metric or results.record.metric)
+@dataclass(frozen=True)
+class TrialColumn:
+    """One quantity of trials, as tables and pages show it.
+
+    Args:
+        name: What addresses and orders call it.
+        heading: What is shown above it.
+        of: What a trial has of it, None for nothing; columns are sorted by it.
+        text: The same as text.
+        is_number: It is aligned to the right.
+    """
+
+    name: str
+    heading: str
+    of: Callable[[TrialRecord], Any]
+    text: Callable[[TrialRecord], str]
+    is_number: bool = True
 
 
-def sweep_table(sweep: Store, metric: str = "") -> Table:
+def make_table(results: SweepResults) -> Table:
+    """Return the table of a sweep: its variants, or its trials."""
+    return _variant_table(results) if results.summary.kind == "ablations" else _trial_table(results)
+
+
+def sweep_table(sweep: SweepFolder, metric: str = "") -> Table:
     """Return the table of a sweep's folder.
+
+    Args:
+        sweep: The folder.
+        metric: The metric that is shown; by default the sweep's own.
 
     Raises:
         SettingsError: The folder is no sweep.
         InputError: What it compares cannot be read.
     """
-    return make_table(read_results(sweep), metric)
+    return make_table(read_results(sweep).by(metric))
 
 
-def write_tables(sweep: Store) -> list[str]:
+def write_tables(sweep: SweepFolder) -> list[str]:
     """Write ``tables/table.md``, ``.tex`` and ``.csv`` into a sweep's folder; return their paths.
 
     Raises:
@@ -73,111 +94,132 @@ def write_tables(sweep: Store) -> list[str]:
     """
     table = sweep_table(sweep)
     texts = {"md": table.markdown(), "tex": table.latex(), "csv": table.csv()}
-    paths = {f"{FOLDER}/table.{ending}": text for ending, text in texts.items()}
-    for path, text in paths.items():
-        sweep.write(path, text.encode())
-    return list(paths)
+    for ending, text in texts.items():
+        sweep.store.write(f"tables/table.{ending}", text.encode())
+    return [f"tables/table.{ending}" for ending in texts]
 
 
-def ablation_table(results: SweepResults, metric: str) -> Table:
-    """Return one row per variant: mean and spread, difference to the baseline, cost."""
-    record = results.record
-    variants = variant_results(results, metric)
-    is_higher = record.higher_is_better if metric == record.metric else None
-    is_compared = any(variant.difference is not None for variant in variants)
-    is_own, is_published = metric == record.metric, any(v.published for v in variants)
-    best = best_ones((v.best.mean for v in variants), higher_is_better=is_higher)
-    last = best_ones((v.last.mean for v in variants), higher_is_better=is_higher)
-    places = decimals([v.best.mean for v in variants])
-    columns: dict[str, list[Cell]] = {
-        "variant": [Cell(v.name) for v in variants],
-        metric_heading(results, metric): [
-            Cell(spread_text(v.best, places), is_best)
-            for v, is_best in zip(variants, best, strict=True)
+def trial_columns(results: SweepResults) -> list[TrialColumn]:
+    """Return all columns of a sweep's trials."""
+    places = decimals(map(results.value, results.trials))
+
+    def setting(name: str, heading: str) -> TrialColumn:
+        def text(trial: TrialRecord) -> str:
+            return setting_text(results.setting(trial, name))
+
+        def of(trial: TrialRecord) -> Any:
+            value = results.setting(trial, name)
+            return value if is_number or value is None else setting_text(value)
+
+        is_number = results.is_number(name)
+        return TrialColumn(name if "." in name else f"setting {name}", heading, of, text, is_number)
+
+    def number(name: str, heading: str, of: Callable[[TrialRecord], float | None]) -> TrialColumn:
+        return TrialColumn(name, heading, of, lambda trial: number_text(of(trial), places))
+
+    def count(name: str, of: Callable[[TrialRecord], int | None]) -> TrialColumn:
+        return TrialColumn(
+            name, name, of, lambda trial: str("" if of(trial) is None else of(trial))
+        )
+
+    def word(name: str, of: Callable[[TrialRecord], Any]) -> TrialColumn:
+        return TrialColumn(name, name, of, lambda trial: of(trial) or "", is_number=False)
+
+    def hours(trial: TrialRecord) -> str:
+        return hours_text(device_hours([trial]))
+
+    return [
+        word("trial", lambda trial: trial.id),
+        word("variant", lambda trial: trial.variant),
+        count("seed", lambda trial: trial.seed),
+        *(setting(*one) for one in setting_headings(results).items()),
+        number("value", metric_heading(results), results.value),
+        number("last", "last", results.last),
+        count("best step", lambda trial: trial.best_step),
+        count("steps", lambda trial: trial.steps),
+        TrialColumn(HOURS, HOURS, lambda trial: trial.device_seconds, hours),
+        TrialColumn("state", "state", lambda trial: trial.state, state_text, is_number=False),
+    ]
+
+
+def best_trials(results: SweepResults, trials: Sequence[TrialRecord]) -> set[str]:
+    """Return the ids of the best of some trials; one that was stopped early is none, since it was
+    measured on something else.
+    """
+    values = [results.value(trial) if trial.state == "done" else None for trial in trials]
+    marks = best_ones(values, higher_is_better=results.higher_is_better)
+    return {trial.id for trial, is_best in zip(trials, marks, strict=True) if is_best}
+
+
+def _trial_table(results: SweepResults) -> Table:
+    """Return one row per trial, the best first, with the settings that were searched."""
+    trials, names = results.ranked(), setting_headings(results)
+    left_out = {"variant", "seed", "best step", *(["last"] if results.other_metric else [])}
+    columns = [column for column in trial_columns(results) if column.name not in left_out]
+    best = best_trials(results, trials)
+    early = [_STOPPED_NOTE] if any(trial.state == "stopped" for trial in trials) else []
+    return Table(
+        _title(results),
+        [column.heading for column in columns],
+        [
+            [Cell(c.text(trial), c.name == "value" and trial.id in best) for c in columns]
+            for trial in trials
         ],
-    }
-    if is_own:
-        columns["last"] = [
-            Cell(spread_text(v.last, places), is_best)
-            for v, is_best in zip(variants, last, strict=True)
-        ]
-    if is_compared:
+        frozenset(idx for idx, column in enumerate(columns) if column.is_number),
+        [*_chosen_notes(results), *early, *_problem_notes(results)],
+        [f"{names[name]}: {name}, {text}" for name, text in results.summary.space.items()],
+        [*_TRIAL_DATA, *names, *(f"values.{name}" for name in results.metrics()[1:])],
+        [_trial_data(trial, results) for trial in trials],
+    )
+
+
+def _variant_table(results: SweepResults) -> Table:
+    """Return one row per variant: mean and spread, difference to the baseline, cost."""
+    variants, is_higher = variant_results(results), results.higher_is_better
+    places = decimals(v.best.mean for v in variants)
+
+    def spreads(found: list[Spread]) -> list[Cell]:
+        marks = best_ones((spread.mean for spread in found), higher_is_better=is_higher)
+        texts = [spread_text(spread, places) for spread in found]
+        return [Cell(*cell) for cell in zip(texts, marks, strict=True)]
+
+    columns = {"variant": [Cell(v.name) for v in variants]}
+    columns[metric_heading(results)] = spreads([v.best for v in variants])
+    if not results.other_metric:
+        columns["last"] = spreads([v.last for v in variants])
+    if any(v.difference is not None for v in variants):
         columns["difference"] = [Cell(difference_text(v.difference, places)) for v in variants]
         columns["95 % interval"] = [Cell(interval_text(v.difference, places)) for v in variants]
-    if is_published:
+    if any(v.published for v in variants):
         columns["paper"] = [Cell(published_text(v.published)) for v in variants]
-    columns["device-hours"] = [Cell(hours_text(v.device_hours)) for v in variants]
+    columns[HOURS] = [Cell(hours_text(v.device_hours)) for v in variants]
     columns["trials"] = [Cell(counts_text(v.counts, v.unmeasured)) for v in variants]
-    is_recalled = any(p.is_recalled for v in variants for p in v.published)
+    recalled = [_RECALLED_NOTE] if any(p.recalled for v in variants for p in v.published) else []
     return Table(
-        _title(results, metric),
+        _title(results),
         list(columns),
         list(zip(*columns.values(), strict=True)),
         frozenset(range(1, len(columns) - 1)),
-        [
-            *_chosen_notes(results, metric),
-            *([_RECALLED_NOTE] if is_recalled else []),
-            *_problem_notes(results),
-        ],
+        [*_chosen_notes(results), *recalled, *_problem_notes(results)],
         [
             _INTERVAL_NOTE,
             *(f"{v.name}: {settings_text(v.settings)}" for v in variants if v.settings),
         ],
-        _ABLATION_DATA,
-        [_data_of(variant, results, metric) for variant in variants],
+        _VARIANT_DATA,
+        [_variant_data(variant, results) for variant in variants],
     )
 
 
-def search_table(results: SweepResults, metric: str) -> Table:
-    """Return one row per trial, the best first, with the settings that were searched."""
-    trials = ranked_trials(results, metric)
-    record, names = results.record, setting_headings(results, metric)
-    is_higher = record.higher_is_better if metric == record.metric else None
-    values = [trial_value(trial, results, metric) for trial in trials]
-    finished = [v if t.state == "done" else None for t, v in zip(trials, values, strict=True)]
-    marks = best_ones(finished, higher_is_better=is_higher)
-    places = decimals(values)
-    columns: dict[str, list[Cell]] = {
-        "trial": [Cell(trial.id) for trial in trials],
-        **{
-            short: [Cell(setting_text(results.setting(trial, name))) for trial in trials]
-            for name, short in names.items()
-        },
-        metric_heading(results, metric): [
-            Cell(number_text(value, places), mark)
-            for value, mark in zip(values, marks, strict=True)
-        ],
-    }
-    if metric == record.metric:
-        last = [last_value(trial, results, metric) for trial in trials]
-        columns["last"] = [Cell(number_text(value, places)) for value in last]
-    columns["steps"] = [Cell(str(trial.steps)) for trial in trials]
-    columns["device-hours"] = [Cell(hours_text(device_hours([trial]))) for trial in trials]
-    columns["state"] = [Cell(state_text(trial)) for trial in trials]
-    texts = {"trial", "state", *(names[name] for name in names if not results.is_number(name))}
-    other = [name for name in results.metrics() if name != record.metric]
-    return Table(
-        _title(results, metric),
-        list(columns),
-        list(zip(*columns.values(), strict=True)),
-        frozenset(idx for idx, name in enumerate(columns) if name not in texts),
-        [*_chosen_notes(results, metric), *_search_notes(trials, results)],
-        [f"{names[name]}: {name}, {text}" for name, text in record.space.items()],
-        [*_SEARCH_DATA, *names, *(f"values.{name}" for name in other)],
-        [_data_of_trial(trial, results, list(names), other) for trial in trials],
-    )
-
-
-def metric_heading(results: SweepResults, metric: str) -> str:
-    """Return a metric's name with its unit, never the name of another column."""
-    unit = results.record.metric_unit if metric == results.record.metric else None
-    name = f"{metric} ({unit})" if unit else metric
+def metric_heading(results: SweepResults) -> str:
+    """Return the metric's name with its unit, never the name of another column."""
+    unit = None if results.other_metric else results.summary.metric_unit
+    name = f"{results.metric} ({unit})" if unit else results.metric
     return f"metric {name}" if name in _COLUMNS else name
 
 
-def setting_headings(results: SweepResults, metric: str) -> dict[str, str]:
+def setting_headings(results: SweepResults) -> dict[str, str]:
     """Return a short heading for each setting's path, never the name of another column."""
-    taken = {*_COLUMNS, metric_heading(results, metric)}
+    taken = {*_COLUMNS, metric_heading(results)}
     names = short_names(results.settings())
     return {name: f"setting {short}" if short in taken else short for name, short in names.items()}
 
@@ -193,33 +235,31 @@ def decimals(values: Iterable[float | None], digits: int = 4) -> int:
     return max(0, digits - 1 - math.floor(math.log10(greatest))) if greatest else digits
 
 
-def spread_text(found: Spread, places: int) -> str:
+def spread_text(spread: Spread, places: int) -> str:
     """Return ``mean ± deviation``; the mean alone of one value, ``-`` without any."""
-    if found.mean is None:
+    if spread.mean is None:
         return NO_INTERVAL
-    spread_part = "" if found.deviation is None else f" ± {found.deviation:.{places}f}"
-    return f"{found.mean:.{places}f}{spread_part}"
+    deviation = "" if spread.deviation is None else f" ± {spread.deviation:.{places}f}"
+    return f"{spread.mean:.{places}f}{deviation}"
 
 
-def difference_text(found: PairedDifference | None, places: int) -> str:
+def difference_text(difference: PairedDifference | None, places: int) -> str:
     """Return a difference with its sign and, in brackets, its number of pairs."""
-    if found is None:
-        return ""
-    return NO_INTERVAL if found.mean is None else f"{found.mean:+.{places}f} ({found.pairs})"
+    if difference is None or difference.mean is None:
+        return "" if difference is None else NO_INTERVAL
+    return f"{difference.mean:+.{places}f} ({difference.pairs})"
 
 
-def interval_text(found: PairedDifference | None, places: int) -> str:
+def interval_text(difference: PairedDifference | None, places: int) -> str:
     """Return an interval; ``-`` where there are too few pairs for one."""
-    if found is None:
-        return ""
-    if found.low is None or found.high is None:
-        return NO_INTERVAL
-    return f"[{found.low:+.{places}f}, {found.high:+.{places}f}]"
+    if difference is None or difference.low is None or difference.high is None:
+        return "" if difference is None else NO_INTERVAL
+    return f"[{difference.low:+.{places}f}, {difference.high:+.{places}f}]"
 
 
-def published_text(published: Sequence[PublishedValue]) -> str:
+def published_text(published: Sequence[PublishedResult]) -> str:
     """Return published numbers, those from memory marked."""
-    return ", ".join(f"{p.value:.4g}{RECALLED * p.is_recalled}" for p in published)
+    return ", ".join(f"{p.value:.4g}{RECALLED * p.recalled}" for p in published)
 
 
 def hours_text(hours: Mapping[str, float]) -> str:
@@ -250,36 +290,22 @@ def number_text(value: float | None, places: int) -> str:
     return NO_INTERVAL if value is None else f"{value:.{places}f}"
 
 
-_ABLATION_DATA = (
-    "variant", "settings", "metric", "unit", "mean", "standard_deviation", "seeds",
-    "last_mean", "last_standard_deviation", "difference", "difference_low", "difference_high",
-    "pairs", "published", "published_recalled", "published_source", "device_hours", "devices",
-    *STATES, "without_value",
-)  # fmt: skip
-_SEARCH_DATA = (
-    "trial", "run", "seed", "state", "error", "metric", "unit", "value", "best_step",
-    "last_value", "steps", "device_hours", "device",
-)  # fmt: skip
+def page_notes(table: Table) -> list[str]:
+    """Return a table's notes without what could not be read, which a page says at its top."""
+    return [text for text in table.notes if not text.startswith(_PROBLEM)]
 
 
-def _data_of(variant: VariantResult, results: SweepResults, metric: str) -> list[Any]:
+def _variant_data(variant: VariantResult, results: SweepResults) -> list[Any]:
     difference = variant.difference or PairedDifference(None, None, None, 0)
     return [
-        variant.name,
-        json.dumps(variant.settings, default=str),
-        metric,
-        results.record.metric_unit if metric == results.record.metric else None,
-        variant.best.mean,
-        variant.best.deviation,
-        variant.best.count,
-        variant.last.mean,
-        variant.last.deviation,
-        difference.mean,
-        difference.low,
-        difference.high,
+        *(variant.name, json.dumps(variant.settings, default=str), results.metric),
+        None if results.other_metric else results.summary.metric_unit,
+        *(variant.best.mean, variant.best.deviation, variant.best.count),
+        *(variant.last.mean, variant.last.deviation),
+        *(difference.mean, difference.low, difference.high),
         difference.pairs if variant.difference else None,
         "; ".join(repr(p.value) for p in variant.published),
-        "; ".join(str(p.is_recalled).lower() for p in variant.published),
+        "; ".join(str(p.recalled).lower() for p in variant.published),
         "; ".join(p.source for p in variant.published),
         sum(variant.device_hours.values()),
         "+".join(variant.device_hours),
@@ -288,47 +314,35 @@ def _data_of(variant: VariantResult, results: SweepResults, metric: str) -> list
     ]
 
 
-def _data_of_trial(
-    trial: TrialRecord, results: SweepResults, names: Sequence[str], metrics: Sequence[str]
-) -> list[Any]:
-    record = results.record
+def _trial_data(trial: TrialRecord, results: SweepResults) -> list[Any]:
+    summary = results.summary
+    settings = [results.setting(trial, name) for name in results.settings()]
     return [
         *(trial.id, trial.run, trial.seed, trial.state, trial.error),
-        *(record.metric, record.metric_unit, trial.value, trial.best_step, trial.last_value),
+        *(summary.metric, summary.metric_unit, trial.value, trial.best_step, trial.last_value),
         *(trial.steps, sum(device_hours([trial]).values()), trial.device),
-        *(_plain(results.setting(trial, name)) for name in names),
-        *(trial.values.get(name) for name in metrics),
+        *(v if v is None or isinstance(v, int | float | str) else json.dumps(v) for v in settings),
+        *(trial.values.get(name) for name in results.metrics()[1:]),
     ]
 
 
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, int | float | str) or value is None else json.dumps(value)
-
-
-def _title(results: SweepResults, metric: str) -> str:
-    record = results.record
-    way = ""
-    if metric == record.metric:
-        way = ", higher is better" if record.higher_is_better else ", lower is better"
-    counts: Counter[str] = Counter(trial.state for trial in results.trials)
+def _title(results: SweepResults) -> str:
+    summary, is_higher, way = results.summary, results.higher_is_better, ""
+    if is_higher is not None:
+        way = ", higher is better" if is_higher else ", lower is better"
+    counts = counts_text(Counter(trial.state for trial in results.trials))
     return (
-        f"{record.experiment}/{record.name}: {metric} on {record.benchmark}{way}; "
-        f"trials: {counts_text(counts)}"
+        f"{summary.experiment}/{summary.name}: {results.metric} on {summary.benchmark}{way}; "
+        f"trials: {counts}"
     )
 
 
-def _chosen_notes(results: SweepResults, metric: str) -> list[str]:
+def _chosen_notes(results: SweepResults) -> list[str]:
     """Say where the checkpoint that was evaluated is the best one by another metric."""
     by = results.chosen_by
-    is_other = bool(by) and by != metric
-    return [f"{metric} of the checkpoint that is best by {by}"] if is_other else []
-
-
-def _search_notes(trials: Sequence[TrialRecord], results: SweepResults) -> list[str]:
-    stopped = [t for t in trials if t.state == "stopped"]
-    early = "stopped: ended early by the scheduler; the value is the best validation seen"
-    return [*([early] if stopped else []), *_problem_notes(results)]
+    is_other = bool(by) and by != results.metric
+    return [f"{results.metric} of the checkpoint that is best by {by}"] if is_other else []
 
 
 def _problem_notes(results: SweepResults) -> list[str]:
-    return [f"not in the table: {problem}" for problem in results.problems]
+    return [f"{_PROBLEM}{problem}" for problem in results.problems]

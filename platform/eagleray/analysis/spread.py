@@ -45,6 +45,14 @@ class PairedDifference:
     high: float | None
     pairs: int
 
+    def is_better(self, higher_is_better: bool | None) -> bool | None:
+        """Return whether the variant is the better one; None where its interval holds zero, or
+        where it is not known which way is better.
+        """
+        if higher_is_better is None or self.low is None or self.high is None:
+            return None
+        return None if self.low <= 0 <= self.high else (self.low > 0) == higher_is_better
+
 
 def spread(values: Iterable[float | None]) -> Spread:
     """Return mean and spread of what is a finite number.

@@ -12,8 +12,8 @@ from eagleray.analysis.ablation import make_table
 from eagleray.analysis.table import RECALLED, plain_table, run_tables, runs_table
 from eagleray.experiment.discovery import installed_tasks, nearest, task_type
 from eagleray.runs.run_folder import find_run, list_runs, read_summary
-from eagleray.sweep.sweep_folder import find_sweep, list_sweeps, sweep_name
-from eagleray.sweep.sweep_results import read_results
+from eagleray.sweep.folder import find_sweep, list_sweeps
+from eagleray.sweep.results import read_results
 from eagleray.task import BaseTask, EaglerayError, Evaluation, SettingsError
 
 
@@ -60,7 +60,7 @@ def show(arguments: list[str]) -> int:
         return 0
     runs = [("/".join(r.uri.split("/")[-2:]), read_summary(r)) for r in list_runs(flags.storage)]
     _say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
-    sweeps = [sweep_name(sweep) for sweep in list_sweeps(flags.storage)]
+    sweeps = [sweep.name for sweep in list_sweeps(flags.storage)]
     if sweeps:
         _say("\n".join(["sweeps (--sweep NAME shows one):", *sweeps]))
     return 0
@@ -83,7 +83,7 @@ def _sweep_text(flags: ShowFlags) -> str:
         raise SettingsError(
             f"sweep {flags.sweep!r} has no metric {flags.metric!r}; {nearest(flags.metric, known)}"
         )
-    return make_table(results, flags.metric).formatted(flags.format)
+    return make_table(results.by(flags.metric)).formatted(flags.format)
 
 
 def _task_rows(name: str, task_cls: type[BaseTask]) -> list[tuple[object, ...]]:

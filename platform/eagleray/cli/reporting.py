@@ -11,7 +11,7 @@ import tyro
 
 from eagleray.runs.run_folder import list_runs
 from eagleray.storage import Store
-from eagleray.sweep.sweep_folder import SWEEP_FILE, list_sweeps, sweep_name
+from eagleray.sweep.folder import SWEEP_FILE, SweepFolder, list_sweeps
 from eagleray.task import SettingsError
 
 
@@ -48,19 +48,19 @@ def report(arguments: list[str]) -> int:
     return 0
 
 
-def named_sweeps(storage: str, names: tuple[str, ...]) -> dict[str, Store]:
+def named_sweeps(storage: str, names: tuple[str, ...]) -> dict[str, SweepFolder]:
     """Return the sweeps among the names, each with its folder; other names are left out.
 
     A sweep is named by ``experiment/sweep``, its own name, or the path of its folder.
     """
-    known = {sweep_name(sweep): sweep for sweep in list_sweeps(storage)}
-    found: dict[str, Store] = {}
+    known = {sweep.name: sweep for sweep in list_sweeps(storage)}
+    found: dict[str, SweepFolder] = {}
     for name in names:
         fitting = [key for key in known if name in (key, key.partition("/")[2])]
         if len(fitting) == 1:
             found[name] = known[fitting[0]]
         elif Path(name, SWEEP_FILE).is_file():
-            found[name] = Store(name)
+            found[name] = SweepFolder(Store(name))
     return found
 
 

@@ -10,12 +10,10 @@ from eagleray.analysis.table import plain_table
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import VERBS
 from eagleray.cli.work import REJECTS_STATUS
+from eagleray.options import RunOptions
 from eagleray.progress import terminal_progress
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
-from eagleray.sweep.records import usable_records
-from eagleray.sweep.sweep_folder import sweep_name
-from eagleray.sweep.trials import seeds
 
 FAILED_STATUS = 1
 """Exit status of a sweep that ended, but not with a result for every trial."""
@@ -35,46 +33,41 @@ def sweep(arguments: list[str]) -> int:
     """Run ablations, a grid or a search."""
     _, flags, experiment = parse("sweep", VERBS["sweep"].summary, SweepFlags, arguments)
     if flags.dry_run:
-        plan = plan_sweep(experiment, new=flags.new, limit=flags.limit, inline=flags.inline)
-        _say(plan_text(plan))
+        options = RunOptions(inline=flags.inline, limit=flags.limit)
+        _say(plan_text(plan_sweep(experiment, options, new=flags.new)))
         return 0
-    result = run_sweep(
-        experiment,
-        new=flags.new,
-        limit=flags.limit,
-        inline=flags.inline,
-        progress=terminal_progress(),
-    )
-    return _report(result)
+    options = RunOptions(inline=flags.inline, limit=flags.limit, progress=terminal_progress())
+    return _report(run_sweep(experiment, options, new=flags.new))
 
 
 def plan_text(plan: SweepPlan) -> str:
     """Return the trials of a sweep and what has become of them so far, as a table."""
-    states = {record.id: record.state for record in usable_records(plan.folder)}
-    paths = list(dict.fromkeys(p for job in plan.jobs.values() for p in job.trial.overrides))
-    rows = [
-        (
-            job.trial.id,
-            *(job.trial.overrides.get(path, "") for path in paths),
-            job.trial.seed,
-            job.first_record().run,
-            states.get(job.trial.id, "-"),
-        )
-        for job in plan.jobs.values()
-    ]
-    lines = [plain_table(("trial", *paths, "seed", "run", "state"), rows)] if rows else []
-    if not rows:
-        drawn = [(path, text) for path, text in plan.record.space.items()]
-        lines.append(plain_table(("setting", "drawn from"), drawn))
-        lines.append(f"Optuna draws each trial from those before it (seed {seeds(plan.base)[0]})")
-    direction = "greatest" if plan.record.higher_is_better else "least"
+    summary, records = plan.summary, plan.folder.readable_trials()[0]
+    states = {record.id: record.state for record in records}
+    points = [trial.point for trial in plan.trials.values()]
+    paths = list(dict.fromkeys(path for point in points for path in point.overrides))
+    if plan.trials:
+        rows = [
+            (
+                trial.id,
+                *(trial.point.overrides.get(path, "") for path in paths),
+                trial.point.seed,
+                trial.run,
+                states.get(trial.id, "-"),
+            )
+            for trial in plan.trials.values()
+        ]
+        lines = [plain_table(("trial", *paths, "seed", "run", "state"), rows)]
+    else:
+        lines = [plain_table(("setting", "drawn from"), list(summary.space.items()))]
+        lines.append(f"Optuna draws each trial from those before it (seed {summary.seeds[0]})")
+    direction = "greatest" if summary.higher_is_better else "least"
     lines.append(
         f"{plan.num_trials} trials, {plan.trials_at_once} at a time; ranked by the {direction} "
-        f"{plan.record.metric} on {plan.record.benchmark}"
+        f"{summary.metric} on {summary.benchmark}"
     )
-    lines += [plan.record.scheduler] if plan.record.scheduler else []
-    lines.append(f"sweep folder: {plan.folder.uri}")
-    return "\n".join(lines)
+    lines += [summary.scheduler] if summary.scheduler else []
+    return "\n".join([*lines, f"sweep folder: {plan.folder.uri}"])
 
 
 def _report(result: SweepResult) -> int:
@@ -90,7 +83,7 @@ def _report(result: SweepResult) -> int:
     if result.failed:
         sys.stderr.write(
             f"{len(result.failed)} of {len(result.trials)} trials of "
-            f"{sweep_name(result.folder)} failed; the same command tries them again\n"
+            f"{result.folder.name} failed; the same command tries them again\n"
         )
         return FAILED_STATUS
     return REJECTS_STATUS if result.rejected else 0

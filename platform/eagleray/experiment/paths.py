@@ -82,6 +82,24 @@ def with_value(values: Mapping[str, Any], path: str, value: Any) -> dict[str, An
     return changed
 
 
+def short_names(names: Sequence[str]) -> dict[str, str]:
+    """Return the shortest ending of each dotted path that no other one has.
+
+    Example:
+        >>> short_names(["train.phases.0.lr", "settings.a.size", "settings.b.size"])
+        {'train.phases.0.lr': 'lr', 'settings.a.size': 'a.size', 'settings.b.size': 'b.size'}
+    """
+    shortest = {}
+    for name in names:
+        parts = name.split(".")
+        endings = [".".join(parts[idx:]) for idx in range(len(parts) - 1, -1, -1)]
+        others = [f".{other}" for other in names if other != name]
+        shortest[name] = next(
+            (e for e in endings if not any(other.endswith(f".{e}") for other in others)), name
+        )
+    return shortest
+
+
 def _settings_type(experiment: ExperimentSettings) -> Any:
     found = type(experiment.settings)
     return found if issubclass(found, BaseModel) else Any

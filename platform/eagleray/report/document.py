@@ -32,6 +32,7 @@ from eagleray.runs.rejects import Rejected, read_rejects
 from eagleray.runs.run_folder import read_summary
 from eagleray.runs.settings import differing, read_settings
 from eagleray.storage import Store
+from eagleray.sweep.folder import SweepFolder
 from eagleray.task import EaglerayError, InputError
 
 PICTURE_WIDTH_PX = 480
@@ -75,7 +76,7 @@ class RunPart:
 
 
 def report_html(
-    storage: str, names: Sequence[str], *, sweeps: Sequence[Store] = (), pictures: int = 12
+    storage: str, names: Sequence[str], *, sweeps: Sequence[SweepFolder] = (), pictures: int = 12
 ) -> str:
     """Return the report of some runs and sweeps.
 

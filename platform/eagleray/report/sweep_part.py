@@ -7,18 +7,16 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
-from eagleray.analysis.ablation import make_table
+from eagleray.analysis.ablation import HOURS, make_table
 from eagleray.analysis.table_formats import Table
-from eagleray.analysis.variants import ranked_trials, trial_value
-from eagleray.report.sweep_figures import (
-    HOURS,
+from eagleray.browse.sweep_figures import (
+    differences_figure,
     parallel_figure,
     scatter_figure,
+    variants_figure,
 )
-from eagleray.report.variant_figures import differences_figure, variants_figure
-from eagleray.storage import Store
-from eagleray.sweep.sweep_folder import sweep_name
-from eagleray.sweep.sweep_results import read_results
+from eagleray.sweep.folder import SweepFolder
+from eagleray.sweep.results import read_results
 from eagleray.task import EaglerayError
 
 MOST_SCATTERS = 12
@@ -44,21 +42,20 @@ class SweepPart:
     problems: Sequence[str] = ()
 
 
-def sweep_part(sweep: Store) -> SweepPart:
+def sweep_part(sweep: SweepFolder) -> SweepPart:
     """Return a sweep's table and figures; what cannot be read is named."""
     try:
         results = read_results(sweep)
     except (EaglerayError, OSError) as error:
-        return SweepPart(sweep_name(sweep), None, problems=[str(error)])
-    table, metric = make_table(results), results.record.metric
-    trials, settings = ranked_trials(results), results.settings()
-    if all(trial_value(trial, results, metric) is None for trial in trials):
-        return SweepPart(sweep_name(sweep), table, problems=results.problems)
-    is_ablation = results.record.kind == "ablations"
-    differences = differences_figure(results, metric)
-    wide = [variants_figure(results, metric)] if is_ablation else []
-    wide += [differences] if differences else []
-    wide += [parallel_figure(results, trials, metric)] if settings else []
+        return SweepPart(sweep.name, None, problems=[str(error)])
+    table, trials, settings = make_table(results), results.ranked(), results.settings()
+    if all(results.value(trial) is None for trial in trials):
+        return SweepPart(sweep.name, table, problems=results.problems)
+    is_ablation = results.summary.kind == "ablations"
+    wide = [variants_figure(results) if is_ablation else None, differences_figure(results)]
+    wide += [parallel_figure(results, trials)] if settings else []
     over = [HOURS] if is_ablation else [*settings[:MOST_SCATTERS], HOURS]
-    figures = [scatter_figure(results, trials, name, metric) for name in over]
-    return SweepPart(sweep_name(sweep), table, wide, figures, results.problems)
+    figures = [scatter_figure(results, trials, name) for name in over]
+    return SweepPart(
+        sweep.name, table, [w for w in wide if w is not None], figures, results.problems
+    )

@@ -1,4 +1,7 @@
-"""A whole sweep: planned and checked, prepared once, its trials run, its result read back."""
+"""A whole sweep: planned and checked, prepared once, its trials run, its result read back.
+
+Its trials run one after the other in this process, or on Ray Tune (``tune``).
+"""
 
 from __future__ import annotations
 
@@ -6,19 +9,20 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
-from eagleray.experiment.discovery import task_type
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
-from eagleray.progress import Progress, Silent
+from eagleray.progress import Progress
 from eagleray.runs.lease import Lease, RunIsBusyError
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
-from eagleray.sweep.plan import SweepPlan, TrialJob, distinct_preparations, plan_sweep
-from eagleray.sweep.records import begin_records, usable_records
-from eagleray.sweep.searcher import STEPS, VALUE, Space, make_searcher
-from eagleray.sweep.shown import SweepProgress
-from eagleray.sweep.sweep_folder import SweepRecord, TrialRecord, write_sweep
-from eagleray.sweep.trial_run import STOP_FILE, run_trial
+from eagleray.sweep.folder import SweepFolder, SweepSummary, TrialRecord
+from eagleray.sweep.plan import SweepPlan, plan_sweep
+from eagleray.sweep.progress import TrialProgress
+from eagleray.sweep.run_trial import run_trial
+from eagleray.sweep.space import STEPS, VALUE, make_searcher
+from eagleray.sweep.trial import Trial, task_of
+from eagleray.sweep.tune import run_on_tune
 
 
 @dataclass(frozen=True)
@@ -27,14 +31,14 @@ class SweepResult:
 
     Args:
         folder: The sweep's folder.
-        record: What was compared.
+        summary: What was compared.
         trials: All trials.
         rejected: Inputs that the prepared stages could not process, beyond those allowed.
         finished: False if it was stopped; the same call goes on.
     """
 
-    folder: Store
-    record: SweepRecord
+    folder: SweepFolder
+    summary: SweepSummary
     trials: tuple[TrialRecord, ...]
     rejected: int
     finished: bool
@@ -46,105 +50,98 @@ class SweepResult:
 
 
 def run_sweep(
-    experiment: ExperimentSettings,
-    *,
-    new: bool = False,
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress | None = None,
+    settings: ExperimentSettings, options: RunOptions, *, new: bool = False
 ) -> SweepResult:
     """Run the trials of an experiment's ``sweep`` section that are not over yet.
 
     Args:
-        experiment: The base experiment.
+        settings: The base experiment.
+        options: How it runs; inline, trials run in this process, one after the other, without Ray
+            (and without a scheduler).
         new: Begin a new sweep with new runs instead of continuing the latest one.
-        limit: At most so many optimizer steps per phase and units per evaluation.
-        inline: Run trials in this process, one after the other, without Ray (and without a
-            scheduler).
-        progress: Told about trials.
 
     Raises:
         SettingsError: Anything that would end a trial; all mistakes are listed.
         RunIsBusyError: Another driver works on the sweep.
     """
-    plan = plan_sweep(experiment, new=new, limit=limit, inline=inline)
-    progress = progress or Silent()
+    plan = plan_sweep(settings, options, new=new)
     try:
-        with Lease(plan.folder):
-            return _run(plan, progress)
+        with Lease(plan.folder.store):
+            return _run(plan, options.progress)
     except RunIsBusyError as error:
-        raise RunIsBusyError(f"sweep {plan.record.name}: {error}") from error
+        raise RunIsBusyError(f"sweep {plan.summary.name}: {error}") from error
 
 
 def _run(plan: SweepPlan, progress: Progress) -> SweepResult:
-    write_sweep(plan.folder, plan.record, plan.base.model_dump(mode="json"))
-    plan.folder.delete(STOP_FILE)
-    todo = begin_records(plan)
-    rejected, finished = 0, True
-    if todo or (not plan.jobs and SweepProgress(plan, progress).num_over < plan.num_trials):
-        with nullcontext() if plan.inline else ray_session(dashboard=plan.has_groups):
+    folder, rejected, finished = plan.folder, 0, True
+    folder.write(plan.summary, plan.base.model_dump(mode="json"))
+    folder.forget_stop()
+    todo = _begin(plan)
+    trials = TrialProgress(plan, progress)
+    if todo or (not plan.trials and trials.num_left > 0):
+        with nullcontext() if plan.options.inline else ray_session(dashboard=plan.has_groups):
             rejected = _prepare(plan, todo, progress)
-            finished = _run_trials(plan, todo, progress)
-    plan.folder.delete(STOP_FILE)
-    trials = usable_records(plan.folder)
-    return SweepResult(plan.folder, plan.record, tuple(trials), rejected, finished)
+            run = _run_here if plan.options.inline else run_on_tune
+            finished = run(plan, todo, trials)
+    folder.forget_stop()
+    records, _ = folder.readable_trials()
+    return SweepResult(folder, plan.summary, tuple(records), rejected, finished)
 
 
-def _run_trials(plan: SweepPlan, todo: Sequence[TrialJob], progress: Progress) -> bool:
-    if not plan.inline:
-        from eagleray.sweep.tune_driver import run_on_ray
+def _begin(plan: SweepPlan) -> list[Trial]:
+    """Return the trials that are to do, each with a record that says ``pending``.
 
-        return run_on_ray(plan, todo, progress)
-    if plan.record.scheduler:
-        progress.note("inline: trials run one after the other to their ends, without a scheduler")
-    shown = SweepProgress(plan, progress)
-    shown.start()
-    try:
-        return _run_known(todo, shown) if plan.jobs else _run_searched(plan, todo, shown)
-    finally:
-        shown.finish()
+    Those that failed, or whose process was killed, are tried again and keep what they have used; a
+    damaged record is that of a trial not begun.
+    """
+    records = {record.id: record for record in plan.folder.readable_trials()[0]}
+    searched = [] if plan.trials else [plan.searched(r.overrides) for r in records.values()]
+    todo = []
+    for trial in (*plan.trials.values(), *searched):
+        record = records.get(trial.id) or trial.first_record()
+        if not record.is_over:
+            plan.folder.begin_again(record)
+            todo.append(trial)
+    return todo
 
 
-def _prepare(plan: SweepPlan, todo: Sequence[TrialJob], progress: Progress) -> int:
+def _prepare(plan: SweepPlan, todo: Sequence[Trial], progress: Progress) -> int:
     """Run every different prepared stage once; return the rejects beyond those allowed."""
     beyond = 0
-    for experiment in distinct_preparations([*todo, *plan.probes]):
+    for settings in plan.preparations(todo):
         prepared = prepare_stages(
-            task_type(experiment.task)(experiment.settings),
-            Store(experiment.storage),
-            experiment.prepare,
-            device=experiment.device,
-            limit=plan.limit,
-            inline=plan.inline,
+            task_of(settings),
+            Store(settings.storage),
+            settings.prepare,
+            device=settings.device,
+            limit=plan.options.limit,
+            inline=plan.options.inline,
             progress=progress,
         )
-        beyond += max(0, prepared.rejected - experiment.prepare.allowed_rejects)
+        beyond += max(0, prepared.rejected - settings.prepare.allowed_rejects)
     return beyond
 
 
-def _run_known(todo: Sequence[TrialJob], shown: SweepProgress) -> bool:
-    for job in todo:
-        shown.update(running=1)
-        record = run_trial(job)
-        shown.ended(record, running=0)
-        if record.state == "pending":
-            return False
-    return True
-
-
-def _run_searched(plan: SweepPlan, todo: Sequence[TrialJob], shown: SweepProgress) -> bool:
-    """Run an Optuna search in this process."""
-    space = Space(plan.base.sweep.search.space)
-    known = [job.first_record() for job in todo]
-    seed = plan.record.seeds[0]
-    searcher = make_searcher(space, plan.record, [*shown.over, *known], seed)
-    for number in range(plan.num_trials - shown.num_over):
-        job = plan.searched_job(space.overrides(searcher.suggest(str(number))))
-        shown.update(running=1)
-        record = run_trial(job)
-        shown.ended(record, running=0)
-        if record.state == "pending":
-            return False
-        result = None if record.value is None else {VALUE: record.value, STEPS: record.steps}
-        searcher.on_trial_complete(str(number), result, error=record.state == "failed")
-    return True
+def _run_here(plan: SweepPlan, todo: Sequence[Trial], progress: TrialProgress) -> bool:
+    """Run trials in this process, one after the other; return whether they ran to their ends."""
+    if plan.summary.scheduler:
+        progress.note("inline: trials run one after the other to their ends, without a scheduler")
+    searcher = None
+    if not plan.trials:
+        searcher = make_searcher(plan.space, plan.summary, progress.known)
+    progress.start()
+    try:
+        for number in range(len(todo) if searcher is None else progress.num_left):
+            name = str(number)
+            trial = plan.suggested(searcher.suggest(name)) if searcher else todo[number]
+            progress.update(running=1)
+            record = run_trial(plan, trial)
+            progress.ended(record, running=0)
+            if record.state == "pending":
+                return False
+            if searcher is not None:
+                value = None if record.value is None else {VALUE: record.value, STEPS: record.steps}
+                searcher.on_trial_complete(name, value, error=record.state == "failed")
+        return True
+    finally:
+        progress.finish()

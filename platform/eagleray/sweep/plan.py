@@ -8,271 +8,256 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from eagleray.experiment.discovery import task_type
+from eagleray.contract.task import require
+from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.experiment.schema import ExperimentSettings, ValidateSettings
 from eagleray.experiment.sweep import Draw
+from eagleray.options import RunOptions
 from eagleray.prepare.driver import stage_folders
-from eagleray.runs.run_folder import results_digest, run_store
-from eagleray.scheduling import Machine, WorkerGroup, local_machine, present_machine
-from eagleray.storage import Store
-from eagleray.sweep.build import build_experiment, check_distinct, check_trials, find_benchmark
-from eagleray.sweep.packing import trial_group, trials_at_once
-from eagleray.sweep.space import corner_points, space_text
-from eagleray.sweep.sweep_folder import (
-    BASELINE,
-    SweepRecord,
-    TrialRecord,
-    sweep_store,
-    sweeps_store,
+from eagleray.progress import Silent
+from eagleray.runs.run_folder import results_digest, run_store, runs_store
+from eagleray.scheduling import (
+    Machine,
+    WorkerGroup,
+    fit_workers,
+    local_machine,
+    num_places,
+    present_machine,
 )
-from eagleray.sweep.trials import Trial, checked_paths, expand, seeds, variants
-from eagleray.task import EaglerayError, SettingsError
-
-
-@dataclass(frozen=True)
-class TrialJob:
-    """What one trial is told; picklable.
-
-    Args:
-        sweep: The sweep's folder.
-        trial: The trial.
-        experiment: Its whole experiment.
-        record: What is compared.
-        group: The workers that it takes.
-        limit: At most so many optimizer steps per phase and units per evaluation.
-    """
-
-    sweep: Store
-    trial: Trial
-    experiment: ExperimentSettings
-    record: SweepRecord
-    group: WorkerGroup
-    limit: int | None = None
-
-    def first_record(self) -> TrialRecord:
-        """Return the trial's record before anything was done."""
-        run = run_store(self.experiment).uri.rstrip("/").split("/")
-        return TrialRecord(
-            id=self.trial.id,
-            variant=self.trial.variant,
-            seed=self.trial.seed,
-            overrides=dict(self.trial.overrides),
-            run="/".join(run[-2:]),
-            device="cuda" if self.group.device == "cuda" else "cpu",
-        )
+from eagleray.storage import Store
+from eagleray.sweep.folder import BASELINE, SweepFolder, SweepSummary, sweeps_store
+from eagleray.sweep.space import Space, corner_points, point_overrides, space_text
+from eagleray.sweep.trial import (
+    Point,
+    Trial,
+    points,
+    seeds,
+    task_of,
+    trial_settings,
+    variants,
+    with_full_paths,
+)
+from eagleray.task import Benchmark, EaglerayError, Evaluation, Resources, SettingsError, Training
+from eagleray.train import TrainJob, check_job
+from eagleray.train.run import missing_requirements
 
 
 @dataclass(frozen=True)
 class SweepPlan:
-    """A sweep whose trials were checked.
+    """A sweep whose trials were checked; picklable.
 
     Args:
         folder: The sweep's folder.
-        record: What is compared.
+        summary: What is compared.
         base: The base experiment: full paths, and the validations that a scheduler needs.
-        jobs: The trials known beforehand, by id; none for an Optuna search.
-        probes: Points of a space whose trials are not known beforehand, checked in their place.
+        trials: The trials known beforehand, by id; none for an Optuna search.
+        probes: Corners of a space whose trials are not known beforehand, checked in their place.
         trials_at_once: How many trials run at a time.
-        limit: At most so many optimizer steps per phase and units per evaluation.
-        inline: Trials run in this process, one after the other.
+        options: How trials run; without a progress, which stays in the driver's process.
     """
 
-    folder: Store
-    record: SweepRecord
+    folder: SweepFolder
+    summary: SweepSummary
     base: ExperimentSettings
-    jobs: Mapping[str, TrialJob]
-    probes: tuple[TrialJob, ...]
+    trials: Mapping[str, Trial]
+    probes: tuple[Trial, ...]
     trials_at_once: int
-    limit: int | None
-    inline: bool
+    options: RunOptions
+
+    @property
+    def space(self) -> Space:
+        """What a search draws from."""
+        return self.base.sweep.search.space
 
     @property
     def num_trials(self) -> int:
         """Number of trials."""
-        return len(self.jobs) or self.base.sweep.search.trials
+        return len(self.trials) or self.base.sweep.search.trials
 
     @property
     def has_groups(self) -> bool:
         """Whether trials have workers besides their own process."""
-        return any(job.group.num_workers > 1 for job in (*self.jobs.values(), *self.probes))
+        return any(t.group.num_workers > 1 for t in (*self.trials.values(), *self.probes))
 
-    def searched_job(self, overrides: Mapping[str, Any]) -> TrialJob:
+    def searched(self, overrides: Mapping[str, Any]) -> Trial:
         """Return a trial that a search came upon; equal settings give the same trial.
 
         Raises:
             SettingsError: The settings do not fit together.
         """
         seed = seeds(self.base)[0]
-        experiment = build_experiment(self.base, overrides, seed)
-        trial = Trial(f"t-{results_digest(experiment)}", None, seed, dict(overrides))
-        group = (self.probes or tuple(self.jobs.values()))[0].group
-        return TrialJob(self.folder, trial, experiment, self.record, group, self.limit)
+        settings = trial_settings(self.base, overrides, seed)
+        point = Point(f"t-{results_digest(settings)}", None, seed, dict(overrides))
+        return _trial(point, settings, self.probes[0].group)
+
+    def suggested(self, config: Mapping[str, Any]) -> Trial:
+        """Return the trial that a configuration of Tune's means: an id, or a point of the space."""
+        if self.trials:
+            return self.trials[config["trial"]]
+        return self.searched(point_overrides(self.space, config))
+
+    def preparations(self, trials: Sequence[Trial]) -> list[ExperimentSettings]:
+        """Return one experiment for every different set of prepared stages that trials read."""
+        by_settings: dict[str, ExperimentSettings] = {}
+        for trial in (*trials, *self.probes):
+            values = trial.settings.model_dump(mode="json", include={"task", "settings"})
+            by_settings.setdefault(json.dumps(values, sort_keys=True), trial.settings)
+        by_stages: dict[tuple[str, ...], ExperimentSettings] = {}
+        for settings in by_settings.values():
+            folders = stage_folders(task_of(settings), Store(settings.storage))
+            by_stages.setdefault(tuple(folder.uri for _, folder in folders), settings)
+        return [settings for stages, settings in by_stages.items() if stages]
 
 
 def plan_sweep(
-    experiment: ExperimentSettings,
-    *,
-    new: bool = False,
-    limit: int | None = None,
-    inline: bool = False,
+    settings: ExperimentSettings, options: RunOptions, *, new: bool = False
 ) -> SweepPlan:
     """Return what a sweep would do; computes nothing.
 
     Args:
-        experiment: The base experiment with its ``sweep`` section.
+        settings: The base experiment with its ``sweep`` section.
+        options: How it runs; inline, trials run in this process, one after the other.
         new: Begin a new sweep with new runs instead of continuing the latest one.
-        limit: At most so many optimizer steps per phase and units per evaluation.
-        inline: Trials run in this process, one after the other.
 
     Raises:
         SettingsError: Anything that would end a trial; all mistakes are listed.
     """
-    base = checked_paths(experiment)
-    benchmark = find_benchmark(base)
-    base = with_ranking(with_validations(base, benchmark.name), benchmark.name)
-    folder, base = _folder(base, new=new, limit=limit)
-    asked = base.sweep.higher_is_better
-    record = SweepRecord(
-        name=folder.uri.rstrip("/").rsplit("/", 1)[-1],
-        experiment=base.name,
-        task=base.task,
-        kind="search" if base.sweep.search.space or scheduler_text(base) else "ablations",
-        benchmark=benchmark.name,
-        metric=base.sweep.metric or benchmark.metric,
-        higher_is_better=benchmark.higher_is_better if asked is None else asked,
-        baseline=BASELINE if base.sweep.ablations else None,
-        seeds=seeds(base),
-        variants=variants(base),
-        space=_space_texts(base),
-        scheduler=scheduler_text(base),
-        published=base.sweep.published,
-    )
-    _check_published(record)
-    jobs, probes = _jobs(base, record, folder, limit=limit, inline=inline)
-    machine = local_machine() if inline else present_machine()
-    grouped = [_with_group(job, machine, inline=inline) for job in (*jobs, *probes)]
-    at_once = (
-        1
-        if inline
-        else trials_at_once(machine, [job.group for job in grouped], base.sweep.trials_at_once)
-    )
+    base = with_full_paths(settings)
+    benchmark = _benchmark(base)
+    base = _with_validations(base, benchmark.name)
+    folder, base = _folder(base, options.limit, new=new)
+    summary = _summary(base, benchmark, folder)
+    known = points(base)
+    corners = [] if known else corner_points(base.sweep.search.space)
+    seed = summary.seeds[0]
+    probes = [Point(f"corner {i} of the space", None, seed, c) for i, c in enumerate(corners)]
+    machine = local_machine() if options.inline else present_machine()
+    trials = []
+    for point, trial in _checked_trials(base, known, probes, benchmark.name, options):
+        group = trial_group(trial, machine)
+        group = replace(group, num_workers=1) if options.inline else group
+        trials.append(_trial(point, trial, group))
+    groups = [trial.group for trial in trials]
+    asked = base.sweep.trials_at_once
     return SweepPlan(
         folder=folder,
-        record=record,
+        summary=summary,
         base=base,
-        jobs={job.trial.id: job for job in grouped[: len(jobs)]},
-        probes=tuple(grouped[len(jobs) :]),
-        trials_at_once=at_once,
-        limit=limit,
-        inline=inline,
+        trials={trial.id: trial for trial in trials[: len(known)]},
+        probes=tuple(trials[len(known) :]),
+        trials_at_once=1 if options.inline else trials_at_once(machine, groups, asked),
+        options=replace(options, progress=Silent()),
     )
 
 
-def with_validations(base: ExperimentSettings, benchmark: str) -> ExperimentSettings:
-    """Return the experiment with the validations that a scheduler judges trials by.
+def trial_group(settings: ExperimentSettings, machine: Machine) -> WorkerGroup:
+    """Return the workers that one trial takes; an elastic group counts with its least number.
 
     Raises:
-        SettingsError: Training validates on another benchmark than the sweep's.
+        SchedulingError: They can never fit on the machine.
     """
-    if base.sweep.scheduler.kind == "none":
-        return base
-    validate_on = base.train.validate_on
-    if validate_on.benchmark is None:
-        validate_on = ValidateSettings(
-            benchmark=benchmark, every=base.sweep.scheduler.grace_steps, units=validate_on.units
+    train = settings.train
+    asked = train.num_workers if isinstance(train.num_workers, int) else min(train.num_workers)
+    gpus = 0.0 if settings.device == "cpu" else train.gpus_per_worker
+    worker = Resources(cpus=train.cpus_per_worker, gpus=gpus)
+    return fit_workers(machine, worker, device=settings.device, asked=asked, what="a trial")
+
+
+def trials_at_once(machine: Machine, groups: Sequence[WorkerGroup], asked: int | None) -> int:
+    """Return how many trials run at a time.
+
+    Args:
+        machine: What is there.
+        groups: The trials' groups, at least one.
+        asked: What the user wants; more than fit are not given.
+
+    Example:
+        >>> from eagleray.scheduling import Node
+        >>> group = WorkerGroup(2, cpus=4, gpus=1, memory_gb=0, device="cuda")
+        >>> trials_at_once(Machine((Node(64, 8), Node(64, 8))), [group], None)
+        8
+    """
+    # Whole groups are counted: if trials began worker by worker, two of them could each hold half
+    # of their workers and wait for the other for ever. In places for the largest worker of all,
+    # any mixture of so many trials fits, wherever Ray puts them.
+    largest = replace(
+        groups[0],
+        num_workers=max(group.num_workers for group in groups),
+        cpus=max(group.cpus for group in groups),
+        gpus=max(group.gpus for group in groups),
+    )
+    fitting = max(1, num_places(machine, largest) // largest.num_workers)
+    return min(asked or fitting, fitting)
+
+
+def _trial(point: Point, settings: ExperimentSettings, group: WorkerGroup) -> Trial:
+    run = "/".join(run_store(settings).uri.rstrip("/").split("/")[-2:])
+    return Trial(point, settings, run, group)
+
+
+def _benchmark(base: ExperimentSettings) -> Benchmark:
+    """Return the benchmark that ranks the trials."""
+    asked = base.sweep.benchmark
+    names = tuple(n for n in base.evaluate.benchmarks if n != "all")[:1]
+    task = require(task_of(base), Evaluation)
+    return choose_benchmarks(task, (asked,) if asked else names)[0]
+
+
+def _summary(base: ExperimentSettings, benchmark: Benchmark, folder: SweepFolder) -> SweepSummary:
+    sweep, draws, scheduler = base.sweep, dict(base.sweep.search.space), ""
+    if sweep.scheduler.kind != "none":
+        # With trials ended early a grid is a search: its variants have no values to average.
+        draws |= {path: Draw(choice=values) for path, values in sweep.grid.items()}
+        steps, factor = sweep.scheduler.grace_steps, sweep.scheduler.reduction_factor
+        scheduler = f"ASHA: from {steps} steps on, one in {factor} goes on"
+    named, asked = variants(base), sweep.higher_is_better
+    unknown = sorted(set(sweep.published) - set(named))
+    if unknown:
+        raise SettingsError(
+            f"sweep.published names {unknown[0]!r}, which is no variant; variants: "
+            f"{', '.join(named)}"
         )
-    elif validate_on.benchmark != benchmark:
+    return SweepSummary(
+        name=folder.name.rpartition("/")[2],
+        experiment=base.name,
+        task=base.task,
+        kind="search" if draws else "ablations",
+        benchmark=benchmark.name,
+        metric=sweep.metric or benchmark.metric,
+        higher_is_better=benchmark.higher_is_better if asked is None else asked,
+        baseline=BASELINE if sweep.ablations else None,
+        seeds=seeds(base),
+        variants=named,
+        space={path: space_text(draw) for path, draw in draws.items()},
+        scheduler=scheduler,
+        published=sweep.published,
+    )
+
+
+def _with_validations(base: ExperimentSettings, benchmark: str) -> ExperimentSettings:
+    """Return the experiment with the validations that a scheduler judges trials by, whose best
+    checkpoints are the best by the sweep's own metric.
+    """
+    validate_on, sweep = base.train.validate_on, base.sweep
+    if sweep.scheduler.kind != "none" and validate_on.benchmark is None:
+        every, units = sweep.scheduler.grace_steps, validate_on.units
+        validate_on = ValidateSettings(benchmark=benchmark, every=every, units=units)
+    elif sweep.scheduler.kind != "none" and validate_on.benchmark != benchmark:
         raise SettingsError(
             f"the scheduler judges trials by validations on train.validate_on.benchmark "
             f"{validate_on.benchmark!r}, but the sweep is ranked on {benchmark!r}: set one of the "
             "two to the other"
         )
+    if sweep.metric and validate_on.benchmark == benchmark and validate_on.metric is None:
+        ranked = {"metric": sweep.metric, "higher_is_better": sweep.higher_is_better}
+        validate_on = validate_on.model_copy(update=ranked)
     train = base.train.model_copy(update={"validate_on": validate_on})
     return base.model_copy(update={"train": train})
 
 
-def with_ranking(base: ExperimentSettings, benchmark: str) -> ExperimentSettings:
-    """Return the experiment whose best checkpoints are the best by the sweep's own metric."""
-    validate_on, sweep = base.train.validate_on, base.sweep
-    if sweep.metric is None or validate_on.benchmark != benchmark or validate_on.metric is not None:
-        return base
-    ranked = {"metric": sweep.metric, "higher_is_better": sweep.higher_is_better}
-    train = base.train.model_copy(update={"validate_on": validate_on.model_copy(update=ranked)})
-    return base.model_copy(update={"train": train})
-
-
-def scheduler_text(base: ExperimentSettings) -> str:
-    """Return in words what ends trials early; empty for nothing."""
-    scheduler = base.sweep.scheduler
-    if scheduler.kind == "none":
-        return ""
-    return (
-        f"ASHA: from {scheduler.grace_steps} steps on, one in {scheduler.reduction_factor} goes on"
-    )
-
-
-def _space_texts(base: ExperimentSettings) -> dict[str, str]:
-    draws = dict(base.sweep.search.space)
-    if scheduler_text(base):
-        draws |= {path: Draw(choice=values) for path, values in base.sweep.grid.items()}
-    return {path: space_text(draw) for path, draw in draws.items()}
-
-
-def distinct_preparations(jobs: Sequence[TrialJob]) -> list[ExperimentSettings]:
-    """Return one experiment for every different set of prepared stages that trials read."""
-    found: dict[tuple[str, ...], ExperimentSettings] = {}
-    seen: set[str] = set()
-    for job in jobs:
-        experiment = job.experiment
-        settings = experiment.model_dump(mode="json", include={"task", "settings"})
-        key = json.dumps(settings, sort_keys=True)
-        if key in seen:
-            continue
-        seen.add(key)
-        task = task_type(experiment.task)(experiment.settings)
-        folders = stage_folders(task, Store(experiment.storage))
-        found.setdefault(tuple(folder.uri for _, folder in folders), experiment)
-    return [experiment for folders, experiment in found.items() if folders]
-
-
-def _jobs(
-    base: ExperimentSettings, record: SweepRecord, folder: Store, *, limit: int | None, inline: bool
-) -> tuple[list[TrialJob], list[TrialJob]]:
-    """Return the trials known beforehand, and the probes; raises with every mistake."""
-    trials = expand(base)
-    points = corner_points(base.sweep.search.space) if not trials else []
-    seed = seeds(base)[0]
-    probes = [Trial(f"corner {i} of the space", None, seed, p) for i, p in enumerate(points)]
-    built: dict[str, ExperimentSettings] = {}
-    by_trial: dict[str, Trial] = {trial.id: trial for trial in (*trials, *probes)}
-    mistakes: dict[str, list[str]] = {}
-    for trial in by_trial.values():
-        try:
-            built[trial.id] = build_experiment(base, trial.overrides, trial.seed)
-        except EaglerayError as error:
-            mistakes.setdefault(str(error).replace("\n", "; "), []).append(trial.label)
-    listed = [f"{', '.join(dict.fromkeys(who))}: {what}" for what, who in mistakes.items()]
-    experiments = [(by_trial[name], experiment) for name, experiment in built.items()]
-    listed += check_trials(experiments, record.benchmark, inline=inline, limit=limit)
-    listed += check_distinct([pair for pair in experiments if pair[0] not in probes])
-    if listed:
-        raise SettingsError("these trials could not be finished:\n  " + "\n  ".join(listed))
-    nobody = WorkerGroup(1, 1.0, 0.0, 0.0, "cpu")
-    jobs = [
-        TrialJob(folder, trial, experiment, record, nobody, limit)
-        for trial, experiment in experiments
-    ]
-    return jobs[: len(trials)], jobs[len(trials) :]
-
-
-def _with_group(job: TrialJob, machine: Machine, *, inline: bool) -> TrialJob:
-    group = trial_group(job.experiment, machine)
-    return replace(job, group=replace(group, num_workers=1) if inline else group)
-
-
 def _folder(
-    base: ExperimentSettings, *, new: bool, limit: int | None
-) -> tuple[Store, ExperimentSettings]:
+    base: ExperimentSettings, limit: int | None, *, new: bool
+) -> tuple[SweepFolder, ExperimentSettings]:
     """Return the sweep's folder, and the experiment with the name of its trials' runs."""
     sweep = base.sweep.model_dump(mode="json", exclude={"trials_at_once", "published"})
     sweep["search"].pop("trials")
@@ -281,16 +266,63 @@ def _folder(
     taken = sweeps_store(base.storage).folders(base.name)
     numbers = [int(t.rpartition(".")[2]) for t in taken if t.startswith(f"{name}.")]
     number = max([1, *numbers]) + (1 if new and name in taken else 0)
-    if number == 1:
-        return sweep_store(base.storage, base.name, name), base
-    runs = base.model_copy(update={"run": f"{base.run}.{number}"})
-    return sweep_store(base.storage, base.name, f"{name}.{number}"), runs
+    if number > 1:
+        name, base = f"{name}.{number}", base.model_copy(update={"run": f"{base.run}.{number}"})
+    return SweepFolder.of(base.storage, base.name, name), base
 
 
-def _check_published(record: SweepRecord) -> None:
-    unknown = sorted(set(record.published) - set(record.variants))
-    if unknown:
-        raise SettingsError(
-            f"sweep.published names {unknown[0]!r}, which is no variant; variants: "
-            f"{', '.join(record.variants)}"
-        )
+def _checked_trials(
+    base: ExperimentSettings,
+    known: Sequence[Point],
+    probes: Sequence[Point],
+    benchmark: str,
+    options: RunOptions,
+) -> list[tuple[Point, ExperimentSettings]]:
+    """Return the trials with their settings; raises with every mistake of all of them."""
+    mistakes: dict[str, dict[str, None]] = {}
+    built: list[tuple[Point, ExperimentSettings]] = []
+    of_variant: dict[str, list[str]] = {}
+    of_digest: dict[str, str] = {}
+    for position, point in enumerate((*known, *probes)):
+        label = point.variant or point.id  # a variant has the same mistakes for every seed
+        try:
+            settings = trial_settings(base, point.overrides, point.seed)
+        except EaglerayError as error:
+            mistakes.setdefault(str(error).replace("\n", "; "), {})[label] = None
+            continue
+        built.append((point, settings))
+        if label not in of_variant:
+            of_variant[label] = _mistakes_of(settings, benchmark, options)
+        for mistake in of_variant[label]:
+            mistakes.setdefault(mistake, {})[label] = None
+        other = of_digest.setdefault(results_digest(settings), point.id)
+        if other != point.id and position < len(known):
+            mistake = (
+                f"its results are those of {other}, since it differs in nothing that changes "
+                "results; leave one of them out"
+            )
+            mistakes.setdefault(mistake, {})[point.id] = None
+    if mistakes:
+        listed = [f"{_listing(list(labels))}: {text}" for text, labels in mistakes.items()]
+        raise SettingsError("these trials could not be finished:\n  " + "\n  ".join(listed))
+    return built
+
+
+def _mistakes_of(settings: ExperimentSettings, benchmark: str, options: RunOptions) -> list[str]:
+    """Return what would end a trial, as far as it can be known before anything starts."""
+    mistakes = []
+    try:
+        task = require(task_of(settings), Training)
+        choose_benchmarks(require(task, Evaluation), (benchmark,))
+        missing = missing_requirements(settings, task)
+        mistakes += [f"does not find {r.name}: {r.hint}" for r in missing]
+        job = TrainJob(settings, task, runs_store(settings.storage), {}, options.limit)
+        check_job(job, inline=options.inline)
+    except EaglerayError as error:
+        mistakes.append(str(error))
+    return mistakes
+
+
+def _listing(labels: Sequence[str]) -> str:
+    shown = ", ".join(labels[:3])
+    return shown if len(labels) <= 3 else f"{shown} and {len(labels) - 3} more"

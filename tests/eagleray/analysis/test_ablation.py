@@ -13,17 +13,11 @@ import yaml
 from scipy import stats
 
 from eagleray.analysis.ablation import make_table, sweep_table, write_tables
-from eagleray.analysis.variants import best_ones, ranked_trials, variant_results
-from eagleray.sweep.sweep_folder import (
-    SweepRecord,
-    TrialRecord,
-    sweep_store,
-    trial_path,
-    write_sweep,
-    write_trial,
-)
-from eagleray.sweep.sweep_results import PublishedValue, SweepResults, read_results, short_names
-from eagleray.task import InputError, SettingsError
+from eagleray.analysis.variants import best_ones, variant_results
+from eagleray.experiment.paths import short_names
+from eagleray.sweep.folder import SweepFolder, SweepSummary, TrialRecord
+from eagleray.sweep.results import SweepResults, read_results
+from eagleray.task import InputError, PublishedResult, SettingsError
 
 VALUES = {
     "baseline": {0: 0.50, 1: 0.52, 2: 0.55},
@@ -37,7 +31,7 @@ def sweep_record(**changes):
         "benchmark": "val", "metric": "pq", "baseline": "baseline", "seeds": (0, 1, 2),
         "variants": {"baseline": {}, "plain_head": {"settings.head": "fpn"}},
     }  # fmt: skip
-    return SweepRecord(**{**known, **changes})
+    return SweepSummary(**{**known, **changes})
 
 
 def trial(variant, seed, value, state="done", **more):
@@ -194,7 +188,7 @@ def test_without_a_baseline_there_is_no_difference():
 def test_another_metric_can_be_shown_but_has_no_best():
     extra = [trial("baseline", 0, 0.5, values={"pq": 0.5, "miou": 0.7})]
     extra += [trial("plain_head", 0, 0.4, values={"pq": 0.4, "miou": 0.9})]
-    table = make_table(results_of({}, extra=extra), "miou")
+    table = make_table(results_of({}, extra=extra).by("miou"))
     cells = cells_of(table)
     assert (cells["baseline"]["miou"], cells["plain_head"]["miou"]) == ("0.7000", "0.9000")
     assert cells["plain_head"]["difference"] == "+0.2000 (1)"
@@ -214,9 +208,9 @@ def test_costs_are_added_by_device():
 
 def test_published_values_stand_beside_the_variants_that_they_are_of():
     published = [
-        PublishedValue("pq", 0.6031, "ResNet-50", "arXiv 1", False),
-        PublishedValue("pq", 0.58, "plain_head", "arXiv 2", True),
-        PublishedValue("miou", 0.9, "plain_head", "arXiv 2", False),
+        PublishedResult("pq", 0.6031, "arXiv 1", "ResNet-50", False),
+        PublishedResult("pq", 0.58, "arXiv 2", "plain_head", True),
+        PublishedResult("miou", 0.9, "arXiv 2", "plain_head", False),
     ]
     record = sweep_record(published={"baseline": "ResNet-50"})
     table = make_table(results_of(record=record, published=published))
@@ -277,7 +271,7 @@ def test_trials_of_a_search_come_best_first_with_their_settings():
 def test_less_can_be_better_in_a_search():
     trials = [searched(1, 0.3), searched(2, 0.6), searched(3, math.nan)]
     results = SweepResults(search_record(higher_is_better=False), trials)
-    assert [t.id for t in ranked_trials(results)] == ["t-1", "t-2", "t-3"]
+    assert [t.id for t in results.ranked()] == ["t-1", "t-2", "t-3"]
 
 
 def test_ties_are_all_the_best_and_a_single_value_is_none():
@@ -296,10 +290,10 @@ def test_settings_get_names_as_short_as_they_stay_distinct():
 
 @pytest.fixture
 def folder(tmp_path):
-    sweep = sweep_store(str(tmp_path), "exp", "main-1")
-    write_sweep(sweep, sweep_record(), {"task": "toy", "settings": {"head": "aspp"}})
+    sweep = SweepFolder.of(str(tmp_path), "exp", "main-1")
+    sweep.write(sweep_record(), {"task": "toy", "settings": {"head": "aspp"}})
     for one in results_of().trials:
-        write_trial(sweep, one)
+        sweep.write_trial(one)
     return sweep
 
 
@@ -314,9 +308,9 @@ def test_a_folder_gives_the_same_table_as_its_records(folder):
 def test_tables_are_written_into_the_folder(folder):
     assert write_tables(folder) == ["tables/table.md", "tables/table.tex", "tables/table.csv"]
     table = sweep_table(folder)
-    assert folder.read("tables/table.md").decode() == table.markdown()
-    assert folder.read("tables/table.tex").decode() == table.latex()
-    assert folder.read("tables/table.csv").decode() == table.csv()
+    assert folder.store.read("tables/table.md").decode() == table.markdown()
+    assert folder.store.read("tables/table.tex").decode() == table.latex()
+    assert folder.store.read("tables/table.csv").decode() == table.csv()
 
 
 def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp_path):
@@ -333,9 +327,9 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     assert table.notes == [], "checkpoints are chosen by the metric that is shown"
     (run / "summary.json").write_text(json.dumps({"results": {"a": {**result, "metric": "miou"}}}))
     assert sweep_table(folder).notes == ["pq of the checkpoint that is best by miou"]
-    base = yaml.safe_load(folder.read("experiment.yaml"))
+    base = yaml.safe_load(folder.store.read("experiment.yaml"))
     asked = {**base, "train": {**base.get("train", {}), "validate_on": {"metric": "pq"}}}
-    folder.write("experiment.yaml", yaml.safe_dump(asked).encode())
+    folder.store.write("experiment.yaml", yaml.safe_dump(asked).encode())
     assert sweep_table(folder).notes == [], "training was asked for the metric that is shown"
 
 
@@ -343,7 +337,7 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     "content", [b"", b'{"id": "plain', b"\xff\xfe", b"[]", b'{"id":"a","value":NaN}']
 )
 def test_a_damaged_trial_is_named_and_the_others_are_shown(folder, content):
-    folder.write(trial_path("plain_head-2"), content)
+    folder.store.write("trials/plain_head-2.json", content)
     table = sweep_table(folder)
     assert cells_of(table)["plain_head"]["trials"] == "2 done, 1 pending"
     assert "not in the table: " in table.text()
@@ -351,11 +345,11 @@ def test_a_damaged_trial_is_named_and_the_others_are_shown(folder, content):
 
 
 def test_a_damaged_sweep_is_an_error_that_names_the_file(folder):
-    folder.write("sweep.json", b'{"name": "main')
+    folder.store.write("sweep.json", b'{"name": "main')
     with pytest.raises(InputError, match=r"sweep\.json"):
         sweep_table(folder)
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="is no sweep"):
-        sweep_table(sweep_store(str(tmp_path), "exp", "nothing"))
+        sweep_table(SweepFolder.of(str(tmp_path), "exp", "nothing"))

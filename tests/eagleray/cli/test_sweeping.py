@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from eagleray.cli import main
-from eagleray.sweep.sweep_folder import find_sweep
+from eagleray.sweep.folder import find_sweep
 
 
 @pytest.fixture
@@ -39,7 +39,11 @@ def test_sweep_prints_and_writes_its_table(file, tmp_path, capsys):
     assert "baseline" in text
     assert "fast" in text
     folder = find_sweep(str(tmp_path / "storage"), "quick")
-    assert folder.files("tables") == ["tables/table.csv", "tables/table.md", "tables/table.tex"]
+    assert folder.store.files("tables") == [
+        "tables/table.csv",
+        "tables/table.md",
+        "tables/table.tex",
+    ]
 
 
 def test_failed_trials_are_listed_at_the_end(file, capsys):

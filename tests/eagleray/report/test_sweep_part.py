@@ -10,12 +10,12 @@ from tests.eagleray.report.test_document import Page
 
 from eagleray.analysis.ablation import sweep_table
 from eagleray.analysis.variants import variant_results
+from eagleray.browse.axes import make_axis
 from eagleray.browse.figures import COLORS
+from eagleray.browse.sweep_figures import differences_figure
 from eagleray.cli.main import run as run_command
 from eagleray.report import report_html
-from eagleray.report.axes import make_axis
-from eagleray.report.variant_figures import differences_figure
-from eagleray.sweep.sweep_results import read_results
+from eagleray.sweep.results import read_results
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(1)>"
 
@@ -46,23 +46,23 @@ def test_a_report_shows_a_sweeps_table_and_figures(tmp_path, sweep, search):
 
 
 def test_a_damaged_trial_is_named_in_the_report(tmp_path, search):
-    search.write("trials/trial-0003.json", b"{")
+    search.store.write("trials/trial-0003.json", b"{")
     text = Page(report_of(tmp_path, search)).text
     assert "trials/trial-0003.json" in text
     assert "trial-0004" in text
 
 
 def test_a_damaged_sweep_is_named_in_the_report(tmp_path, sweep, search):
-    sweep.write("sweep.json", b"{")
+    sweep.store.write("sweep.json", b"{")
     text = Page(report_of(tmp_path, sweep, search)).text
     assert "sweep.json" in text
     assert "trial-0004" in text
 
 
 def test_markup_in_a_sweep_is_text(tmp_path, search):
-    record = json.loads(search.read("sweep.json"))
+    record = json.loads(search.store.read("sweep.json"))
     record.update(metric=EVIL, benchmark=EVIL, space={EVIL: EVIL, **record["space"]})
-    search.write("sweep.json", json.dumps(record).encode())
+    search.store.write("sweep.json", json.dumps(record).encode())
     text = report_of(tmp_path, search)
     assert EVIL not in text
     assert Page(text).handlers == []
@@ -80,7 +80,7 @@ def test_the_verb_takes_a_sweep_by_name_or_folder(tmp_path, sweep, capsys, name)
 
 def test_differences_are_drawn_with_their_intervals(sweep):
     results = read_results(sweep)
-    figure = differences_figure(results, "miou")
+    figure = differences_figure(results)
     drawn = {trace.name: trace for trace in figure.data}
     found = {v.name: v.difference for v in variant_results(results) if v.difference}
     assert set(drawn) == set(found)
@@ -90,14 +90,14 @@ def test_differences_are_drawn_with_their_intervals(sweep):
         assert trace.x[0] + error.array[0] == pytest.approx(difference.high)
         leaves_out_zero = difference.low > 0 or difference.high < 0
         assert (trace.marker.color != COLORS[-1]) == leaves_out_zero
-    alike = {trace.marker.color for trace in differences_figure(results, "pq").data}
+    alike = {trace.marker.color for trace in differences_figure(results.by("pq")).data}
     assert alike == {COLORS[-1]}, "which way is better is known of the sweep's metric alone"
 
 
 def test_without_an_interval_there_is_no_figure_of_differences(tmp_path, search):
     one_seed = write_sweep_of(str(tmp_path / "store"), FakeSweep("exp", "one-3", count=1))
-    assert differences_figure(read_results(one_seed), "miou") is None
-    assert differences_figure(read_results(search), "miou") is None
+    assert differences_figure(read_results(one_seed)) is None
+    assert differences_figure(read_results(search)) is None
 
 
 def test_numbers_that_span_decades_are_placed_by_their_logarithm():

@@ -8,7 +8,7 @@ import pytest
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.scheduling import Machine, Node, SchedulingError, WorkerGroup
-from eagleray.sweep.packing import trial_group, trials_at_once
+from eagleray.sweep.plan import trial_group, trials_at_once
 from eagleray.task import SettingsError
 
 

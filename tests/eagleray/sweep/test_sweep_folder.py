@@ -7,23 +7,17 @@ from typing import Any
 import pytest
 import yaml
 
-from eagleray.sweep.sweep_folder import (
+from eagleray.sweep.folder import (
     EXPERIMENT_FILE,
-    SweepRecord,
+    SweepFolder,
+    SweepSummary,
     TrialRecord,
     find_sweep,
     list_sweeps,
-    read_sweep,
-    read_trial,
-    read_trials,
-    sweep_name,
-    sweep_store,
-    write_sweep,
-    write_trial,
 )
 from eagleray.task import InputError, SettingsError
 
-SWEEP = SweepRecord(
+SWEEP = SweepSummary(
     name="main-1234",
     experiment="quick",
     task="tiny",
@@ -44,38 +38,38 @@ TRIAL = TrialRecord(
 
 @pytest.fixture
 def sweep(tmp_path: Any) -> Any:
-    store = sweep_store(str(tmp_path), "quick", "main-1234")
-    write_sweep(store, SWEEP, {"task": "tiny", "seed": 0})
-    return store
+    folder = SweepFolder.of(str(tmp_path), "quick", "main-1234")
+    folder.write(SWEEP, {"task": "tiny", "seed": 0})
+    return folder
 
 
 def test_records_come_back_as_they_were_written(sweep: Any) -> None:
-    write_trial(sweep, TRIAL)
-    write_trial(sweep, TrialRecord(id="baseline-s0"))
-    assert read_sweep(sweep) == SWEEP
-    assert [t.id for t in read_trials(sweep)] == ["baseline-s0", "fast-s1"]
-    assert read_trial(sweep, "fast-s1") == TRIAL
-    assert read_trial(sweep, "other") is None
-    assert yaml.safe_load(sweep.read(EXPERIMENT_FILE)) == {"task": "tiny", "seed": 0}
+    sweep.write_trial(TRIAL)
+    sweep.write_trial(TrialRecord(id="baseline-s0"))
+    assert sweep.summary() == SWEEP
+    assert [t.id for t in sweep.trials()] == ["baseline-s0", "fast-s1"]
+    assert sweep.trial("fast-s1") == TRIAL
+    assert sweep.trial("other") is None
+    assert yaml.safe_load(sweep.store.read(EXPERIMENT_FILE)) == {"task": "tiny", "seed": 0}
 
 
 def test_damaged_file_is_named(sweep: Any) -> None:
-    sweep.write("trials/bad.json", b'{"id": "bad", "state": "sleeping"}')
+    sweep.store.write("trials/bad.json", b'{"id": "bad", "state": "sleeping"}')
     with pytest.raises(InputError, match=r"trials/bad\.json: state"):
-        read_trials(sweep)
-    sweep.write("sweep.json", b"{half")
+        sweep.trials()
+    sweep.store.write("sweep.json", b"{half")
     with pytest.raises(InputError, match=r"sweep\.json"):
-        read_sweep(sweep)
+        sweep.summary()
 
 
 def test_sweeps_are_listed_and_found_by_part_of_their_name(sweep: Any, tmp_path: Any) -> None:
     storage = str(tmp_path)
-    sweep_store(storage, "quick", "half-made").write("trials/a.json", b"")
-    write_sweep(sweep_store(storage, "slow", "main-77"), SWEEP, {})
-    assert [sweep_name(s) for s in list_sweeps(storage)] == ["quick/main-1234", "slow/main-77"]
+    SweepFolder.of(storage, "quick", "half-made").store.write("trials/a.json", b"")
+    SweepFolder.of(storage, "slow", "main-77").write(SWEEP, {})
+    assert [s.name for s in list_sweeps(storage)] == ["quick/main-1234", "slow/main-77"]
     for name in ("quick", "main-1234", "quick/main-1234"):
         assert find_sweep(storage, name).uri == sweep.uri
     with pytest.raises(SettingsError, match="no sweep called 'none'"):
         find_sweep(storage, "none")
     with pytest.raises(SettingsError, match="is no sweep"):
-        read_sweep(sweep_store(storage, "quick", "half-made"))
+        SweepFolder.of(storage, "quick", "half-made").summary()

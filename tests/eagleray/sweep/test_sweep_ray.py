@@ -7,9 +7,10 @@ import time
 import pytest
 
 from eagleray.experiment.sweep import SchedulerSettings
+from eagleray.options import RunOptions
 from eagleray.runs.run_folder import find_run, read_summary
 from eagleray.sweep.driver import run_sweep
-from eagleray.sweep.tune_driver import feed_asha, make_asha
+from eagleray.sweep.tune import feed_asha, make_asha
 
 LR = "train.phases.0.lr"
 
@@ -46,8 +47,8 @@ def test_trials_on_ray_give_the_results_of_trials_here(ray_cluster, tiny):
     train = {"validate_on": {"benchmark": "fit", "every": 5}, "max_failures": 0}
     experiment = tiny(section, train=train)
     noted = Noted()
-    result = run_sweep(experiment, progress=noted)
-    here = run_sweep(experiment.model_copy(update={"name": "here"}), inline=True)
+    result = run_sweep(experiment, RunOptions(progress=noted))
+    here = run_sweep(experiment.model_copy(update={"name": "here"}), RunOptions(inline=True))
     assert [t.state for t in result.trials] == [t.state for t in here.trials]
     assert [t.values for t in result.trials] == [t.values for t in here.trials]
     assert [t.error for t in result.trials] == [t.error for t in here.trials]
@@ -65,7 +66,7 @@ def test_asha_ends_weak_trials_early_and_keeps_the_best(ray_cluster, tiny):
         "grid": {LR: [0.1, 0.0001, 0.0002]},
     }
     experiment = tiny(section, settings={"steps": 30})
-    trials = {t.overrides[LR]: t for t in run_sweep(experiment).trials}
+    trials = {t.overrides[LR]: t for t in run_sweep(experiment, RunOptions()).trials}
     assert {lr: (t.state, t.steps) for lr, t in trials.items()} == {
         0.1: ("done", 30),
         0.0001: ("stopped", 3),
@@ -75,7 +76,7 @@ def test_asha_ends_weak_trials_early_and_keeps_the_best(ray_cluster, tiny):
     assert stopped.value == stopped.last_value == stopped.values["mse"]
     assert (stopped.best_step, stopped.error) == (3, None)
     assert read_summary(find_run(experiment.storage, stopped.run))["state"] == "stopped"
-    again = run_sweep(experiment)
+    again = run_sweep(experiment, RunOptions())
     assert {t.overrides[LR]: t for t in again.trials} == trials
 
 
@@ -109,7 +110,7 @@ def test_trial_whose_process_dies_goes_on_and_the_others_too(ray_cluster, tiny, 
     flag = tmp_path / "killed"
     ablations = {"killed": {"kill_at_step": 8, "kill_flag": str(flag)}, "fast": {LR: 0.05}}
     experiment = tiny({"ablations": ablations})
-    trials = {t.id: t for t in run_sweep(experiment).trials}
+    trials = {t.id: t for t in run_sweep(experiment, RunOptions()).trials}
     assert flag.exists()
     assert {t.state for t in trials.values()} == {"done"}
     assert trials["killed-s0"].value == trials["baseline-s0"].value
@@ -125,9 +126,8 @@ def test_groups_of_workers_give_their_resources_back_when_ended_early(ray_cluste
     }
     train = {"strategy": "ddp", "num_workers": 2, "checkpoint_every": 60}
     settings = {"steps": 60, "load_seconds": 0.1}
-    trials = {
-        t.overrides[LR]: t for t in run_sweep(tiny(section, train=train, settings=settings)).trials
-    }
+    experiment = tiny(section, train=train, settings=settings)
+    trials = {t.overrides[LR]: t for t in run_sweep(experiment, RunOptions()).trials}
     assert {lr: t.state for lr, t in trials.items()} == {
         0.1: "done",
         0.0001: "stopped",
@@ -144,6 +144,6 @@ def test_groups_of_workers_give_their_resources_back_when_ended_early(ray_cluste
 def test_optuna_search_on_ray(ray_cluster, tiny):
     space = {LR: {"log_uniform": [1e-4, 1e-1]}, "dropout": {"choice": [0.0, 0.2]}}
     search = {"algorithm": "optuna", "space": space, "trials": 4}
-    result = run_sweep(tiny({"search": search}))
+    result = run_sweep(tiny({"search": search}), RunOptions())
     assert [t.state for t in result.trials] == ["done"] * 4
     assert len({t.overrides[LR] for t in result.trials}) == 4

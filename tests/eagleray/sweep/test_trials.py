@@ -8,18 +8,18 @@ import pytest
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.sweep import Draw, SweepSettings
+from eagleray.options import RunOptions
 from eagleray.runs.run_folder import results_digest
-from eagleray.sweep.build import build_experiment
 from eagleray.sweep.plan import plan_sweep
 from eagleray.sweep.space import corner_points, draw_points
-from eagleray.sweep.trials import checked_paths, expand, variants
+from eagleray.sweep.trial import points, trial_settings, variants, with_full_paths
 from eagleray.task import SettingsError
 
 LR = "train.phases.0.lr"
 
 
 def trials_of(experiment):
-    return expand(checked_paths(experiment))
+    return points(with_full_paths(experiment))
 
 
 def test_ablations_are_paired_with_every_seed_and_have_an_implied_baseline(tiny):
@@ -34,7 +34,7 @@ def test_ablations_are_paired_with_every_seed_and_have_an_implied_baseline(tiny)
 
 def test_baseline_may_be_named_and_comes_first(tiny):
     section = {"ablations": {"a": {"dropout": 0.1}, "baseline": {"dropout": 0.2}}}
-    found = variants(checked_paths(tiny(section)))
+    found = variants(with_full_paths(tiny(section)))
     assert found == {"baseline": {"settings.dropout": 0.2}, "a": {"settings.dropout": 0.1}}
     assert next(iter(found)) == "baseline"
 
@@ -114,7 +114,7 @@ def test_all_mistakes_of_all_trials_are_listed_at_once(tiny):
         },
     }
     with pytest.raises(SettingsError) as caught:
-        plan_sweep(tiny(section))
+        plan_sweep(tiny(section), RunOptions())
     text = str(caught.value)
     for name in ("bad_type: ", "negative: ", "uneven: ", "same-s0: ", "same-s1: "):
         assert name in text
@@ -125,41 +125,41 @@ def test_all_mistakes_of_all_trials_are_listed_at_once(tiny):
 def test_mistakes_inside_a_space_are_found_at_its_ends(tiny):
     space = {"train.phases.0.batch_size": {"integer": [0, 4]}, "dropout": {"choice": [0.1, "no"]}}
     with pytest.raises(SettingsError) as caught:
-        plan_sweep(tiny({"search": {"algorithm": "optuna", "space": space}}))
+        plan_sweep(tiny({"search": {"algorithm": "optuna", "space": space}}), RunOptions())
     assert "batch_size" in str(caught.value)
     assert "settings.dropout" in str(caught.value)
 
 
 def test_unknown_benchmark_is_refused_with_the_nearest(tiny):
     with pytest.raises(SettingsError, match="did you mean 'fit'"):
-        plan_sweep(tiny({"benchmark": "fits", "grid": {LR: [1]}}))
+        plan_sweep(tiny({"benchmark": "fits", "grid": {LR: [1]}}), RunOptions())
 
 
 def test_scheduler_brings_the_validations_that_it_needs(tiny):
     section = {"scheduler": {"kind": "asha", "grace_steps": 3}, "grid": {LR: [0.1, 0.2]}}
-    plan = plan_sweep(tiny(section))
-    for job in plan.jobs.values():
-        validate_on = job.experiment.train.validate_on
+    plan = plan_sweep(tiny(section), RunOptions())
+    for trial in plan.trials.values():
+        validate_on = trial.settings.train.validate_on
         assert (validate_on.benchmark, validate_on.every) == ("fit", 3)
     own = {"validate_on": {"benchmark": "fit", "every": 7}}
-    (job, _) = plan_sweep(tiny(section, train=own)).jobs.values()
-    assert job.experiment.train.validate_on.every == 7
+    (trial, _) = plan_sweep(tiny(section, train=own), RunOptions()).trials.values()
+    assert trial.settings.train.validate_on.every == 7
 
 
 def test_the_best_checkpoint_is_the_best_by_the_metric_of_the_sweep(tiny):
     validated = {"validate_on": {"benchmark": "fit", "every": 7}}
     section = {"metric": "mae", "higher_is_better": False, "grid": {LR: [0.1, 0.2]}}
-    for job in plan_sweep(tiny(section, train=validated)).jobs.values():
-        validate_on = job.experiment.train.validate_on
+    for trial in plan_sweep(tiny(section, train=validated), RunOptions()).trials.values():
+        validate_on = trial.settings.train.validate_on
         assert (validate_on.metric, validate_on.higher_is_better) == ("mae", False)
     own = {"validate_on": {**validated["validate_on"], "metric": "mse"}}
-    (job, _) = plan_sweep(tiny(section, train=own)).jobs.values()
-    assert job.experiment.train.validate_on.metric == "mse"
+    (trial, _) = plan_sweep(tiny(section, train=own), RunOptions()).trials.values()
+    assert trial.settings.train.validate_on.metric == "mse"
 
 
 def test_trial_has_exactly_its_overrides(tiny):
     base = tiny({}, train={"phases": [{"weight_decay": 0.1}]})
-    trial = build_experiment(base, {LR: 0.5, "train.phases.0.epochs": 2}, seed=9)
+    trial = trial_settings(base, {LR: 0.5, "train.phases.0.epochs": 2}, seed=9)
     (phase,), (before,) = trial.train.phases, base.train.phases
     assert phase == before.model_copy(update={"lr": 0.5, "steps": None, "epochs": 2.0})
     assert (trial.seed, trial.settings) == (9, base.settings)
@@ -168,9 +168,9 @@ def test_trial_has_exactly_its_overrides(tiny):
 def test_phases_that_the_task_derives_follow_its_settings(tiny):
     base = tiny({}, train={"phases": [{"lr": 0.3}]})
     assert base.train.phases[0].steps == 10
-    (phase,) = build_experiment(base, {"settings.steps": 40}, seed=0).train.phases
+    (phase,) = trial_settings(base, {"settings.steps": 40}, seed=0).train.phases
     assert (phase.steps, phase.lr) == (40, 0.3)
-    (phase,) = build_experiment(
+    (phase,) = trial_settings(
         tiny({}, train={"phases": [{"steps": 7}]}), {"settings.steps": 40}, seed=0
     ).train.phases
     assert phase.steps == 7
@@ -182,25 +182,28 @@ def test_sweep_section_does_not_change_results(tiny):
 
 def test_same_sweep_has_the_same_folder_and_new_has_another(tiny):
     section = {"grid": {LR: [0.1, 0.2]}}
-    plan = plan_sweep(tiny(section))
-    assert plan_sweep(tiny({**section, "trials_at_once": 1})).folder.uri == plan.folder.uri
-    assert plan_sweep(tiny({**section, "seeds": [1]})).folder.uri != plan.folder.uri
-    assert plan_sweep(tiny(section), limit=3).folder.uri != plan.folder.uri
-    plan.folder.write("sweep.json", b"{}")
-    again = plan_sweep(tiny(section), new=True)
+    plan = plan_sweep(tiny(section), RunOptions())
+    assert (
+        plan_sweep(tiny({**section, "trials_at_once": 1}), RunOptions()).folder.uri
+        == plan.folder.uri
+    )
+    assert plan_sweep(tiny({**section, "seeds": [1]}), RunOptions()).folder.uri != plan.folder.uri
+    assert plan_sweep(tiny(section), RunOptions(limit=3)).folder.uri != plan.folder.uri
+    plan.folder.store.write("sweep.json", b"{}")
+    again = plan_sweep(tiny(section), RunOptions(), new=True)
     assert again.folder.uri == f"{plan.folder.uri}.2"
-    old_runs = {job.first_record().run for job in plan.jobs.values()}
-    assert not old_runs & {job.first_record().run for job in again.jobs.values()}
+    old_runs = {trial.run for trial in plan.trials.values()}
+    assert not old_runs & {trial.run for trial in again.trials.values()}
 
 
 def test_a_longer_search_continues_a_shorter_one(tiny):
     def plan(count):
         space = {LR: {"log_uniform": [1e-4, 1]}, "dropout": {"choice": [0.0, 0.5]}}
-        return plan_sweep(tiny({"search": {"space": space, "trials": count}}))
+        return plan_sweep(tiny({"search": {"space": space, "trials": count}}), RunOptions())
 
     short, long = plan(3), plan(5)
     assert short.folder.uri == long.folder.uri
-    assert [j.trial for j in long.jobs.values()][:3] == [j.trial for j in short.jobs.values()]
+    assert [j.point for j in long.trials.values()][:3] == [j.point for j in short.trials.values()]
 
 
 SPACE = {

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eagleray.analysis.spread import is_finite
-from eagleray.sweep.sweep_results import setting_text
+from eagleray.sweep.results import setting_text
 
 _LOG_RATIO = 20.0
 """Positive numbers that span more than this are drawn on a logarithmic axis."""

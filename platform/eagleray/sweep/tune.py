@@ -1,8 +1,7 @@
 """Trials on Ray Tune: packed onto the resources at hand, ended early by ASHA, stopped with
 checkpoints.
 
-Tune only schedules. What is done, and with which result, is said by the trials' own records, so
-that a new Tuner over the trials that are left goes on where a killed one was.
+Tune only schedules. What is done, and with which result, is said by the trials' own records.
 """
 
 from __future__ import annotations
@@ -17,21 +16,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from eagleray.experiment.sweep import SchedulerSettings
-from eagleray.progress import Progress
-from eagleray.runs.run_folder import runs_store, update_summary
+from eagleray.runs.run_folder import update_summary
 from eagleray.scheduling import WorkerGroup
-from eagleray.storage import Store
-from eagleray.sweep.plan import SweepPlan, TrialJob
-from eagleray.sweep.searcher import STEPS, VALUE, Space, make_searcher
-from eagleray.sweep.shown import SweepProgress
-from eagleray.sweep.sweep_folder import TUNE_FOLDER, TrialRecord, read_trial, write_trial
-from eagleray.sweep.trial_run import (
-    STOP_FILE,
-    ended_path,
-    evaluate_trial,
-    read_reports,
-    run_trial,
-)
+from eagleray.sweep.plan import SweepPlan
+from eagleray.sweep.progress import TrialProgress
+from eagleray.sweep.run_trial import evaluate_trial, run_trial
+from eagleray.sweep.space import STEPS, VALUE, make_searcher
+from eagleray.sweep.trial import Trial
 from eagleray.task import EaglerayError
 from eagleray.train.stop import request_stop, sigterm_as_interrupt
 
@@ -57,7 +48,7 @@ class SweepError(EaglerayError):
     """Ray Tune itself failed."""
 
 
-def run_on_ray(plan: SweepPlan, todo: Sequence[TrialJob], progress: Progress) -> bool:
+def run_on_tune(plan: SweepPlan, todo: Sequence[Trial], progress: TrialProgress) -> bool:
     """Run trials on Ray; return whether they ran to their ends (False: stopped).
 
     Args:
@@ -70,36 +61,36 @@ def run_on_ray(plan: SweepPlan, todo: Sequence[TrialJob], progress: Progress) ->
     """
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    watch = _Watch(plan, todo, progress)
+    watch = _Watch(plan, progress)
     folder = tempfile.mkdtemp(prefix="eagleray-tune-")
     try:
-        tuner = _tuner(plan, todo, watch, folder)
-        return _fit(tuner, plan, watch)
+        return _fit(_tuner(plan, todo, watch, folder), watch)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _tuner(plan: SweepPlan, todo: Sequence[TrialJob], watch: _Watch, folder: str) -> Any:
+def _tuner(plan: SweepPlan, todo: Sequence[Trial], watch: _Watch, folder: str) -> Any:
+    """Return a new Tuner over the trials that are left.
+
+    ``Tuner.restore`` is not used: its snapshot is older than the trials' records by seconds, so
+    that it would suggest again what has begun, and skip or repeat trials. The records cannot
+    disagree with the runs; a new searcher and a new scheduler are told them instead.
+    """
     from ray import tune
 
-    searched = not plan.jobs
-    groups = {job.trial.id: job.group for job in todo}
-    default = None if plan.jobs else plan.probes[0].group
+    groups = {trial.id: trial.group for trial in (*todo, *plan.probes[:1])}
+    of_a_search = next(reversed(groups.values()))
     trainable = tune.with_resources(
         tune.with_parameters(_train_trial, plan=plan),
-        lambda config: _resources(default or groups[config["trial"]]),
+        lambda config: _resources(groups.get(config.get("trial"), of_a_search)),
     )
     search: dict[str, Any] = {"num_samples": 1}
-    if searched:
-        earlier = watch.records()
-        seed = plan.base.sweep.seeds[0] if plan.base.sweep.seeds else plan.base.seed
-        search = {
-            "search_alg": make_searcher(watch.space, plan.record, earlier, seed),
-            "num_samples": watch.num_left,
-        }
+    if not plan.trials:
+        searcher = make_searcher(plan.space, plan.summary, watch.progress.known)
+        search = {"num_samples": watch.progress.num_left, "search_alg": searcher}
     return tune.Tuner(
         trainable,
-        param_space=None if searched else {"trial": tune.grid_search(list(groups))},
+        param_space={"trial": tune.grid_search([t.id for t in todo])} if plan.trials else None,
         tune_config=tune.TuneConfig(
             scheduler=_scheduler(plan, watch),
             max_concurrent_trials=plan.trials_at_once,
@@ -117,46 +108,6 @@ def _tuner(plan: SweepPlan, todo: Sequence[TrialJob], watch: _Watch, folder: str
     )
 
 
-def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
-    """Run one trial; runs in the trial's process."""
-    import torch
-    from ray import tune
-
-    job = _job(config, plan)
-    torch.set_num_threads(max(1, int(job.group.cpus)))
-    try:
-        run_trial(
-            job,
-            report=lambda value, step: tune.report({VALUE: value, STEPS: step}),
-            evaluate=_evaluate_on_worker if job.group.num_workers > 1 else None,
-        )
-    finally:
-        # The process stays for the next trial, and others may share its GPU.
-        torch.cuda.empty_cache()
-    record = read_trial(job.sweep, job.trial.id)
-    if record is not None and record.state == "done" and record.value is not None:
-        tune.report({VALUE: record.value, STEPS: record.steps})
-
-
-def _evaluate_on_worker(job: TrialJob) -> Mapping[str, Any]:
-    """Evaluate with the resources of one of the trial's workers, which have ended."""
-    import ray
-
-    remote = ray.remote(evaluate_trial).options(
-        num_cpus=job.group.cpus, num_gpus=job.group.gpus, scheduling_strategy="DEFAULT"
-    )
-    found: Mapping[str, Any] = ray.get(remote.remote(job))
-    return found
-
-
-def _job(config: Mapping[str, Any], plan: SweepPlan) -> TrialJob:
-    """Return the trial that Tune's configuration means: an id, or a point of a space."""
-    if plan.jobs:
-        return plan.jobs[config["trial"]]
-    space = Space(plan.base.sweep.search.space)
-    return plan.searched_job(space.overrides(config))
-
-
 def _resources(group: WorkerGroup) -> Any:
     from ray import tune
 
@@ -166,18 +117,48 @@ def _resources(group: WorkerGroup) -> Any:
     return tune.PlacementGroupFactory([bundle])
 
 
+def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
+    """Run one trial; runs in the trial's process."""
+    import torch
+    from ray import tune
+
+    def report(value: float, step: int) -> None:
+        tune.report({VALUE: value, STEPS: step})
+
+    trial = plan.suggested(config)
+    has_group = trial.group.num_workers > 1
+    torch.set_num_threads(max(1, int(trial.group.cpus)))
+    try:
+        evaluate = _evaluate_on_worker if has_group else evaluate_trial
+        record = run_trial(plan, trial, report, evaluate)
+    finally:
+        # The process stays for the next trial, and others may share its GPU.
+        torch.cuda.empty_cache()
+    if record.state == "done" and record.value is not None:
+        report(record.value, record.steps)
+
+
+def _evaluate_on_worker(plan: SweepPlan, trial: Trial) -> Mapping[str, Any]:
+    """Evaluate with the resources of one of the trial's workers, which have ended."""
+    import ray
+
+    remote = ray.remote(evaluate_trial).options(
+        num_cpus=trial.group.cpus, num_gpus=trial.group.gpus, scheduling_strategy="DEFAULT"
+    )
+    result: Mapping[str, Any] = ray.get(remote.remote(plan, trial))
+    return result
+
+
 def _scheduler(plan: SweepPlan, watch: _Watch) -> Any:
     """Return what ends trials early, told what trials of an earlier call were like."""
     settings = plan.base.sweep.scheduler
     if settings.kind == "none":
         return None
-    better = plan.record.higher_is_better
+    better = plan.summary.higher_is_better
     scheduler = make_asha(settings, higher_is_better=better, end=watch.end_early)
-    for path in plan.folder.files(f"{TUNE_FOLDER}/reports"):
-        trial = path.rpartition("/")[2].removesuffix(".json")
-        record = read_trial(plan.folder, trial)
-        if record is not None and record.is_over:
-            feed_asha(scheduler, trial, read_reports(plan.folder, trial))
+    for record in watch.progress.known:
+        if record.is_over:
+            feed_asha(scheduler, record.id, plan.folder.validations(record.id))
     return scheduler
 
 
@@ -185,15 +166,14 @@ def make_asha(
     settings: SchedulerSettings,
     *,
     higher_is_better: bool,
-    end: Callable[[Mapping[str, Any]], bool] = lambda config: False,
+    end: Callable[[Any], bool] = lambda trial: False,
 ) -> Any:
     """Return Tune's ASHA over optimizer steps.
 
     Args:
         settings: When it judges, and how many go on.
         higher_is_better: Whether the greatest value is the best.
-        end: Told the configuration of a trial that is to end; returns whether it ends by itself.
-            (Tune kills a trial's process, after which its workers would keep their resources.)
+        end: Told the trial of Tune's that is to end; returns whether it ends by itself.
     """
     from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
@@ -201,8 +181,11 @@ def make_asha(
         """Lets groups of workers end by themselves."""
 
         def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+            # To stop a trial Tune kills its process. A group's workers are no children of it: they
+            # would go on and keep their CPUs and GPUs, so that the next trial waits for ever. So
+            # the group is asked to end at its next step, and Tune is told to let the trial go on.
             action: str = super().on_trial_result(controller, trial, result)
-            if action == TrialScheduler.STOP and end(getattr(trial, "config", {})):
+            if action == TrialScheduler.STOP and end(trial):
                 return str(TrialScheduler.CONTINUE)
             return action
 
@@ -216,17 +199,15 @@ def make_asha(
     )
 
 
-def feed_asha(scheduler: Any, trial: str, reports: Sequence[tuple[float, int]]) -> None:
-    """Tell ASHA the validations of a trial that is over.
+def feed_asha(scheduler: Any, trial: str, validations: Sequence[tuple[float, int]]) -> None:
+    """Tell ASHA the validations (value and step) of a trial that is over.
 
-    Args:
-        scheduler: Of ``make_asha``.
-        trial: Its id.
-        reports: Value and step of each validation.
+    ASHA keeps one trial in ``reduction_factor`` of all that have reached a rung. One that forgot
+    the trials of an earlier call would let the first weak ones after a kill pass every rung.
     """
     stand_in = SimpleNamespace(trial_id=trial)
     scheduler.on_trial_add(None, stand_in)
-    for value, step in reports:
+    for value, step in validations:
         scheduler.on_trial_result(None, stand_in, {VALUE: value, STEPS: step})
 
 
@@ -235,58 +216,50 @@ class _Watch:
     one.
     """
 
-    def __init__(self, plan: SweepPlan, todo: Sequence[TrialJob], progress: Progress) -> None:
-        self._plan = plan
-        self.space = Space(plan.base.sweep.search.space)
-        self._known = [r for r in (read_trial(plan.folder, job.trial.id) for job in todo) if r]
-        self.shown = SweepProgress(plan, progress)
-        self.num_left = plan.num_trials - self.shown.num_over
-        self.stop_all = False
-        self.stopping = False
+    def __init__(self, plan: SweepPlan, progress: TrialProgress) -> None:
+        self._plan, self.progress = plan, progress
+        self.stopping = self.stop_all = False
         self._quiet_polls = 0
-        self._running: dict[str, TrialJob] = {}
+        self._running: dict[str, Trial] = {}
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         """Leave nothing in Tune's snapshots, which hold its callbacks and are never read."""
         return (object, ())
 
-    def records(self) -> list[TrialRecord]:
-        """Return the records of trials of an earlier call, over or not."""
-        return [*self.shown.over, *self._known]
-
-    def started(self, config: Mapping[str, Any]) -> None:
+    def started(self, tuned: Any) -> None:
         """Take that a trial's process begins."""
-        job = _job(config, self._plan)
+        trial = self._plan.suggested(tuned.config)
         with self._lock:
-            self._running[job.trial.id] = job
-            self.shown.update(len(self._running))
+            self._running[tuned.trial_id] = trial
+            self.progress.update(len(self._running))
 
-    def ended(self, config: Mapping[str, Any], error: str | None) -> None:
+    def ended(self, tuned: Any, error: str | None) -> None:
         """Take that Tune is done with a trial, and write down what its process could not."""
-        job = _job(config, self._plan)
-        record = read_trial(self._plan.folder, job.trial.id) or job.first_record()
+        with self._lock:
+            trial = self._running.pop(tuned.trial_id, None) or self._plan.suggested(tuned.config)
+        folder = self._plan.folder
+        record = folder.trial(trial.id) or trial.first_record()
         if error is not None and not record.is_over:
             record = record.model_copy(update={"state": "failed", "error": error})
-            write_trial(self._plan.folder, record)
+            folder.write_trial(record)
         elif record.state == "running":
             state = "pending" if self.stopping else "stopped"
             record = record.model_copy(update={"state": state})
-            write_trial(self._plan.folder, record)
-            update_summary(run_folder(job), state="stopped", step=record.steps)
+            folder.write_trial(record)
+            update_summary(trial.run_folder, state="stopped", step=record.steps)
         with self._lock:
-            self._running.pop(job.trial.id, None)
-            self.shown.ended(record, len(self._running))
+            self.progress.ended(record, len(self._running))
 
-    def end_early(self, config: Mapping[str, Any]) -> bool:
+    def end_early(self, tuned: Any) -> bool:
         """Ask a trial's group of workers to end, since a scheduler says so; False for a trial that
         is its own worker.
         """
-        job = _job(config, self._plan) if config else None
-        if job is None or job.group.num_workers == 1:
+        trial = self._running.get(getattr(tuned, "trial_id", ""))
+        if trial is None or trial.group.num_workers == 1:
             return False
-        job.sweep.write(ended_path(job.trial.id), b"")
-        request_stop(run_folder(job))
+        self._plan.folder.end_early(trial.id)
+        request_stop(trial.run_folder)
         return True
 
     def ask_to_stop(self) -> None:
@@ -295,20 +268,15 @@ class _Watch:
         Called again and again: one may just be beginning. Those that begin later find the stop file
         and end by themselves.
         """
-        self._plan.folder.write(STOP_FILE, b"")
+        self._plan.folder.ask_to_stop()
         with self._lock:
             begun = list(self._running.values())
-        records = [(job, read_trial(self._plan.folder, job.trial.id)) for job in begun]
-        busy = [job for job, record in records if record is not None and record.state == "running"]
-        for job in busy:
-            request_stop(run_folder(job))
+        records = [(trial, self._plan.folder.trial(trial.id)) for trial in begun]
+        busy = [trial for trial, record in records if record and record.state == "running"]
+        for trial in busy:
+            request_stop(trial.run_folder)
         self._quiet_polls = 0 if busy else self._quiet_polls + 1
         self.stop_all = self._quiet_polls >= _QUIET_POLLS
-
-
-def run_folder(job: TrialJob) -> Store:
-    """Return the folder of a trial's run."""
-    return runs_store(job.experiment.storage).child(job.first_record().run)
 
 
 def _stopper(watch: _Watch) -> Any:
@@ -333,13 +301,13 @@ def _callback(watch: _Watch) -> Any:
         """Hands Tune's events on."""
 
         def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.started(trial.config)
+            watch.started(trial)
 
         def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.ended(trial.config, None)
+            watch.ended(trial, None)
 
         def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.ended(trial.config, _death(trial))
+            watch.ended(trial, _death(trial))
 
     return Told()
 
@@ -353,7 +321,7 @@ def _death(trial: Any) -> str:
     return f"its process died (killed, or out of memory): {' '.join(reason)}".rstrip(": ")
 
 
-def _fit(tuner: Any, plan: SweepPlan, watch: _Watch) -> bool:
+def _fit(tuner: Any, watch: _Watch) -> bool:
     """Run the tuner in a thread, so that Ctrl-C and SIGTERM become checkpoints."""
     errors: list[BaseException] = []
     ended = threading.Event()
@@ -367,7 +335,7 @@ def _fit(tuner: Any, plan: SweepPlan, watch: _Watch) -> bool:
             ended.set()
 
     thread = threading.Thread(target=fit, name="eagleray-tune", daemon=True)
-    watch.shown.start()
+    watch.progress.start()
     thread.start()
     with sigterm_as_interrupt():
         while not ended.is_set():
@@ -379,11 +347,11 @@ def _fit(tuner: Any, plan: SweepPlan, watch: _Watch) -> bool:
                 if watch.stopping:
                     raise
                 watch.stopping = True
-                watch.shown.note(
+                watch.progress.note(
                     "stopping the running trials at their next step with checkpoints; once more to "
                     "leave at once"
                 )
-    watch.shown.finish()
+    watch.progress.finish()
     if errors:
         raise SweepError(f"Ray Tune failed: {errors[0]}") from errors[0]
     return not watch.stopping

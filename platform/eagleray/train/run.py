@@ -1,0 +1,103 @@
+"""A training as a run: what it needs, the lease on its folder, and what its summary says of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from eagleray.experiment.schema import ExperimentSettings
+from eagleray.prepare import Prepared
+from eagleray.progress import Progress
+from eagleray.runs.lease import Lease
+from eagleray.runs.rejects import record_rejects
+from eagleray.runs.run_folder import begin_run, record_stages, update_summary
+from eagleray.storage import Store
+from eagleray.task import BaseTask, Requirement, SettingsError, Training
+from eagleray.train.driver import TrainResult, train_run
+from eagleray.train.job import Report
+
+
+def missing_requirements(settings: ExperimentSettings, task: BaseTask) -> list[Requirement]:
+    """Return what the task needs and does not find."""
+    begun = settings.train.init_from is not None
+    return [
+        r
+        for r in task.requirements()
+        if not (r.found or r.optional or (begun and r.replaced_by_init))
+    ]
+
+
+def check_requirements(
+    settings: ExperimentSettings, task: BaseTask, *, training: bool = True
+) -> None:
+    """Refuse before anything starts what could not be finished.
+
+    Args:
+        settings: The experiment.
+        task: Its task.
+        training: Also ask for what only training needs (pretrained weights).
+
+    Raises:
+        SettingsError: Something the task needs is not there.
+    """
+    missing = [r for r in missing_requirements(settings, task) if training or not r.training_only]
+    if missing:
+        listing = "\n".join(f"  {r.name}: {r.hint}" for r in missing)
+        raise SettingsError(f"task {task.name!r} does not find what it needs:\n{listing}")
+
+
+def describe_run(
+    run: Store, settings: ExperimentSettings, task: BaseTask, prepared: Prepared
+) -> None:
+    """Write what a run is, which prepared data it uses, and what they could not process."""
+    begin_run(run, settings)
+    record_stages(run, {s.label: s.fingerprint for s in prepared.summaries})
+    record_rejects(run, {s.label: s.rejects for s in prepared.summaries})
+    update_summary(run, task=task.name, experiment=settings.name)
+
+
+def train_in_run(
+    settings: ExperimentSettings,
+    task: Training,
+    run: Store,
+    prepared: Prepared,
+    *,
+    inline: bool = False,
+    limit: int | None = None,
+    progress: Progress,
+    report: Report | None = None,
+) -> TrainResult:
+    """Train as ``train_run`` does, while nobody else does; the run's summary says how it went.
+
+    Raises:
+        RunIsBusyError: Another process works on the run.
+    """
+    with Lease(run) as lease:
+        describe_run(run, settings, task, prepared)
+        update_summary(run, state="training", attempt=lease.attempt)
+        try:
+            result = train_run(
+                settings,
+                task,
+                run,
+                prepared.rows,
+                inline=inline,
+                limit=limit,
+                progress=progress,
+                report=report,
+            )
+        except BaseException as error:
+            stopped = isinstance(error, KeyboardInterrupt | SystemExit)
+            state = "stopped" if stopped else "failed"
+            update_summary(run, state=state, error=str(error)[:2000])
+            raise
+        update_summary(
+            run,
+            state="trained" if result.finished else "stopped",
+            error=None,
+            step=result.step,
+            train=dict(result.metrics),
+            best=asdict(result.best) if result.best else None,
+            train_seconds=result.seconds,
+        )
+        record_rejects(run, {s.label: s.rejects for s in prepared.summaries})
+    return result
