@@ -20,6 +20,7 @@ from PIL import Image
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.manifest import CURRENT, Manifest, entry_of, manifest_path
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, marker_path
+from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.storage import Store
 from eagleray.task import Record
 
@@ -78,7 +79,7 @@ def large_runs(runs: int, points: int, pictures: int) -> list[FakeRun]:
     ]
 
 
-def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> Store:
+def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> RunFolder:
     """Write one run.
 
     Args:
@@ -89,7 +90,7 @@ def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> Store:
     Returns:
         The run's folder.
     """
-    run = Store(storage).child(f"runs/{fake.experiment}/{fake.run}")
+    run = run_below(runs_store(storage), f"{fake.experiment}/{fake.run}")
     rng = np.random.default_rng(fake.seed)
     quality = float(rng.uniform(0.55, 0.8))
     lr = float(10 ** rng.uniform(-3, -1))

@@ -99,9 +99,10 @@ def run_scene(path: Path, folder: Path, picture: Path | None) -> dict[str, Any]:
         with _timed(figures, "train"):
             experiment.train()
         with _timed(figures, "evaluate"):
-            found = experiment.evaluate()
-    for result in found:
-        figures[result["benchmark"]] = {k: round(v, 3) for k, v in result["values"].items()}
+            results = experiment.evaluate()
+    for result in results:
+        values = {k: v for k, v in result.values.items() if v is not None}
+        figures[result.benchmark] = {k: round(v, 3) for k, v in values.items()}
     figures["clicks"] = _click_ious(experiment)
     figures["within_budget"] = figures["all_wall_s"] <= WALL_BUDGET_S
     figures["peak_memory_gb"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)

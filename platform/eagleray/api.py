@@ -23,7 +23,8 @@ from eagleray.options import RunOptions
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
-from eagleray.runs.run_folder import run_store
+from eagleray.runs.records import EvaluationResult
+from eagleray.runs.run_folder import RunFolder, run_of
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
@@ -56,7 +57,7 @@ class Experiment:
         self.task: BaseTask = task_type(settings.task)(settings.settings)
         self.limit, self.inline = limit, inline
         self.progress: Progress = progress or Silent()
-        self.run_folder: Store = run_store(settings, new=new)
+        self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None
         self._new = new
 
@@ -140,7 +141,7 @@ class Experiment:
 
     def evaluate(
         self, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()
-    ) -> list[dict[str, Any]]:
+    ) -> list[EvaluationResult]:
         """Evaluate checkpoints on benchmarks, all of them on the same workers.
 
         Args:
@@ -149,7 +150,7 @@ class Experiment:
                 of the settings.
 
         Returns:
-            One results mapping per benchmark and checkpoint.
+            One result per benchmark and checkpoint.
         """
         task = require(self.task, Evaluation)
         prepared = self._prepared or self.prepare()
@@ -162,12 +163,10 @@ class Experiment:
             prepared.rows,
             choose_benchmarks(task, names),
             (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
-            limit=self.limit,
-            inline=self.inline,
-            progress=self.progress,
+            RunOptions(inline=self.inline, limit=self.limit, progress=self.progress),
         )
 
-    def run(self) -> list[dict[str, Any]]:
+    def run(self) -> list[EvaluationResult]:
         """Prepare, train and evaluate."""
         require(self.task, Training)
         self.check()

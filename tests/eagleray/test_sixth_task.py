@@ -35,9 +35,9 @@ def test_prepare_train_evaluate_predict(tmp_path):
     experiment = Experiment.from_values(values(tmp_path), inline=True)
     before = experiment.evaluate(checkpoint="initial")[0]
     after = experiment.run()[0]
-    assert after["values"]["accuracy"] >= 0.9 > before["values"]["accuracy"]
-    assert (after["units"], after["rejected"]) == (32, 0)
-    assert after["published"][0]["source"] == "a coin"
+    assert after.values["accuracy"] >= 0.9 > before.values["accuracy"]
+    assert (after.units, after.rejected) == (32, 0)
+    assert after.published[0].source == "a coin"
     square = tmp_path / "mine.json"
     square.write_text(json.dumps([[0, 1] * 3] * 6))
     broken = tmp_path / "broken.json"
@@ -121,4 +121,4 @@ def test_what_only_training_needs_is_asked_for_before_anything_starts(tmp_path, 
     with pytest.raises(SettingsError, match=r"set settings\.weights"):
         experiment.run()
     assert not experiment.run_folder.exists("experiment.yaml")
-    assert experiment.evaluate(checkpoint="initial")[0]["units"] == 32
+    assert experiment.evaluate(checkpoint="initial")[0].units == 32

@@ -14,10 +14,12 @@ import torch
 import trimesh
 from safetensors.torch import load_file
 
-from eagleray.evaluate.driver import evaluate_benchmark
+from eagleray.evaluate.driver import evaluate_checkpoints
 from eagleray.experiment import schema
+from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
 from eagleray.progress import Silent
+from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import InputError, Item, SettingsError, StepContext
 from eagleray.train import checkpoint_weights, train_run
@@ -92,7 +94,7 @@ def done(tmp_path_factory):
         inline=True,
         progress=Silent(),
     )
-    run = Store(str(root / "run"))
+    run = RunFolder(str(root / "run"))
     result = train_run(experiment, task, run, prepared.rows, inline=True, progress=Silent())
     model = task.build()
     model.load_state_dict(load_file(checkpoint_weights(run, "last")))
@@ -129,37 +131,33 @@ def test_training_goes_down_and_freezes_geometry(done):
 def test_color_is_better_than_the_mean_color(done):
     task, experiment, prepared, run, *_ = done
     views = next(b for b in task.benchmarks() if b.name == "views")
-    results = evaluate_benchmark(
-        experiment, task, run, prepared.rows, views, inline=True, progress=Silent()
+    (result,) = evaluate_checkpoints(
+        experiment, task, run, prepared.rows, [views], options=RunOptions(inline=True)
     )
     data = task.dataset("test", prepared.rows)
     truth = [data.load(i, None).rgb / 255 for i in range(len(data))]
     blind = [-10 * np.log10(np.square(t - t.mean((0, 1))).mean()) for t in truth]
-    assert results["values"]["psnr"] > np.mean(blind) + 0.5
-    assert results["units"] == len(data) == 5
+    assert result.values["psnr"] > np.mean(blind) + 0.5
+    assert result.units == len(data) == 5
 
 
 @pytest.mark.parametrize("name", ["object_clicks", "part_clicks"])
 def test_clicks_are_scored_on_unseen_views(done, name):
     task, experiment, prepared, run, *_ = done
     benchmark = next(b for b in task.benchmarks() if b.name == name)
-    results = evaluate_benchmark(
-        experiment, task, run, prepared.rows, benchmark, inline=True, progress=Silent()
-    )
-    untrained = evaluate_benchmark(
+    result, untrained = evaluate_checkpoints(
         experiment,
         task,
         run,
         prepared.rows,
-        benchmark,
-        checkpoint="initial",
-        inline=True,
-        progress=Silent(),
+        [benchmark],
+        ("best", "initial"),
+        RunOptions(inline=True),
     )
-    assert results["units"] == untrained["units"] > 5
-    assert 0.0 < results["values"]["miou"] <= 100.0
+    assert result.units == untrained.units > 5
+    assert 0.0 < result.values["miou"] <= 100.0
     if name == "object_clicks":
-        learned, guessed = (r["values"]["reference_miou"] for r in (results, untrained))
+        learned, guessed = (r.values["reference_miou"] for r in (result, untrained))
         assert guessed < learned <= 100.0
 
 

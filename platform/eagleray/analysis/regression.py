@@ -6,20 +6,15 @@ the same units.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from eagleray.analysis.table import plain_table
-from eagleray.evaluate.weights import INITIAL
 from eagleray.experiment.discovery import nearest
-from eagleray.runs.result import checked_result
-from eagleray.runs.run_folder import find_run
-from eagleray.runs.settings import FILE as EXPERIMENT_FILE
-from eagleray.storage import Store
+from eagleray.runs.evaluation import evaluated, read_result
+from eagleray.runs.records import INITIAL, EvaluationResult
+from eagleray.runs.run_folder import RunFolder, find_run
 from eagleray.task import InputError, SettingsError
 
 _ROUNDING = 1e-9
@@ -96,17 +91,19 @@ class Change:
         return self.fall > self.tolerance + _ROUNDING * scale
 
 
-def open_run(storage: str, name: str) -> Store:
+def open_run(storage: str, name: str) -> RunFolder:
     """Return a run by its folder or URI, or by name below a storage (see ``find_run``).
 
     Raises:
         SettingsError: There is no such run, or several.
     """
-    folder = Store(name)
-    return folder if folder.exists(EXPERIMENT_FILE) else find_run(storage, name)
+    folder = RunFolder(name)
+    return folder if folder.is_run else find_run(storage, name)
 
 
-def read_baseline(run: Store, benchmark: str, checkpoint: str, protocol: str) -> dict[str, Any]:
+def read_baseline(
+    run: RunFolder, benchmark: str, checkpoint: str, protocol: str
+) -> EvaluationResult:
     """Return the results that a run has for a benchmark.
 
     Args:
@@ -120,8 +117,7 @@ def read_baseline(run: Store, benchmark: str, checkpoint: str, protocol: str) ->
         SettingsError: It has none, several that could be meant, damaged ones, or they were made
             under another protocol.
     """
-    folder = f"evaluation/{benchmark}"
-    labels = [Path(f).stem for f in run.files(folder) if f.endswith(".json")]
+    labels = evaluated(run, benchmark)
     trained = [label for label in labels if label != INITIAL]
     label = checkpoint if checkpoint in labels else trained[0] if len(trained) == 1 else None
     if label is None:
@@ -131,57 +127,57 @@ def read_baseline(run: Store, benchmark: str, checkpoint: str, protocol: str) ->
             f"compare with; {there}: evaluate that run first"
         )
     try:
-        found = checked_result(json.loads(run.read(f"{folder}/{label}.json")))
-    except (ValueError, InputError) as error:
-        raise SettingsError(f"{run.uri}/{folder}/{label}.json is damaged: {error}") from error
-    if not found["units_digest"]:
+        result = read_result(run, benchmark, label)
+    except InputError as error:
+        raise SettingsError(f"{run.uri}/{error}") from error
+    if not result.units_digest:
         raise SettingsError(
-            f"{run.uri}/{folder}/{label}.json does not say which units it was made on: evaluate "
-            "that run again (nothing is computed twice)"
+            f"{run.uri}/{run.result_path(benchmark, label)} does not say which units it was made "
+            "on: evaluate that run again (nothing is computed twice)"
         )
-    if found["protocol"] != protocol:
+    if result.protocol != protocol:
         raise SettingsError(
             f"benchmark {benchmark!r} was evaluated under another protocol in {run.uri}, so that "
-            f"its numbers mean something else.\n  there: {found['protocol']}\n  here:  {protocol}"
+            f"its numbers mean something else.\n  there: {result.protocol}\n  here:  {protocol}"
         )
-    return found
+    return result
 
 
 def compare(
-    result: Mapping[str, Any], baseline: Mapping[str, Any], tolerances: Tolerances
+    result: EvaluationResult, baseline: EvaluationResult, tolerances: Tolerances
 ) -> list[Change]:
     """Return every metric that the baseline has, beside its value now.
 
     Args:
-        result: The results JSON of now.
-        baseline: The results JSON of the other run, of the same benchmark and protocol.
+        result: The result of now.
+        baseline: That of the other run, of the same benchmark and protocol.
         tolerances: How far metrics may fall.
 
     Raises:
         SettingsError: The two were evaluated on different units, or differ in which way is better.
     """
-    name = result["benchmark"]
-    if result["units_digest"] != baseline["units_digest"]:
+    name = result.benchmark
+    if result.units_digest != baseline.units_digest:
         raise SettingsError(
             f"benchmark {name!r} was evaluated on other units, so that the numbers cannot be "
             f"compared: before {_describe_units(baseline)}, now {_describe_units(result)}"
         )
-    if result["higher_is_better"] != baseline["higher_is_better"]:
+    if result.higher_is_better != baseline.higher_is_better:
         raise SettingsError(
-            f"benchmark {name!r}: higher_is_better was {baseline['higher_is_better']} and is now "
-            f"{result['higher_is_better']}, so that the numbers cannot be compared"
+            f"benchmark {name!r}: higher_is_better was {baseline.higher_is_better} and is now "
+            f"{result.higher_is_better}, so that the numbers cannot be compared"
         )
     return [
         Change(
             name,
-            result["checkpoint"],
+            result.checkpoint,
             metric,
             before,
-            result["values"].get(metric),
+            result.values.get(metric),
             tolerances.of(metric),
-            result["higher_is_better"],
+            result.higher_is_better,
         )
-        for metric, before in baseline["values"].items()
+        for metric, before in baseline.values.items()
         if before is not None
     ]
 
@@ -245,5 +241,5 @@ def _tolerance(number: str, text: str) -> float:
     return value
 
 
-def _describe_units(result: Mapping[str, Any]) -> str:
-    return f"{result['units']} ({result['rejected']} rejected, list {result['units_digest']})"
+def _describe_units(result: EvaluationResult) -> str:
+    return f"{result.units} ({result.rejected} rejected, list {result.units_digest})"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prettytable import PrettyTable
+
+from eagleray.runs.records import INITIAL, EvaluationResult, RunSummary
 
 RECALLED = "*"
 """Mark of a published number that is quoted from memory."""
@@ -28,104 +29,69 @@ class Comparison:
         return None if self.paper is None or self.ours is None else self.ours - self.paper
 
 
-def comparisons(result: Mapping[str, Any]) -> list[Comparison]:
-    """Return every metric of a results JSON beside each number published for it, or alone."""
+def comparisons(result: EvaluationResult) -> list[Comparison]:
+    """Return every metric of a result beside each number published for it, or alone."""
     rows = []
-    for metric, value in result["values"].items():
-        published = [p for p in result.get("published", []) if p["metric"] == metric]
+    for metric, value in result.values.items():
+        published = [p for p in result.published if p.metric == metric]
         for known in published:
-            source = " ".join(filter(None, (known["model"], known["source"])))
-            rows.append(Comparison(metric, known["value"], value, source, known["recalled"]))
+            source = " ".join(filter(None, (known.model, known.source)))
+            rows.append(Comparison(metric, known.value, value, source, known.recalled))
         if not published:
             rows.append(Comparison(metric, None, value))
     return rows
 
 
-def benchmark_table(result: Mapping[str, Any], untrained: Mapping[str, Any] | None = None) -> str:
+def benchmark_table(result: EvaluationResult, untrained: EvaluationResult | None = None) -> str:
     """Return one benchmark's metrics beside its published numbers.
 
     Args:
-        result: A results JSON as ``evaluate`` writes it: ``benchmark``, ``checkpoint``, ``values``
-            and ``published``.
-        untrained: The same benchmark's results before training, shown beside it.
+        result: The result.
+        untrained: The same benchmark's result before training, shown beside it.
     """
     columns = ["metric", "paper", "ours", "difference", "source"]
     table = _table([*columns[:2], "untrained", *columns[2:]] if untrained else columns)
-    published = result.get("published", [])
-    for metric, value in result["values"].items():
-        for row in [p for p in published if p["metric"] == metric] or [None]:
-            paper = "" if row is None else f"{row['value']:.4g}{RECALLED * row['recalled']}"
-            known = row is not None and value is not None
-            difference = f"{value - row['value']:+.4g}" if known else ""
-            source = "" if row is None else " ".join(filter(None, (row["model"], row["source"])))
-            before = [_number(untrained["values"].get(metric))] if untrained else []
-            table.add_row([metric, paper, *before, _number(value), difference, source])
-    title = f"{result['benchmark']} ({result['checkpoint']} checkpoint, {result['units']} units)"
-    marked = any(p["recalled"] for p in published)
-    note = f"\n{RECALLED} quoted from memory, to be checked" if marked else ""
-    return f"{title}\n{table.get_string()}{note}"
+    for row in comparisons(result):
+        before = [_number(untrained.values.get(row.metric))] if untrained else []
+        ours = (_number(row.ours), _difference(row))
+        table.add_row([row.metric, _paper(row), *before, *ours, row.source])
+    title = f"{result.benchmark} ({result.checkpoint} checkpoint, {result.units} units)"
+    return f"{title}\n{table.get_string()}{_note([result])}"
 
 
-def results_table(results: Sequence[Mapping[str, Any]]) -> str:
-    """Return one table of paper / ours / difference over several results.
-
-    Args:
-        results: Results JSONs as ``evaluate`` writes them.
-    """
-    columns = (
-        "benchmark",
-        "checkpoint",
-        "units",
-        "metric",
-        "paper",
-        "ours",
-        "difference",
-        "source",
+def results_table(results: Sequence[EvaluationResult]) -> str:
+    """Return one table of paper / ours / difference over several results."""
+    table = _table(
+        ["benchmark", "checkpoint", "units", "metric", "paper", "ours", "difference", "source"]
     )
-    table = _table(columns)
     for result in results:
-        first = (result["benchmark"], result["checkpoint"], result["units"])
+        first: tuple[object, ...] = (result.benchmark, result.checkpoint, result.units)
         for row in comparisons(result):
-            paper = f"{_number(row.paper)}{RECALLED * row.is_recalled}"
-            difference = "" if row.difference is None else f"{row.difference:+.4g}"
-            table.add_row([*first, row.metric, paper, _number(row.ours), difference, row.source])
+            ours = (_number(row.ours), _difference(row))
+            table.add_row([*first, row.metric, _paper(row), *ours, row.source])
             first = ("", "", "")
-    marked = any(p["recalled"] for result in results for p in result.get("published", []))
-    note = f"\n{RECALLED} quoted from memory, to be checked" if marked else ""
-    return f"{table.get_string()}{note}"
+    return f"{table.get_string()}{_note(results)}"
 
 
-def run_tables(summary: Mapping[str, Any]) -> list[str]:
+def run_tables(summary: RunSummary) -> list[str]:
     """Return a table per benchmark and checkpoint of a run, with what it was before training."""
-    results = summary.get("results", {})
-    untrained = {r["benchmark"]: r for r in results.values() if r["checkpoint"] == "initial"}
-    trained = [r for r in results.values() if r["checkpoint"] != "initial"]
+    untrained = {r.benchmark: r for r in summary.results if r.checkpoint == INITIAL}
+    trained = [r for r in summary.results if r.checkpoint != INITIAL]
     return [
-        benchmark_table(r, untrained.get(r["benchmark"]))
-        for r in trained or list(untrained.values())
+        benchmark_table(r, untrained.get(r.benchmark)) for r in trained or list(untrained.values())
     ]
 
 
-def runs_table(summaries: Sequence[tuple[str, Mapping[str, Any]]]) -> str:
-    """Return one line per run: its state and its primary metric on each benchmark."""
+def runs_table(summaries: Sequence[tuple[str, RunSummary]]) -> str:
+    """Return one line per run and result: its state and its primary metric."""
     table = _table(["run", "task", "state", "step", "benchmark", "checkpoint", "metric", "ours"])
     for name, summary in summaries:
-        results = summary.get("results") or {"": {}}
-        for result in results.values():
-            metric = result.get("metric", "")
-            value = result.get("values", {}).get(metric)
-            table.add_row(
-                [
-                    name,
-                    summary.get("task", "?"),
-                    summary.get("state", "?"),
-                    summary.get("step", ""),
-                    result.get("benchmark", ""),
-                    result.get("checkpoint", ""),
-                    metric,
-                    _number(value),
-                ]
-            )
+        step = "" if summary.step is None else summary.step
+        first = (name, summary.task or "?", summary.state or "?", step)
+        for r in summary.results:
+            table.add_row([*first, r.benchmark, r.checkpoint, r.metric, _number(r.value)])
+        if not summary.results:
+            table.add_row([*first, "", "", "", ""])
     return str(table.get_string())
 
 
@@ -145,3 +111,16 @@ def _table(columns: Sequence[str]) -> PrettyTable:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
+
+
+def _paper(row: Comparison) -> str:
+    return f"{_number(row.paper)}{RECALLED * row.is_recalled}"
+
+
+def _difference(row: Comparison) -> str:
+    return "" if row.difference is None else f"{row.difference:+.4g}"
+
+
+def _note(results: Sequence[EvaluationResult]) -> str:
+    marked = any(published.recalled for result in results for published in result.published)
+    return f"\n{RECALLED} quoted from memory, to be checked" if marked else ""

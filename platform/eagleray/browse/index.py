@@ -15,23 +15,21 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eagleray.runs.lease import is_held
 from eagleray.runs.metrics import LIVE, parse_segments
-from eagleray.runs.result import checked_result
-from eagleray.runs.run_folder import is_run_name, runs_store
+from eagleray.runs.records import RunSummary
+from eagleray.runs.run_folder import RunFolder, is_run_name, runs_store
 from eagleray.storage import Store
 from eagleray.task import InputError
 
 _VERSION = 1
-_SUMMARY = "summary.json"
-_SETTINGS = "experiment.yaml"
+_SUMMARY = RunFolder.SUMMARY
+_SETTINGS = RunFolder.EXPERIMENT
 _REFRESH_LOCAL_S, _REFRESH_REMOTE_S = 1.0, 15.0
 _WORKING = ("training", "preparing", "evaluating")
 
@@ -46,28 +44,17 @@ class RunEntry:
 
     Args:
         name: ``experiment/run``.
-        summary: What ``summary.json`` holds; empty where there is none or it is damaged.
+        summary: What ``summary.json`` says; empty where there is none or it is damaged.
         problem: What is wrong with the run's files, empty where nothing is.
         changed_s: Time of the summary's last change, seconds since 1970.
         is_live: A live driver holds the run.
     """
 
     name: str
-    summary: Mapping[str, Any] = field(repr=False)
+    summary: RunSummary = field(default_factory=RunSummary, repr=False)
     problem: str = ""
     changed_s: float = 0.0
     is_live: bool = False
-
-    @property
-    def task(self) -> str:
-        """Name of the task, empty where unknown."""
-        return str(self.summary.get("task", ""))
-
-    @property
-    def step(self) -> int | None:
-        """Optimizer steps done."""
-        step = self.summary.get("step")
-        return step if type(step) is int else None
 
     @property
     def state(self) -> str:
@@ -76,18 +63,8 @@ class RunEntry:
         """
         if self.problem:
             return "damaged"
-        state = str(self.summary.get("state", "prepared"))
+        state = self.summary.state or "prepared"
         return "interrupted" if state in _WORKING and not self.is_live else state
-
-    @cached_property
-    def results(self) -> Sequence[Mapping[str, Any]]:
-        """Results of all evaluations; what is no result is left out."""
-        found = self.summary.get("results")
-        results = []
-        for value in found.values() if isinstance(found, dict) else ():
-            with suppress(InputError):
-                results.append(checked_result(value))
-        return results
 
 
 def default_index_path(storage: str) -> Path:
@@ -95,6 +72,14 @@ def default_index_path(storage: str) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     digest = hashlib.sha256(Store(storage).uri.encode()).hexdigest()[:16]
     return base / "eagleray" / digest / "runs.sqlite"
+
+
+class _Read(NamedTuple):
+    """A run as it was read, with the text of its summary that the index keeps."""
+
+    entry: RunEntry
+    summary: str
+    signature: Signature
 
 
 class RunIndex:
@@ -137,10 +122,10 @@ class RunIndex:
         """Return a run by ``experiment/run``, None where there is none (any more)."""
         if not is_run_name(name) or not self.store.exists(name):
             return None
-        found = next((entry for entry in self.runs() if entry.name == name), None)
-        if found is None and not self.store.is_local:
-            found, _ = self._read(name, self.store.read_many([f"{name}/{_SUMMARY}"]))
-        return found
+        known = next((entry for entry in self.runs() if entry.name == name), None)
+        if known is None and not self.store.is_local:
+            return self._read(name, self.store.read_many([f"{name}/{_SUMMARY}"])).entry
+        return known
 
     def close(self) -> None:
         """Close the index file."""
@@ -164,18 +149,18 @@ class RunIndex:
             looked_at = names
         usable = [f"{name}/{_SUMMARY}" for name in looked_at if is_run_name(name)]
         contents = self.store.read_many(usable)
-        changed: dict[str, tuple[RunEntry, Signature]] = {}
+        changed: list[_Read] = []
         for name in looked_at:
             known = signatures.get(name) or _content_signature(contents.get(f"{name}/{_SUMMARY}"))
             if self._signatures.get(name) != known:
-                changed[name] = self._read(name, contents, known)
+                changed.append(self._read(name, contents, known))
         with self._lock:
             self._keep(changed, self._entries.keys() - set(names))
         self._refreshed = time.monotonic()
 
     def _read(
         self, name: str, contents: Mapping[str, bytes], signature: Signature | None = None
-    ) -> tuple[RunEntry, Signature]:
+    ) -> _Read:
         content = contents.get(f"{name}/{_SUMMARY}")
         is_named = is_run_name(name)
         is_run = content is not None or (is_named and self.store.exists(f"{name}/{_SETTINGS}"))
@@ -183,13 +168,15 @@ class RunIndex:
         changed_s = signature[0] / 1e9
         if content is not None and not changed_s:
             changed_s = self.store.changed_s(f"{name}/{_SUMMARY}")
-        return _entry(name, content, changed_s, is_run=is_run), signature
+        values, problem = _summary_values(name, content, is_run=is_run)
+        entry = RunEntry(name, RunSummary.parse(values), problem, changed_s)
+        return _Read(entry, json.dumps(values), signature)
 
-    def _keep(self, changed: Mapping[str, tuple[RunEntry, Signature]], gone: Iterable[str]) -> None:
+    def _keep(self, changed: Iterable[_Read], gone: Iterable[str]) -> None:
         statements: list[tuple[str, tuple[Any, ...]]] = []
-        for name, (entry, signature) in changed.items():
-            self._entries[name], self._signatures[name] = entry, signature
-            row = (name, *signature, json.dumps(entry.summary), entry.problem, entry.changed_s)
+        for entry, text, signature in changed:
+            self._entries[entry.name], self._signatures[entry.name] = entry, signature
+            row = (entry.name, *signature, text, entry.problem, entry.changed_s)
             statements.append(("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row))
         for name in gone:
             del self._entries[name]
@@ -214,7 +201,7 @@ class RunIndex:
             self.path = Path(tempfile.mkdtemp(prefix="eagleray-")) / "runs.sqlite"
         try:
             return self._load(str(self.path))
-        except (sqlite3.Error, ValueError, TypeError):
+        except (sqlite3.Error, ValueError, TypeError, InputError):
             self._entries, self._signatures = {}, {}
         try:
             self.path.unlink(missing_ok=True)
@@ -226,7 +213,8 @@ class RunIndex:
         database = _create(path)
         rows = database.execute("SELECT * FROM runs").fetchall()
         for name, time_ns, size, folder_ns, summary, problem, changed_s in rows:
-            entry = RunEntry(str(name), json.loads(summary), str(problem), float(changed_s))
+            values = RunSummary.parse(json.loads(summary))
+            entry = RunEntry(str(name), values, str(problem), float(changed_s))
             self._entries[entry.name] = entry
             self._signatures[entry.name] = (time_ns, size, folder_ns)
         return database
@@ -277,34 +265,36 @@ def _folders(path: Path) -> list[os.DirEntry[str]]:
         return []
 
 
-def _entry(name: str, content: bytes | None, changed_s: float, *, is_run: bool) -> RunEntry:
+def _summary_values(
+    name: str, content: bytes | None, *, is_run: bool
+) -> tuple[dict[str, Any], str]:
+    """Return what a run's summary holds, and what is wrong with the run."""
     if not is_run_name(name):
-        return RunEntry(name, {}, "its name is not one that eagleray gives", changed_s)
+        return {}, "its name is not one that eagleray gives"
     if not is_run:
-        return RunEntry(name, {}, f"it is no run: there is no {_SETTINGS}", changed_s)
+        return {}, f"it is no run: there is no {_SETTINGS}"
     if content is None:
-        return RunEntry(name, {}, "", changed_s)
+        return {}, ""
     try:
-        summary = json.loads(content)
+        values = json.loads(content)
     except ValueError as error:
-        return RunEntry(name, {}, f"{_SUMMARY} is damaged: {error}", changed_s)
-    if not isinstance(summary, dict):
-        return RunEntry(name, {}, f"{_SUMMARY} is damaged: it is no mapping", changed_s)
-    return RunEntry(name, summary, "", changed_s)
+        return {}, f"{_SUMMARY} is damaged: {error}"
+    if not isinstance(values, dict):
+        return {}, f"{_SUMMARY} is damaged: it is no mapping"
+    return values, ""
 
 
 def _with_live_state(store: Store, entry: RunEntry) -> RunEntry:
     """Return a working run with what it has reached, which its summary says only at the end."""
-    if entry.summary.get("state") not in _WORKING:
+    if entry.summary.state not in _WORKING:
         return entry
     run = store.child(entry.name)
     if not is_held(run):
         return entry
-    summary = dict(entry.summary)
+    summary = entry.summary
     history = parse_segments({}, run.read_many([LIVE]).get(LIVE, b""))
     if len(history):
-        summary["step"] = int(history.steps[-1])
         newest = {name.partition("/")[2]: value for name, value in history.last().items()}
-        train = summary.get("train")
-        summary["train"] = {**(train if isinstance(train, dict) else {}), **newest}
-    return RunEntry(entry.name, summary, entry.problem, entry.changed_s, is_live=True)
+        train = {**summary.train, **newest}
+        summary = replace(summary, step=int(history.steps[-1]), train=train)
+    return replace(entry, summary=summary, is_live=True)

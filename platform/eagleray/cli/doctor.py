@@ -72,17 +72,17 @@ def doctor(arguments: list[str]) -> int:
 
 
 def _machine(storages: Iterable[str]) -> list[Row]:
-    found = describe_environment()
+    here = describe_environment()
     return [
-        ("Python", found["python"], ""),
-        ("code", found["revision"] or "installed package", ""),
-        ("CPUs", found["cpus"], ""),
-        ("memory", f"{found['memory_gb']} GB", ""),
+        ("Python", here.python, ""),
+        ("code", here.revision or "installed package", ""),
+        ("CPUs", here.cpus, ""),
+        ("memory", f"{here.memory_gb} GB", ""),
         *(_disk(storage) for storage in storages),
-        _shared_memory(found["memory_gb"]),
-        ("GPUs", ", ".join(found["gpus"]) or "none", _gpu_hint()),
+        _shared_memory(here.memory_gb or 0.0),
+        ("GPUs", ", ".join(here.gpus) or "none", _gpu_hint()),
         ("CUDA of PyTorch", torch.version.cuda or "none: a CPU build", ""),
-        *((name, version or "missing", "") for name, version in found["packages"].items()),
+        *((name, version or "missing", "") for name, version in here.packages.items()),
     ]
 
 

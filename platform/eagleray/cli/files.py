@@ -17,7 +17,7 @@ from eagleray.contract.task import require
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.prepare import delete_prunable, prunable
-from eagleray.runs.run_folder import list_runs, read_stages
+from eagleray.runs.run_folder import list_runs
 from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
 
@@ -141,7 +141,7 @@ def _plain(value: Any) -> Any:
 def prune(arguments: list[str]) -> int:
     """Delete prepared data that no run refers to."""
     flags = tyro.cli(PruneFlags, args=arguments, prog="eagleray prune")
-    used = {entry for run in list_runs(flags.storage) for entry in read_stages(run)}
+    used = {entry for run in list_runs(flags.storage) for entry in run.stages()}
     storage = Store(flags.storage)
     found = prunable(storage, used)
     for entry in found:

@@ -11,7 +11,7 @@ import tyro
 from eagleray.analysis.ablation import make_table
 from eagleray.analysis.table import RECALLED, plain_table, run_tables, runs_table
 from eagleray.experiment.discovery import installed_tasks, nearest, task_type
-from eagleray.runs.run_folder import find_run, list_runs, read_summary
+from eagleray.runs.run_folder import find_run, list_runs
 from eagleray.sweep.folder import find_sweep, list_sweeps
 from eagleray.sweep.results import read_results
 from eagleray.task import BaseTask, EaglerayError, Evaluation, SettingsError
@@ -56,9 +56,9 @@ def show(arguments: list[str]) -> int:
     if flags.runs:
         for name in flags.runs:
             run = find_run(flags.storage, name)
-            _say("\n".join([run.uri, *run_tables(read_summary(run))]))
+            _say("\n".join([run.uri, *run_tables(run.summary())]))
         return 0
-    runs = [("/".join(r.uri.split("/")[-2:]), read_summary(r)) for r in list_runs(flags.storage)]
+    runs = [(run.name, run.summary()) for run in list_runs(flags.storage)]
     _say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
     sweeps = [sweep.name for sweep in list_sweeps(flags.storage)]
     if sweeps:

@@ -70,7 +70,7 @@ def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
     Raises:
         SettingsError: A name fits no run, or nothing is named.
     """
-    known = ["/".join(run.uri.rstrip("/").split("/")[-2:]) for run in list_runs(storage)]
+    known = [run.name for run in list_runs(storage)]
     listing = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     if not names:
         raise SettingsError(f"name one run at least; runs in {storage}: {listing or 'none'}")

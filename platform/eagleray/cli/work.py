@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import tyro
 
@@ -27,6 +27,7 @@ from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
+from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import training_rejects
 from eagleray.task import Evaluation, SettingsError, Training
 
@@ -138,9 +139,7 @@ def evaluate(arguments: list[str]) -> int:
     changes = [
         change
         for result in results
-        for change in compare(
-            result, baselines[result["benchmark"], result["checkpoint"]], tolerances
-        )
+        for change in compare(result, baselines[result.benchmark, result.checkpoint], tolerances)
     ]
     check_tolerances(tolerances, changes)
     _say(regression_table(changes, flags.against))
@@ -190,7 +189,7 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
 
 def _baselines(
     experiment: Experiment, flags: EvaluateFlags
-) -> dict[tuple[str, str], dict[str, Any]]:
+) -> dict[tuple[str, str], EvaluationResult]:
     """Return the other run's results by benchmark and checkpoint, read before this run's results,
     which may be the same files, are written.
     """
@@ -207,9 +206,9 @@ def _baselines(
     }
 
 
-def _report_results(results: Sequence[Mapping[str, Any]]) -> int:
+def _report_results(results: Sequence[EvaluationResult]) -> int:
     _say(benchmark_table(results[0]) if len(results) == 1 else results_table(results))
-    return REJECTS_STATUS if any(r["rejected"] for r in results) else 0
+    return REJECTS_STATUS if any(r.rejected for r in results) else 0
 
 
 def _report_prepared(experiment: Experiment, prepared: Prepared, *, quiet: bool = False) -> int:

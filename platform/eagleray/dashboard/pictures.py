@@ -16,8 +16,8 @@ from PIL import Image
 
 from eagleray.dashboard.address import link
 from eagleray.dashboard.source import Source
-from eagleray.runs.evaluation import FOLDER, Picture
-from eagleray.runs.run_folder import is_run_name
+from eagleray.runs.evaluation import Picture
+from eagleray.runs.run_folder import RunFolder, is_run_name
 from eagleray.task import EaglerayError
 
 THUMBNAIL_PX = 320
@@ -56,7 +56,11 @@ def add_picture_routes(server: flask.Flask, source: Source) -> None:
 
 
 def _read_png(source: Source, run: str, path: str) -> bytes:
-    if not is_run_name(run) or not path.startswith(f"{FOLDER}/") or not path.endswith(".png"):
+    if (
+        not is_run_name(run)
+        or not path.startswith(f"{RunFolder.EVALUATION}/")
+        or not path.endswith(".png")
+    ):
         flask.abort(404)
     try:
         if not source.is_inside(run, path):

@@ -10,7 +10,7 @@ from eagleray.browse.figures import NamedHistory
 from eagleray.browse.index import RunEntry, RunIndex
 from eagleray.browse.sweep_index import SweepIndex
 from eagleray.runs.metrics import LIVE, History, parse_segments, segment_names
-from eagleray.runs.run_folder import is_run_name
+from eagleray.runs.run_folder import RunFolder, is_run_name, run_below
 from eagleray.storage import Store
 
 _HISTORIES_KEPT = 64
@@ -45,9 +45,9 @@ class Source:
         """Return a run by ``experiment/run``, None where there is none (any more)."""
         return self.index.find(name)
 
-    def folder(self, name: str) -> Store:
+    def folder(self, name: str) -> RunFolder:
         """Return the folder of a run whose name ``is_run_name``."""
-        return self.index.store.child(name)
+        return run_below(self.index.store, name)
 
     def is_inside(self, name: str, path: str) -> bool:
         """Return whether a run's file lies in its folder, also after following links."""

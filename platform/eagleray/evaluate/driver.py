@@ -1,26 +1,26 @@
-"""Evaluating checkpoints on benchmarks: rows by unit, metrics over all rows, results JSON each."""
+"""Evaluating checkpoints on benchmarks: rows by unit, metrics over all rows, one result each."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
-import json
+import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
-from eagleray.evaluate.units import unit_values
 from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerprint
-from eagleray.progress import Progress
-from eagleray.runs.run_folder import update_summary
-from eagleray.storage import Store
-from eagleray.task import Benchmark, Evaluation, Metrics, Rows, SettingsError
+from eagleray.runs.evaluation import write_result
+from eagleray.runs.records import EvaluationResult
+from eagleray.runs.run_folder import RunFolder
+from eagleray.task import Benchmark, Evaluation, Rows, SettingsError
+
+_log = logging.getLogger(__name__)
 
 
 def choose_benchmarks(task: Evaluation, names: tuple[str, ...]) -> list[Benchmark]:
@@ -57,65 +57,31 @@ class _Pair:
     task: StageTask
 
 
-def evaluate_benchmark(
-    experiment: ExperimentSettings,
-    task: Evaluation,
-    run: Store,
-    rows: Mapping[str, Rows],
-    benchmark: Benchmark,
-    *,
-    checkpoint: str | None = None,
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress,
-) -> dict[str, Any]:
-    """Evaluate one checkpoint on one benchmark, as ``evaluate_checkpoints`` does."""
-    checkpoints = (checkpoint,) if checkpoint else ()
-    (result,) = evaluate_checkpoints(
-        experiment,
-        task,
-        run,
-        rows,
-        [benchmark],
-        checkpoints,
-        limit=limit,
-        inline=inline,
-        progress=progress,
-    )
-    return result
-
-
 def evaluate_checkpoints(
     experiment: ExperimentSettings,
     task: Evaluation,
-    run: Store,
+    run: RunFolder,
     rows: Mapping[str, Rows],
     benchmarks: Sequence[Benchmark],
     checkpoints: Sequence[str] = (),
-    *,
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress,
-) -> list[dict[str, Any]]:
+    options: RunOptions = RunOptions(),  # noqa: B008 - frozen
+) -> list[EvaluationResult]:
     """Evaluate every checkpoint on every benchmark and store a results JSON of each.
 
     All of them share the machine's workers; inline they go one after the other. What is evaluated
     already is not evaluated again.
 
     Args:
-        experiment: The experiment.
+        experiment: The experiment; it says where and with how many workers.
         task: Its task.
         run: The run's folder.
         rows: Rows of the prepared stages by label.
         benchmarks: What to evaluate on.
         checkpoints: Which ones; by default ``experiment.evaluate.checkpoint``.
-        limit: Evaluate the first units only.
-        inline: Work in this process, without Ray.
-        progress: Told about finished units, and about each result.
+        options: How it runs; ``limit`` means units.
 
     Returns:
-        The results, benchmark by benchmark: values, values per class, published numbers, units and
-        rejects.
+        The results, benchmark by benchmark.
 
     Raises:
         SettingsError: There is no such checkpoint, or two would go by the same name.
@@ -123,34 +89,37 @@ def evaluate_checkpoints(
     labels = checkpoint_labels(checkpoints or (experiment.evaluate.checkpoint,))
     weights = {c: find_weights(run, c, task, experiment.seed) for c in labels}
     pairs = [
-        _Pair(b, label, _stage_task(experiment, task, run, rows, b, weights[checkpoint], limit))
+        _Pair(b, label, _stage(experiment, task, run, rows, b, weights[c], options.limit))
         for b in benchmarks
-        for checkpoint, label in labels.items()
+        for c, label in labels.items()
     ]
+    # Equal weights (best = last) have one folder, so that they are computed once for all labels.
     stages = list({pair.task.folder.uri: pair.task for pair in pairs}.values())
-    results: dict[tuple[str, str], dict[str, Any]] = {}
+    results: dict[tuple[str, str], EvaluationResult] = {}
     for position, summary, unit_rows in run_stages(
         stages,
         title=pairs[0].task.stage.label if len(pairs) == 1 else f"evaluate: {len(pairs)} results",
         items_per_shard=experiment.evaluate.units_per_shard,
         workers=experiment.evaluate.workers,
         device=experiment.device,
-        inline=inline,
-        progress=progress,
+        inline=options.inline,
+        progress=options.progress,
+        session=options.session,
     ):
         for pair in pairs:
             if pair.task.folder.uri == stages[position].folder.uri:
-                result = _store_result(experiment, task, run, pair, summary, unit_rows)
+                result, units = _computed(experiment, task, pair, summary, unit_rows)
+                write_result(run, result, units)
                 results[pair.benchmark.name, pair.label] = result
                 if len(pairs) > 1:
-                    progress.note(_headline(result))
+                    options.progress.note(_headline(result))
     return [results[pair.benchmark.name, pair.label] for pair in pairs]
 
 
-def _stage_task(
+def _stage(
     experiment: ExperimentSettings,
     task: Evaluation,
-    run: Store,
+    run: RunFolder,
     rows: Mapping[str, Rows],
     benchmark: Benchmark,
     weights: Path,
@@ -173,27 +142,62 @@ def _stage_task(
         batch_size=experiment.evaluate.batch_size,
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )
-    folder = run.child(f"evaluation/{benchmark.name}/{stage_fingerprint(stage, {})}")
+    folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
     return StageTask(stage, folder)
 
 
-def _store_result(
+def _computed(
     experiment: ExperimentSettings,
     task: Evaluation,
-    run: Store,
     pair: _Pair,
     summary: StageSummary,
     unit_rows: Rows,
-) -> dict[str, Any]:
-    name, keys = pair.benchmark.name, unit_rows.keys()
-    metrics = task.compute(name, map(unit_rows.__getitem__, keys))
-    results = _results(pair, metrics, summary, units_digest(keys))
-    units = unit_values(task, name, unit_rows, list(keys[: experiment.evaluate.pictures]))
-    run.write(f"evaluation/{name}/units/{pair.label}.json", _json(units))
-    run.write(f"evaluation/{name}/{pair.label}.json", _json(results))
-    short = {k: v for k, v in results.items() if k != "per_class"}
-    update_summary(run, results={f"{name}/{pair.label}": short})
-    return results
+) -> tuple[EvaluationResult, dict[str, dict[str, float]]]:
+    """Return the metrics over all units, and those of the first units alone."""
+    benchmark, keys = pair.benchmark, unit_rows.keys()
+    metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, keys))
+    pictured = list(keys[: experiment.evaluate.pictures])
+    result = EvaluationResult(
+        benchmark=benchmark.name,
+        checkpoint=pair.label,
+        metric=benchmark.metric,
+        values=_finite(metrics.values),
+        protocol=benchmark.protocol,
+        higher_is_better=benchmark.higher_is_better,
+        per_class={name: _finite(values) for name, values in metrics.per_class.items()},
+        published=tuple(benchmark.published),
+        units=summary.done,
+        rejected=summary.rejected,
+        units_digest=units_digest(keys),
+        rows=summary.fingerprint,
+    )
+    return result, unit_values(task, benchmark.name, unit_rows, pictured)
+
+
+def unit_values(
+    task: Evaluation, benchmark: str, rows: Rows, keys: Iterable[str]
+) -> dict[str, dict[str, float]]:
+    """Return what ``Evaluation.compute`` gives for each unit alone, as far as it is finite; by it a
+    gallery can show the worst first.
+
+    A metric that means nothing for one unit is no error: it is left out, and so is a unit that the
+    task refuses.
+
+    Args:
+        task: The task.
+        benchmark: Name of the benchmark.
+        rows: The rows of all its units.
+        keys: The units that are asked for.
+    """
+    units: dict[str, dict[str, float]] = {}
+    for key in keys:
+        try:
+            values = task.compute(benchmark, iter([rows[key]])).values
+        except Exception as error:
+            _log.info("benchmark %s has no metrics of the unit %s alone: %r", benchmark, key, error)
+            continue
+        units[key] = {k: float(v) for k, v in values.items() if math.isfinite(v)}
+    return units
 
 
 def units_digest(keys: Iterable[str]) -> str:
@@ -204,44 +208,18 @@ def units_digest(keys: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def _headline(result: Mapping[str, Any]) -> str:
-    value = result["values"].get(result["metric"])
-    shown = "undefined" if value is None else f"{value:.4g}"
+def _headline(result: EvaluationResult) -> str:
+    shown = "undefined" if result.value is None else f"{result.value:.4g}"
     return (
-        f"{result['benchmark']}, {result['checkpoint']}: {result['metric']} {shown} "
-        f"({result['units']} units)"
+        f"{result.benchmark}, {result.checkpoint}: {result.metric} {shown} ({result.units} units)"
     )
 
 
-def _results(pair: _Pair, metrics: Metrics, summary: StageSummary, digest: str) -> dict[str, Any]:
-    benchmark = pair.benchmark
-    return {
-        "benchmark": benchmark.name,
-        "protocol": benchmark.protocol,
-        "checkpoint": pair.label,
-        "metric": benchmark.metric,
-        "higher_is_better": benchmark.higher_is_better,
-        "values": {k: _finite(v) for k, v in metrics.values.items()},
-        "per_class": {
-            name: {k: _finite(v) for k, v in values.items()}
-            for name, values in metrics.per_class.items()
-        },
-        "published": [dataclasses.asdict(p) for p in benchmark.published],
-        "units": summary.done,
-        "rejected": summary.rejected,
-        "units_digest": digest,
-        "rows": summary.fingerprint,
-    }
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None
+def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return values as JSON knows them, which has no NaN."""
+    return {name: float(v) if math.isfinite(v) else None for name, v in values.items()}
 
 
 def _listing(rows: Rows) -> str:
     """Return a name that changes when any of the rows may have changed."""
     return str(getattr(rows, "digest", ""))
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()

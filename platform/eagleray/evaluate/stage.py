@@ -19,6 +19,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
+from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
     Benchmark,
     Dataset,
@@ -31,8 +32,6 @@ from eagleray.task import (
     Settings,
     Stage,
 )
-
-PICTURE_FOLDER = "pictures"
 
 
 class EvaluationSettings(Settings):
@@ -79,11 +78,11 @@ class EvaluationStage(Stage):
         self.resources = Resources(batch_size=batch_size, gpus=gpus, seconds_per_item=1.0)
 
     def settings(self) -> EvaluationSettings:
-        """See Stage."""
+        """Return what the rows depend on."""
         return self._settings
 
     def weights(self) -> Sequence[Path]:
-        """See Stage."""
+        """Return the checkpoint: its checksum is part of the fingerprint."""
         return (self._weights,)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:

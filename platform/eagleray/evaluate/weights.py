@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from eagleray.storage import Store
+from eagleray.runs.records import INITIAL
+from eagleray.runs.run_folder import RunFolder
 from eagleray.task import ModelTask, SettingsError, Training
 
-INITIAL = "initial"
-"""Name of the checkpoint before training."""
-
+MODEL = "model.safetensors"
 _MODEL_STEM = "model"
 """A checkpoint's weights are called this; its folder says more."""
 
 
-def find_weights(run: Store, checkpoint: str, task: ModelTask, seed: int) -> Path:
+def find_weights(run: RunFolder, checkpoint: str, task: ModelTask, seed: int) -> Path:
     """Return the local path of a checkpoint's weights.
 
     Args:
@@ -70,16 +69,17 @@ def _label(checkpoint: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or _MODEL_STEM
 
 
-def _initial_weights(run: Store, task: ModelTask, seed: int) -> Path:
-    path = run.local_path("checkpoints/initial/model.safetensors")
-    if not path.exists():
+def _initial_weights(run: RunFolder, task: ModelTask, seed: int) -> Path:
+    """Return the weights before training; the first call writes them into the run."""
+    from eagleray.train.weights import local_file
+
+    path = run.checkpoint_path(INITIAL, MODEL)
+    if not run.exists(path):
         torch.manual_seed(seed)
         model = task.build()
         if isinstance(task, Training):
             task.load_pretrained(model)
         state = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
-        temporary = path.with_suffix(".building")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        save_file(state, temporary)
-        temporary.replace(path)
-    return path
+        # ``create`` and not ``write``: of several processes one writes, and no reader sees a part.
+        run.create(path, save(state))
+    return run.local_path(path) if run.is_local else local_file(run, path, run.read(path))

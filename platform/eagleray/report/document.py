@@ -24,12 +24,18 @@ from plotly.offline import get_plotlyjs
 from eagleray import __version__
 from eagleray.analysis.table import Comparison, comparisons
 from eagleray.browse.figures import NamedHistory, classes_figure, curves_figure, metric_names
-from eagleray.browse.gallery import leading_values, worst_first
+from eagleray.browse.gallery import (
+    leading_metric,
+    leading_values,
+    pictures_in_order,
+    worst_first,
+)
 from eagleray.report.sweep_part import sweep_part
-from eagleray.runs.evaluation import Evaluation, Unit, read_evaluations, read_units
-from eagleray.runs.metrics import flatten, read_history
+from eagleray.runs.evaluation import StoredEvaluation, Unit, read_evaluations, read_units
+from eagleray.runs.metrics import read_history
+from eagleray.runs.records import RunSummary
 from eagleray.runs.rejects import Rejected, read_rejects
-from eagleray.runs.run_folder import read_summary
+from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.runs.settings import differing, read_settings
 from eagleray.storage import Store
 from eagleray.sweep.folder import SweepFolder
@@ -37,7 +43,6 @@ from eagleray.task import EaglerayError, InputError
 
 PICTURE_WIDTH_PX = 480
 _VALUES_SHOWN = 4
-_PICTURE_ORDER = ("input", "truth", "prediction")
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,8 @@ class GalleryRow:
 class EvaluationPart:
     """One evaluation in the report."""
 
-    evaluation: Evaluation
+    evaluation: StoredEvaluation
     rows: Sequence[Comparison] = ()
-    class_metrics: Sequence[str] = ()
     gallery: Sequence[GalleryRow] = ()
     gallery_order: str = ""
     problems: Sequence[str] = ()
@@ -66,7 +70,7 @@ class RunPart:
     """One run in the report."""
 
     name: str
-    summary: Mapping[str, Any]
+    summary: RunSummary
     evaluations: Sequence[EvaluationPart]
     settings: Mapping[str, Any]
     environment: Mapping[str, Any]
@@ -86,7 +90,7 @@ def report_html(
         sweeps: Folders of sweeps; each becomes a section.
         pictures: Units shown per evaluation, the worst first.
     """
-    runs = [Store(storage).child(f"runs/{name}") for name in names]
+    runs = [run_below(runs_store(storage), name) for name in names]
     labels = _short_names(names)
     histories = [NamedHistory(n, read_history(r)) for n, r in zip(labels, runs, strict=True)]
     parts = [
@@ -118,10 +122,10 @@ def report_html(
     )
 
 
-def _run_part(run: Store, label: str, one: NamedHistory, pictures: int) -> RunPart:
+def _run_part(run: RunFolder, label: str, one: NamedHistory, pictures: int) -> RunPart:
     problems: list[str] = []
-    summary = read_summary(run)
-    if not summary:
+    summary = run.summary()
+    if summary == RunSummary():
         problems.append("summary.json is missing or damaged")
     try:
         settings = read_settings(run)
@@ -134,18 +138,17 @@ def _run_part(run: Store, label: str, one: NamedHistory, pictures: int) -> RunPa
         summary,
         [_evaluation_part(run, evaluation, pictures) for evaluation in evaluations],
         settings,
-        flatten(_environment(run, problems), separator="."),
+        _environment(run, problems),
         read_rejects(run, evaluations),
         one.history.damaged_lines,
         problems,
     )
 
 
-def _evaluation_part(run: Store, evaluation: Evaluation, pictures: int) -> EvaluationPart:
-    if evaluation.problem:
-        return EvaluationPart(evaluation, problems=[evaluation.problem])
+def _evaluation_part(run: RunFolder, evaluation: StoredEvaluation, pictures: int) -> EvaluationPart:
     result = evaluation.result
-    metrics = list(dict.fromkeys(m for values in result["per_class"].values() for m in values))
+    if result is None:
+        return EvaluationPart(evaluation, problems=[evaluation.problem])
     gallery: list[GalleryRow] = []
     problems: list[str] = []
     order = ""
@@ -153,25 +156,19 @@ def _evaluation_part(run: Store, evaluation: Evaluation, pictures: int) -> Evalu
         units = read_units(run, evaluation)
         problems += units.problems
         shown = [unit for unit in units.units if unit.pictures]
-        order = _order_metric(units.metrics(), result["metric"]) if shown else ""
-        shown = worst_first(shown, order, higher_is_better=result["higher_is_better"])
+        order = leading_metric(units.metrics(), result.metric) if shown else ""
+        shown = worst_first(shown, order, higher_is_better=result.higher_is_better)
         gallery = [_gallery_row(run, unit, order, problems) for unit in shown[:pictures]]
     except InputError as error:
         problems.append(str(error))
-    return EvaluationPart(evaluation, comparisons(result), metrics, gallery, order, problems)
-
-
-def _order_metric(metrics: Sequence[str], primary: str) -> str:
-    return primary if primary in metrics else next(iter(metrics), "")
+    return EvaluationPart(evaluation, comparisons(result), gallery, order, problems)
 
 
 def _gallery_row(run: Store, unit: Unit, metric: str, problems: list[str]) -> GalleryRow:
-    order = [n for n in _PICTURE_ORDER if n in unit.pictures]
-    order += [n for n in unit.pictures if n not in _PICTURE_ORDER]
     shown = {}
-    for name in order:
+    for name, picture in pictures_in_order(unit).items():
         try:
-            shown[name] = data_address(run.read(unit.pictures[name].path))
+            shown[name] = data_address(run.read(picture.path))
         except (OSError, ValueError, EaglerayError) as error:
             problems.append(f"picture {name} of {unit.key} cannot be read: {error}")
     return GalleryRow(unit.key, leading_values(unit.values, metric, _VALUES_SHOWN), shown)
@@ -196,27 +193,28 @@ def data_address(png: bytes) -> str:
 
 def _class_figures(parts: Sequence[RunPart]) -> list[go.Figure]:
     """Return one figure per benchmark, checkpoint and class metric with all runs in it."""
-    found: dict[tuple[str, str, str], dict[str, Any]] = {}
+    figures: dict[tuple[str, str, str], dict[str, Any]] = {}
     for part in parts:
         for one in part.evaluations:
-            per_class = one.evaluation.result.get("per_class", {})
-            for metric in one.class_metrics:
-                values = {name: value.get(metric) for name, value in per_class.items()}
-                key = (one.evaluation.benchmark, one.evaluation.checkpoint, metric)
-                found.setdefault(key, {})[part.name] = values
+            result = one.evaluation.result
+            if result is None:
+                continue
+            for metric in result.class_metrics:
+                values = {name: value.get(metric) for name, value in result.per_class.items()}
+                key = (result.benchmark, result.checkpoint, metric)
+                figures.setdefault(key, {})[part.name] = values
     return [
         classes_figure(runs, f"{benchmark} ({checkpoint}): {metric}")
-        for (benchmark, checkpoint, metric), runs in found.items()
+        for (benchmark, checkpoint, metric), runs in figures.items()
     ]
 
 
-def _environment(run: Store, problems: list[str]) -> Mapping[str, Any]:
+def _environment(run: RunFolder, problems: list[str]) -> Mapping[str, Any]:
     try:
-        found = json.loads(run.read("environment.json"))
-    except (OSError, ValueError) as error:
-        problems.append(f"environment.json is missing or damaged: {error}")
+        return run.environment().facts()
+    except InputError as error:
+        problems.append(str(error))
         return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _figure_html(figure: go.Figure) -> str:

@@ -5,26 +5,83 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter, ValidationError
+
+from eagleray.runs.metrics import flatten
+from eagleray.runs.records import encode_json
+from eagleray.task import InputError
 
 _PACKAGES = ("eagleray", "torch", "torchvision", "numpy", "ray", "deepspeed", "pyarrow", "timm")
 
 
-def describe_environment() -> dict[str, Any]:
-    """Return versions, the code's revision and the hardware, as JSON values."""
-    return {
-        "python": platform.python_version(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "packages": {name: installed_version(name) for name in _PACKAGES},
-        "revision": code_revision(),
-        "cpus": os.cpu_count(),
-        "memory_gb": round(_memory_bytes() / 2**30, 1),
-        "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
-    }
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """What a result was made with.
+
+    Args:
+        python: Version of Python.
+        system: Operating system and processor.
+        packages: Versions by package; None for one that is not installed.
+        revision: Commit of the code, see ``code_revision``.
+        cpus: Processor cores.
+        memory_gb: Main memory in GiB.
+        gpus: Names of the GPUs.
+        seed: The experiment's seed.
+    """
+
+    python: str = ""
+    system: str = ""
+    packages: dict[str, str | None] = field(default_factory=dict)
+    revision: str | None = None
+    cpus: int | None = None
+    memory_gb: float | None = None
+    gpus: tuple[str, ...] = ()
+    seed: int | None = None
+
+    def encode(self) -> bytes:
+        """Return the content of a run's ``environment.json``."""
+        return encode_json(asdict(self))
+
+    def facts(self) -> dict[str, Any]:
+        """Return names and values for people, packages by ``packages.NAME``."""
+        return flatten(dict(sorted(asdict(self).items())), separator=".")
+
+    @classmethod
+    def parse(cls, values: Any) -> Environment:
+        """Return the environment in values read from JSON.
+
+        Raises:
+            InputError: They are none.
+        """
+        try:
+            return _ENVIRONMENT.validate_python(values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            where = ".".join(map(str, first["loc"])) or "the whole"
+            raise InputError(f"{where}: {first['msg']}") from error
+
+
+_ENVIRONMENT = TypeAdapter(Environment)
+
+
+def describe_environment(seed: int | None = None) -> Environment:
+    """Return versions, the code's revision and the hardware of this process."""
+    return Environment(
+        python=platform.python_version(),
+        system=f"{platform.system()} {platform.release()} {platform.machine()}",
+        packages={name: installed_version(name) for name in _PACKAGES},
+        revision=code_revision(),
+        cpus=os.cpu_count(),
+        memory_gb=round(_memory_bytes() / 2**30, 1),
+        gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
+        seed=seed,
+    )
 
 
 def installed_version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""What evaluations left in a run: results, the rows of their units, and pictures of some units.
+"""What evaluations leave in a run: results, the rows of their units, and pictures of some units.
 
     evaluation/<benchmark>/<checkpoint>.json      the results
     evaluation/<benchmark>/units/<checkpoint>.json  the metrics of single units
@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import Any
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -21,41 +21,48 @@ from pydantic import TypeAdapter
 
 from eagleray.prepare.manifest import Manifest, read_manifest
 from eagleray.prepare.marker import ShardMarker, done_shards, read_markers
-from eagleray.runs.result import checked_result
+from eagleray.runs.records import EvaluationResult, encode_json
+from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store, checked_name
 from eagleray.task import EaglerayError, InputError, SettingsError
 
-FOLDER = "evaluation"
-PICTURES = "pictures/"
+PICTURE_FOLDER = "pictures"
+"""Folder of pictures in a stage's folder; they are called ``<unit>.<name>.png``."""
 _KEY = "key"
 _UnitMetrics = TypeAdapter(dict[str, dict[str, float]])
 _MARKER_ERRORS = (ValueError, KeyError, TypeError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class StoredEvaluation:
     """One checkpoint on one benchmark.
 
     Args:
         benchmark: The benchmark's name.
         checkpoint: The checkpoint's label (``best``, ``last``, ``initial``).
-        result: The results JSON as ``evaluate`` wrote it; empty where it is damaged.
-        problem: What is wrong with it, empty where nothing is.
+        result: Its results; None where they are damaged.
+        problem: What is wrong with them, empty where nothing is.
     """
 
     benchmark: str
     checkpoint: str
-    result: Mapping[str, Any]
+    result: EvaluationResult | None
     problem: str = ""
+
+    @property
+    def label(self) -> str:
+        """``benchmark/checkpoint``."""
+        return f"{self.benchmark}/{self.checkpoint}"
 
     @property
     def folder(self) -> str:
         """Path of the rows below the run, empty where the results do not name a usable one."""
         try:
-            rows = checked_name(str(self.result.get("rows", "")), "folder of rows")
+            rows = checked_name(self.result.rows if self.result else "", "folder of rows")
         except SettingsError:
             return ""
-        return f"{FOLDER}/{self.benchmark}/{rows}"
+        # The name comes from a file: only a plain one is followed, never a path out of the run.
+        return f"{RunFolder.EVALUATION}/{self.benchmark}/{rows}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,18 +101,55 @@ class Units:
         return list(dict.fromkeys(name for unit in self.units for name in unit.values))
 
 
-def read_evaluations(run: Store) -> list[Evaluation]:
+def write_result(
+    run: RunFolder, result: EvaluationResult, units: Mapping[str, Mapping[str, float]]
+) -> None:
+    """Write the results of one evaluation, and tell the run's summary.
+
+    Args:
+        run: The run's folder.
+        result: The results.
+        units: Metrics of single units by key, see ``evaluate.units``.
+    """
+    names = (result.benchmark, result.checkpoint)
+    run.write(run.unit_metrics_path(*names), encode_json(units))
+    run.write(run.result_path(*names), result.encode())
+    run.update_summary(results={"/".join(names): result.as_summary()})
+
+
+def read_result(run: RunFolder, benchmark: str, checkpoint: str) -> EvaluationResult:
+    """Return the results of a checkpoint on a benchmark.
+
+    Raises:
+        InputError: They are missing or damaged.
+    """
+    path = run.result_path(benchmark, checkpoint)
+    try:
+        return EvaluationResult.parse(json.loads(run.read(path)))
+    except (OSError, ValueError, InputError) as error:
+        raise InputError(f"{path} is damaged: {error}") from error
+
+
+def evaluated(run: RunFolder, benchmark: str) -> list[str]:
+    """Return the checkpoints that have results on a benchmark."""
+    files = run.files(f"{run.EVALUATION}/{benchmark}")
+    return [Path(path).stem for path in files if path.endswith(".json")]
+
+
+def read_evaluations(run: RunFolder) -> list[StoredEvaluation]:
     """Return all evaluations of a run, by benchmark and checkpoint."""
-    found = []
-    for benchmark in run.folders(FOLDER):
-        for path in run.files(f"{FOLDER}/{benchmark}"):
-            if path.endswith(".json"):
-                label = path.rpartition("/")[2].removesuffix(".json")
-                found.append(_read_evaluation(run, path, benchmark, label))
-    return found
+    evaluations = []
+    for benchmark in run.folders(run.EVALUATION):
+        for checkpoint in evaluated(run, benchmark):
+            try:
+                result = read_result(run, benchmark, checkpoint)
+                evaluations.append(StoredEvaluation(benchmark, checkpoint, result))
+            except InputError as error:
+                evaluations.append(StoredEvaluation(benchmark, checkpoint, None, str(error)))
+    return evaluations
 
 
-def read_units(run: Store, evaluation: Evaluation) -> Units:
+def read_units(run: RunFolder, evaluation: StoredEvaluation) -> Units:
     """Return the units of an evaluation with the pictures that were kept of them.
 
     Args:
@@ -137,14 +181,6 @@ def read_units(run: Store, evaluation: Evaluation) -> Units:
     return Units(units, problems, rejects)
 
 
-def _read_evaluation(run: Store, path: str, benchmark: str, label: str) -> Evaluation:
-    try:
-        result = checked_result(json.loads(run.read(path)))
-    except (OSError, ValueError) as error:
-        return Evaluation(benchmark, label, {}, f"{path} is damaged: {error}")
-    return Evaluation(benchmark, label, result)
-
-
 def _read_markers(stage: Store) -> tuple[list[ShardMarker], list[str]]:
     """Return the markers of the listing finished last, or of all shards where none is."""
     problems = []
@@ -168,10 +204,10 @@ def _read_markers(stage: Store) -> tuple[list[ShardMarker], list[str]]:
 
 
 def _unit_metrics(
-    run: Store, evaluation: Evaluation, problems: list[str]
+    run: RunFolder, evaluation: StoredEvaluation, problems: list[str]
 ) -> dict[str, dict[str, float]]:
     """Return the metrics of single units, as far as they were computed."""
-    path = f"{FOLDER}/{evaluation.benchmark}/units/{evaluation.checkpoint}.json"
+    path = run.unit_metrics_path(evaluation.benchmark, evaluation.checkpoint)
     try:
         return _UnitMetrics.validate_json(run.read(path))
     except FileNotFoundError:
@@ -184,7 +220,7 @@ def _unit_metrics(
 def _pictures(marker: ShardMarker, folder: str) -> dict[str, dict[str, Picture]]:
     found: dict[str, dict[str, Picture]] = {}
     for file in marker.files:
-        if file.name.startswith(PICTURES) and file.name.endswith(".png"):
+        if file.name.startswith(f"{PICTURE_FOLDER}/") and file.name.endswith(".png"):
             name = file.name.removesuffix(".png").rpartition(".")[2]
             picture = Picture(f"{folder}/{file.path}", file.sha256)
             found.setdefault(file.key, {})[name] = picture

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 
 from pydantic import TypeAdapter
 
-from eagleray.runs.evaluation import Evaluation, read_units
+from eagleray.runs.evaluation import StoredEvaluation, read_units
+from eagleray.runs.records import encode_json
+from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 
@@ -50,8 +52,8 @@ class TrainingRejects:
 
 def training_rejects(run: Store) -> list[tuple[str, str]]:
     """Return key and error of the samples that training could not read, sorted by key."""
-    found = run.read_many(run.files(TRAINING_FOLDER))
-    rejects = [json.loads(content) for content in found.values()]
+    contents = run.read_many(run.files(TRAINING_FOLDER))
+    rejects = [json.loads(content) for content in contents.values()]
     return sorted((reject["key"], reject["error"]) for reject in rejects)
 
 
@@ -64,29 +66,31 @@ def record_rejects(run: Store, stages: Mapping[str, Sequence[tuple[str, str]]]) 
     """
     in_training = training_rejects(run)
     every = {**stages, **({_TRAIN: in_training} if in_training else {})}
-    kept = {label: [list(reject) for reject in found[:_LIMIT]] for label, found in every.items()}
-    run.write(FILE, (json.dumps(kept, indent=1, sort_keys=True) + "\n").encode())
+    kept = {
+        label: [list(reject) for reject in rejects[:_LIMIT]] for label, rejects in every.items()
+    }
+    run.write(FILE, encode_json(kept))
 
 
-def read_rejects(run: Store, evaluations: Sequence[Evaluation]) -> list[Rejected]:
+def read_rejects(run: RunFolder, evaluations: Sequence[StoredEvaluation]) -> list[Rejected]:
     """Return the rejects of a run, at most a thousand.
 
     Args:
         run: The run's folder.
         evaluations: The run's evaluations.
     """
-    found = _prepared(run)
+    rejects = _prepared(run)
     for evaluation in evaluations:
-        if not evaluation.result.get("rejected"):
+        if evaluation.result is None or not evaluation.result.rejected:
             continue
         where = f"evaluate {evaluation.benchmark} ({evaluation.checkpoint})"
         try:
             units = read_units(run, evaluation)
         except EaglerayError as error:
-            found.append(Rejected(where, "", str(error)))
+            rejects.append(Rejected(where, "", str(error)))
             continue
-        found += [Rejected(where, key, error) for key, error in units.rejects]
-    return found[:_LIMIT]
+        rejects += [Rejected(where, key, error) for key, error in units.rejects]
+    return rejects[:_LIMIT]
 
 
 def _prepared(run: Store) -> list[Rejected]:

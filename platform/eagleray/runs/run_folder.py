@@ -5,7 +5,11 @@
     stages.json         fingerprints of the prepared data it used
     rejects.json        inputs that the prepared stages could not process
     summary.json        state, latest and best metrics
-    metrics/ checkpoints/ evaluation/ pictures/ log/ lease/
+    metrics/            training metrics in segments
+    checkpoints/        weights, moments, positions; markers
+    evaluation/         results and rows by benchmark, with pictures
+    rejects/            samples that training could not read
+    log/ lease/         logs and the newest metrics; who holds the run
 
 The run's id is its name and a hash of the settings that change results, so the same command
 continues the same run. The files are the truth.
@@ -22,9 +26,11 @@ import yaml
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.runs.environment import describe_environment
+from eagleray.runs.environment import Environment, describe_environment
+from eagleray.runs.records import RunSummary, encode_json
+from eagleray.runs.settings import EXPERIMENT_FILE
 from eagleray.storage import Store, checked_name
-from eagleray.task import SettingsError
+from eagleray.task import InputError, SettingsError
 
 _NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
 _NOT_RESULTS_TRAIN = [
@@ -58,9 +64,135 @@ def results_digest(experiment: ExperimentSettings) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+class RunFolder(Store):
+    """One run's folder: a store that knows where the parts of a run lie.
+
+    Args:
+        uri: Folder or URI of the run.
+    """
+
+    EXPERIMENT = EXPERIMENT_FILE
+    ENVIRONMENT = "environment.json"
+    STAGES = "stages.json"
+    SUMMARY = "summary.json"
+    EVALUATION = "evaluation"
+    CHECKPOINTS = "checkpoints"
+    LOG = "log"
+
+    def __reduce__(self) -> tuple[type[RunFolder], tuple[str]]:
+        return (RunFolder, (self.uri,))
+
+    @property
+    def name(self) -> str:
+        """``experiment/run``."""
+        return "/".join(self.uri.rstrip("/").split("/")[-2:])
+
+    @property
+    def is_run(self) -> bool:
+        """Whether a run was begun here."""
+        return self.exists(self.EXPERIMENT)
+
+    def begin(self, experiment: ExperimentSettings) -> None:
+        """Write what the run is and was made with; a continued run keeps its first description."""
+        text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
+        self.create(self.EXPERIMENT, text.encode())
+        self.create(self.ENVIRONMENT, describe_environment(experiment.seed).encode())
+
+    def experiment(self) -> ExperimentSettings:
+        """Return the resolved experiment stored in the run.
+
+        Raises:
+            SettingsError: The folder is no run.
+        """
+        try:
+            raw = yaml.safe_load(self.read(self.EXPERIMENT))
+        except FileNotFoundError as error:
+            raise SettingsError(f"{self.uri} is no run: it has no {self.EXPERIMENT}") from error
+        return make_experiment(raw, origin=f"{self.uri}/{self.EXPERIMENT}")
+
+    def environment(self) -> Environment:
+        """Return what the run was made with.
+
+        Raises:
+            InputError: The file is missing or damaged.
+        """
+        try:
+            return Environment.parse(json.loads(self.read(self.ENVIRONMENT)))
+        except (OSError, ValueError, InputError) as error:
+            raise InputError(f"{self.ENVIRONMENT} is missing or damaged: {error}") from error
+
+    def summary(self) -> RunSummary:
+        """Return the run's summary; empty where there is none or it is damaged."""
+        return RunSummary.parse(self._stored_summary())
+
+    def update_summary(self, **values: Any) -> RunSummary:
+        """Merge values into the run's summary and return it; what else it says is kept.
+
+        Args:
+            values: Fields of ``RunSummary`` as JSON values; mappings are merged key by key.
+        """
+        stored = self._stored_summary()
+        for key, value in values.items():
+            old = stored.get(key)
+            if isinstance(old, dict) and isinstance(value, dict):
+                stored[key] = {**old, **value}
+            else:
+                stored[key] = value
+        self.write(self.SUMMARY, encode_json(stored))
+        return RunSummary.parse(stored)
+
+    def record_stages(self, stages: Mapping[str, str]) -> None:
+        """Write the fingerprints of the prepared data it used (by label), so that ``prune`` keeps
+        them.
+        """
+        self.write(self.STAGES, encode_json(dict(stages)))
+
+    def stages(self) -> set[tuple[str, str, str]]:
+        """Return (task, stage, fingerprint) of the prepared data that the run used."""
+        try:
+            labels = json.loads(self.read(self.STAGES))
+        except (FileNotFoundError, ValueError):
+            return set()
+        task = self.summary().task
+        return {(task, label.partition(":")[0], name) for label, name in labels.items()}
+
+    def result_path(self, benchmark: str, checkpoint: str) -> str:
+        """Return where the results of a checkpoint on a benchmark are."""
+        return f"{self.EVALUATION}/{benchmark}/{checkpoint}.json"
+
+    def unit_metrics_path(self, benchmark: str, checkpoint: str) -> str:
+        """Return where the metrics of single units are."""
+        return f"{self.EVALUATION}/{benchmark}/units/{checkpoint}.json"
+
+    def rows_path(self, benchmark: str, fingerprint: str) -> str:
+        """Return the folder of the rows and pictures of an evaluation."""
+        return f"{self.EVALUATION}/{benchmark}/{fingerprint}"
+
+    def checkpoint_path(self, checkpoint: str, file: str) -> str:
+        """Return where a file of a checkpoint is."""
+        return f"{self.CHECKPOINTS}/{checkpoint}/{file}"
+
+    def log_files(self) -> list[str]:
+        """Return the paths of the logs for people, the shortest names first."""
+        texts = [path for path in self.files(self.LOG) if path.endswith((".log", ".txt"))]
+        return sorted(texts, key=lambda path: (len(path), path))
+
+    def _stored_summary(self) -> dict[str, Any]:
+        try:
+            stored = json.loads(self.read(self.SUMMARY))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
+
+
 def runs_store(storage: str) -> Store:
     """Return the folder that holds the runs of all experiments."""
     return Store(storage).child("runs")
+
+
+def run_below(runs: Store, name: str) -> RunFolder:
+    """Return the folder of the run ``experiment/run`` below the folder of all runs."""
+    return RunFolder(runs.child(name).uri)
 
 
 def is_run_name(name: str) -> bool:
@@ -74,7 +206,7 @@ def is_run_name(name: str) -> bool:
         return False
 
 
-def run_store(experiment: ExperimentSettings, *, new: bool = False) -> Store:
+def run_of(experiment: ExperimentSettings, *, new: bool = False) -> RunFolder:
     """Return the folder of the experiment's run; with ``new`` one that does not exist yet.
 
     Without ``new`` the latest run of these settings is continued.
@@ -84,88 +216,25 @@ def run_store(experiment: ExperimentSettings, *, new: bool = False) -> Store:
     taken = [r for r in folder.folders() if r == base or r.startswith(base + ".")]
     numbers = [int(r.rpartition(".")[2]) if r != base else 1 for r in taken]
     latest = max(numbers, default=1) + (1 if new and taken else 0)
-    return folder.child(base if latest == 1 else f"{base}.{latest}")
+    return run_below(folder, base if latest == 1 else f"{base}.{latest}")
 
 
-def begin_run(run: Store, experiment: ExperimentSettings) -> None:
-    """Write what the run is and was made with; a continued run keeps its first description."""
-    text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
-    run.create("experiment.yaml", text.encode())
-    described = {"seed": experiment.seed, **describe_environment()}
-    run.create("environment.json", _json(described))
-
-
-def read_experiment(run: Store) -> ExperimentSettings:
-    """Return the resolved experiment stored in a run.
-
-    Raises:
-        SettingsError: The folder is no run.
-    """
-    try:
-        raw = yaml.safe_load(run.read("experiment.yaml"))
-    except FileNotFoundError as error:
-        raise SettingsError(f"{run.uri} is no run: it has no experiment.yaml") from error
-    return make_experiment(raw, origin=f"{run.uri}/experiment.yaml")
-
-
-def update_summary(run: Store, **values: Any) -> dict[str, Any]:
-    """Merge values into the run's summary and return it."""
-    summary = read_summary(run)
-    for key, value in values.items():
-        old = summary.get(key)
-        summary[key] = (
-            {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
-        )
-    run.write("summary.json", _json(summary))
-    return summary
-
-
-def read_summary(run: Store) -> dict[str, Any]:
-    """Return the run's summary; empty where there is none or it is damaged."""
-    try:
-        found = json.loads(run.read("summary.json"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def list_runs(storage: str) -> list[Store]:
+def list_runs(storage: str) -> list[RunFolder]:
     """Return the folders of all runs below a storage, sorted by experiment and run."""
-    store = runs_store(storage)
-    return [store.child(f"{e}/{r}") for e in store.folders() for r in store.folders(e)]
+    runs = runs_store(storage)
+    return [run_below(runs, f"{e}/{r}") for e in runs.folders() for r in runs.folders(e)]
 
 
-def find_run(storage: str, name: str) -> Store:
+def find_run(storage: str, name: str) -> RunFolder:
     """Return a run by ``experiment/run``, by run id, or by experiment if it has one run only.
 
     Raises:
         SettingsError: There is no such run, or several.
     """
-    runs = {"/".join(r.uri.rstrip("/").split("/")[-2:]): r for r in list_runs(storage)}
-    found = [k for k in runs if name in (k, k.split("/")[0], k.split("/")[1])]
-    if len(found) != 1:
-        which = "no run" if not found else f"{len(found)} runs"
-        known = ", ".join(found or runs) or "none"
+    runs = {run.name: run for run in list_runs(storage)}
+    fitting = [known for known in runs if name in (known, *known.split("/"))]
+    if len(fitting) != 1:
+        which = "no run" if not fitting else f"{len(fitting)} runs"
+        known = ", ".join(fitting or runs) or "none"
         raise SettingsError(f"{which} called {name!r} in {storage}; runs there: {known}")
-    return runs[found[0]]
-
-
-def record_stages(run: Store, stages: Mapping[str, str]) -> None:
-    """Write the fingerprints of the prepared data it used (by label), so that ``prune`` keeps
-    them.
-    """
-    run.write("stages.json", _json(dict(stages)))
-
-
-def read_stages(run: Store) -> set[tuple[str, str, str]]:
-    """Return (task, stage, fingerprint) of the prepared data that a run used."""
-    try:
-        labels = json.loads(run.read("stages.json"))
-    except (FileNotFoundError, ValueError):
-        return set()
-    task = str(read_summary(run).get("task", ""))
-    return {(task, label.partition(":")[0], fingerprint) for label, fingerprint in labels.items()}
-
-
-def _json(values: Mapping[str, Any]) -> bytes:
-    return (json.dumps(values, indent=1, sort_keys=True) + "\n").encode()
+    return runs[fitting[0]]

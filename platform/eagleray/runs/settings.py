@@ -14,7 +14,7 @@ from eagleray.runs.metrics import flatten
 from eagleray.storage import Store
 from eagleray.task import InputError
 
-FILE = "experiment.yaml"
+EXPERIMENT_FILE = "experiment.yaml"
 _WHERE = ("storage", "run", "name")
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -27,14 +27,16 @@ def read_settings(run: Store) -> dict[str, Any]:
         InputError: The file is missing or damaged.
     """
     try:
-        found = yaml.load(run.read(FILE), Loader=_Loader)
+        values = yaml.load(run.read(EXPERIMENT_FILE), Loader=_Loader)
     except FileNotFoundError as error:
-        raise InputError(f"{run.uri} has no {FILE}") from error
+        raise InputError(f"{run.uri} has no {EXPERIMENT_FILE}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{run.uri}/{FILE} is damaged: {_first_line(error)}") from error
-    if not isinstance(found, dict):
-        raise InputError(f"{run.uri}/{FILE} is damaged: it holds {type(found).__name__}")
-    return flatten(_numbered(found), separator=".")
+        raise InputError(f"{run.uri}/{EXPERIMENT_FILE} is damaged: {_first_line(error)}") from error
+    if not isinstance(values, dict):
+        raise InputError(
+            f"{run.uri}/{EXPERIMENT_FILE} is damaged: it holds {type(values).__name__}"
+        )
+    return flatten(_numbered(values), separator=".")
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

@@ -15,7 +15,7 @@ from eagleray.experiment.sweep import Draw
 from eagleray.options import RunOptions
 from eagleray.prepare.driver import stage_folders
 from eagleray.progress import Silent
-from eagleray.runs.run_folder import results_digest, run_store, runs_store
+from eagleray.runs.run_folder import results_digest, run_of, runs_store
 from eagleray.scheduling import (
     Machine,
     WorkerGroup,
@@ -191,8 +191,7 @@ def trials_at_once(machine: Machine, groups: Sequence[WorkerGroup], asked: int |
 
 
 def _trial(point: Point, settings: ExperimentSettings, group: WorkerGroup) -> Trial:
-    run = "/".join(run_store(settings).uri.rstrip("/").split("/")[-2:])
-    return Trial(point, settings, run, group)
+    return Trial(point, settings, run_of(settings).name, group)
 
 
 def _benchmark(base: ExperimentSettings) -> Benchmark:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from eagleray.runs.result import checked_result
-from eagleray.runs.run_folder import is_run_name, read_summary, runs_store
+from eagleray.runs.records import EvaluationResult
+from eagleray.runs.run_folder import is_run_name, run_below, runs_store
 from eagleray.runs.settings import read_settings
 from eagleray.sweep.folder import SweepFolder, SweepSummary, TrialRecord
 from eagleray.task import InputError, PublishedResult
@@ -118,8 +117,8 @@ def read_results(sweep: SweepFolder, paths: Sequence[str] | None = None) -> Swee
     except InputError as error:
         problems.append(str(error))
     result = _first_result(sweep, summary, trials)
-    published = [PublishedResult(**number) for number in result.get("published", ())]
-    chosen_by = str(base.get("train.validate_on.metric") or result["metric"]) if result else ""
+    published = result.published if result else ()
+    chosen_by = str(base.get("train.validate_on.metric") or result.metric) if result else ""
     return SweepResults(summary, trials, problems, published, base, chosen_by)
 
 
@@ -132,16 +131,13 @@ def setting_text(value: Any) -> str:
 
 def _first_result(
     sweep: SweepFolder, summary: SweepSummary, trials: Sequence[TrialRecord]
-) -> Mapping[str, Any]:
-    """Return the first evaluated trial's results on the benchmark, empty where there are none."""
+) -> EvaluationResult | None:
+    """Return the first evaluated trial's result on the benchmark, None where there is none."""
     runs = runs_store(sweep.storage)
     for trial in trials:
         if trial.state != "done" or not is_run_name(trial.run):
             continue
-        results = read_summary(runs.child(trial.run)).get("results")
-        for raw in results.values() if isinstance(results, dict) else ():
-            with suppress(InputError):
-                result = checked_result(raw)
-                if result["benchmark"] == summary.benchmark:
-                    return result
-    return {}
+        for result in run_below(runs, trial.run).summary().results:
+            if result.benchmark == summary.benchmark:
+                return result
+    return None

@@ -13,9 +13,11 @@ from typing import Any
 
 from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
+from eagleray.options import RunOptions
 from eagleray.prepare import Prepared, prepare_stages
 from eagleray.progress import Progress, Silent
 from eagleray.runs.lease import RunIsBusyError
+from eagleray.runs.records import EvaluationResult
 from eagleray.storage import Store
 from eagleray.sweep.folder import TrialRecord
 from eagleray.sweep.plan import SweepPlan
@@ -28,7 +30,7 @@ from eagleray.train.run import check_requirements, describe_run, train_in_run
 ReportValue = Callable[[float, int], None]
 """Told about the value of a validation and the optimizer steps before it."""
 
-Evaluate = Callable[[SweepPlan, Trial], Mapping[str, Any]]
+Evaluate = Callable[[SweepPlan, Trial], EvaluationResult]
 
 _BUSY_PATIENCE_S = 150.0
 """How long a run may be held by a process that has just been killed, beyond its lease's minute."""
@@ -37,8 +39,8 @@ _BEAT_S = 10.0
 _ERROR_LENGTH = 2000
 
 
-def evaluate_trial(plan: SweepPlan, trial: Trial) -> Mapping[str, Any]:
-    """Evaluate a trial's best checkpoint in this process; return the results mapping."""
+def evaluate_trial(plan: SweepPlan, trial: Trial) -> EvaluationResult:
+    """Evaluate a trial's best checkpoint in this process."""
     settings = trial.settings
     task, prepared = _prepared(plan, trial, Silent())
     task = require(task, Evaluation)
@@ -50,9 +52,7 @@ def evaluate_trial(plan: SweepPlan, trial: Trial) -> Mapping[str, Any]:
         prepared.rows,
         choose_benchmarks(task, (plan.summary.benchmark,)),
         ("best",),
-        limit=plan.options.limit,
-        inline=True,
-        progress=Silent(),
+        RunOptions(inline=True, limit=plan.options.limit),
     )
     return result
 
@@ -80,7 +80,7 @@ def run_trial(
         keeper.write(state="running", error=None)
         trained = _train(plan, trial, keeper, report)
         if trained.finished:
-            values = dict(evaluate(plan, trial)["values"])
+            values = dict(evaluate(plan, trial).values)
             keeper.write(**_outcome(plan, trial, trained, values, keeper.record))
         else:
             is_ended = plan.folder.is_ended_early(trial.id)

@@ -16,7 +16,7 @@ from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.paths import full_path, short_names, with_value
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.runs.run_folder import runs_store
+from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.scheduling import WorkerGroup
 from eagleray.storage import Store, checked_name
 from eagleray.sweep.folder import BASELINE, TrialRecord
@@ -72,9 +72,9 @@ class Trial:
         return self.point.id
 
     @property
-    def run_folder(self) -> Store:
+    def run_folder(self) -> RunFolder:
         """The folder of its run."""
-        return runs_store(self.settings.storage).child(self.run)
+        return run_below(runs_store(self.settings.storage), self.run)
 
     def first_record(self) -> TrialRecord:
         """Return its record before anything was done."""

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from eagleray.experiment.sweep import SchedulerSettings
-from eagleray.runs.run_folder import update_summary
+from eagleray.runs.records import EvaluationResult
 from eagleray.scheduling import WorkerGroup
 from eagleray.sweep.plan import SweepPlan
 from eagleray.sweep.progress import TrialProgress
@@ -138,14 +138,14 @@ def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
         report(record.value, record.steps)
 
 
-def _evaluate_on_worker(plan: SweepPlan, trial: Trial) -> Mapping[str, Any]:
+def _evaluate_on_worker(plan: SweepPlan, trial: Trial) -> EvaluationResult:
     """Evaluate with the resources of one of the trial's workers, which have ended."""
     import ray
 
     remote = ray.remote(evaluate_trial).options(
         num_cpus=trial.group.cpus, num_gpus=trial.group.gpus, scheduling_strategy="DEFAULT"
     )
-    result: Mapping[str, Any] = ray.get(remote.remote(plan, trial))
+    result: EvaluationResult = ray.get(remote.remote(plan, trial))
     return result
 
 
@@ -247,7 +247,7 @@ class _Watch:
             state = "pending" if self.stopping else "stopped"
             record = record.model_copy(update={"state": state})
             folder.write_trial(record)
-            update_summary(trial.run_folder, state="stopped", step=record.steps)
+            trial.run_folder.update_summary(state="stopped", step=record.steps)
         with self._lock:
             self.progress.ended(record, len(self._running))
 

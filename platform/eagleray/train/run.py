@@ -9,8 +9,7 @@ from eagleray.prepare import Prepared
 from eagleray.progress import Progress
 from eagleray.runs.lease import Lease
 from eagleray.runs.rejects import record_rejects
-from eagleray.runs.run_folder import begin_run, record_stages, update_summary
-from eagleray.storage import Store
+from eagleray.runs.run_folder import RunFolder
 from eagleray.task import BaseTask, Requirement, SettingsError, Training
 from eagleray.train.driver import TrainResult, train_run
 from eagleray.train.job import Report
@@ -46,19 +45,19 @@ def check_requirements(
 
 
 def describe_run(
-    run: Store, settings: ExperimentSettings, task: BaseTask, prepared: Prepared
+    run: RunFolder, settings: ExperimentSettings, task: BaseTask, prepared: Prepared
 ) -> None:
     """Write what a run is, which prepared data it uses, and what they could not process."""
-    begin_run(run, settings)
-    record_stages(run, {s.label: s.fingerprint for s in prepared.summaries})
+    run.begin(settings)
+    run.record_stages({s.label: s.fingerprint for s in prepared.summaries})
     record_rejects(run, {s.label: s.rejects for s in prepared.summaries})
-    update_summary(run, task=task.name, experiment=settings.name)
+    run.update_summary(task=task.name, experiment=settings.name)
 
 
 def train_in_run(
     settings: ExperimentSettings,
     task: Training,
-    run: Store,
+    run: RunFolder,
     prepared: Prepared,
     *,
     inline: bool = False,
@@ -73,7 +72,7 @@ def train_in_run(
     """
     with Lease(run) as lease:
         describe_run(run, settings, task, prepared)
-        update_summary(run, state="training", attempt=lease.attempt)
+        run.update_summary(state="training", attempt=lease.attempt)
         try:
             result = train_run(
                 settings,
@@ -88,10 +87,9 @@ def train_in_run(
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             state = "stopped" if stopped else "failed"
-            update_summary(run, state=state, error=str(error)[:2000])
+            run.update_summary(state=state, error=str(error)[:2000])
             raise
-        update_summary(
-            run,
+        run.update_summary(
             state="trained" if result.finished else "stopped",
             error=None,
             step=result.step,

@@ -138,7 +138,7 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     name = best.checkpoint if best else names[-1] if which in ("best", "last") and names else which
     if name in markers:
         content = read_model_file(run, markers[name])
-        return _local_file(run, f"{FOLDER}/{name}/{MODEL}", content)
+        return local_file(run, f"{FOLDER}/{name}/{MODEL}", content)
     path = Path(which).expanduser()
     path = path / MODEL if path.is_dir() else path
     if path.is_file() and path.suffix == ".safetensors":
@@ -172,7 +172,7 @@ def _some(names: tuple[str, ...], most: int = 6) -> str:
     return ", ".join(names[:most]) + more
 
 
-def _local_file(run: Store, path: str, content: bytes) -> Path:
+def local_file(run: Store, path: str, content: bytes) -> Path:
     """Return the path of a file of the run on this machine, or of a copy of its content."""
     if run.is_local:
         return run.local_path(path)

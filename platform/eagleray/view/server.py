@@ -20,7 +20,7 @@ from eagleray.evaluate.stage import load_model
 from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.listening import is_loopback, new_token
-from eagleray.runs.run_folder import find_run, read_experiment
+from eagleray.runs.run_folder import find_run
 from eagleray.task import ModelTask, SettingsError
 from eagleray.view.functions import ViewFunctions
 from eagleray.view.turns import Turns
@@ -127,7 +127,7 @@ def view_run(
             listened on.
     """
     run = find_run(storage, run_name)
-    experiment = read_experiment(run)
+    experiment = run.experiment()
     task = require(task_type(experiment.task)(experiment.settings), ModelTask)
     weights = find_weights(run, checkpoint, task, experiment.seed)
     chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
 from eagleray.analysis.regression import (
@@ -14,12 +12,13 @@ from eagleray.analysis.regression import (
     read_baseline,
     regression_table,
 )
-from eagleray.storage import Store
+from eagleray.runs.records import EvaluationResult
+from eagleray.runs.run_folder import RunFolder
 from eagleray.task import SettingsError
 
 
 def result(**changes):
-    return {
+    values = {
         "benchmark": "val",
         "protocol": "whole images",
         "checkpoint": "best",
@@ -31,6 +30,7 @@ def result(**changes):
         "units_digest": "abc",
         **changes,
     }
+    return EvaluationResult(**values)
 
 
 def fallen(now, before, *tolerances):
@@ -91,20 +91,19 @@ def test_a_tolerance_for_an_unknown_metric_names_the_nearest():
 
 
 def stored(folder, *labels, **changes):
-    run = Store(str(folder))
+    run = RunFolder(str(folder))
     run.write("experiment.yaml", b"task: x\n")
     for label in labels:
-        content = json.dumps(result(checkpoint=label, **changes)).encode()
-        run.write(f"evaluation/val/{label}.json", content)
+        run.write(f"evaluation/val/{label}.json", result(checkpoint=label, **changes).encode())
     run.write("evaluation/val/units/best.json", b"{}")
     return run
 
 
 def test_the_results_of_the_same_checkpoint_are_taken_or_the_only_trained_one(tmp_path):
     several = stored(tmp_path / "a", "best", "last", "initial")
-    assert read_baseline(several, "val", "last", "whole images")["checkpoint"] == "last"
+    assert read_baseline(several, "val", "last", "whole images").checkpoint == "last"
     one = stored(tmp_path / "b", "last", "initial")
-    assert read_baseline(one, "val", "mine", "whole images")["checkpoint"] == "last"
+    assert read_baseline(one, "val", "mine", "whole images").checkpoint == "last"
     with pytest.raises(SettingsError, match=r"'mine'.*best, initial, last"):
         read_baseline(several, "val", "mine", "whole images")
 

@@ -35,8 +35,8 @@ def open_index(storage):
 def test_runs_are_found_with_what_their_summary_says(storage):
     runs = open_index(storage).runs()
     assert [r.name for r in runs] == ["exp/main-0", "exp/main-1", "exp/main-2"]
-    assert (runs[0].task, runs[0].state, runs[0].step) == ("seamseg", "trained", 2)
-    assert runs[0].results[0]["metric"] == "miou"
+    assert (runs[0].summary.task, runs[0].state, runs[0].summary.step) == ("seamseg", "trained", 2)
+    assert runs[0].summary.results[0].metric == "miou"
 
 
 def test_the_index_can_be_deleted_and_rebuilt(storage):

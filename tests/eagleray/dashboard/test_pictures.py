@@ -10,14 +10,14 @@ from PIL import Image
 from eagleray.dashboard import pictures
 from eagleray.dashboard.pictures import THUMBNAIL_PX, picture_link
 from eagleray.runs.evaluation import read_evaluations, read_units
-from eagleray.storage import Store
+from eagleray.runs.run_folder import RunFolder
 
 RUN = "exp/main-0"
 
 
 @pytest.fixture
 def picture(storage):
-    run = Store(str(storage)).child(f"runs/{RUN}")
+    run = RunFolder(str(storage / "runs" / RUN))
     units = read_units(run, read_evaluations(run)[0])
     return units.units[0].pictures["prediction"]
 

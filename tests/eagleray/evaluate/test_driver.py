@@ -12,8 +12,10 @@ from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints, un
 from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.experiment import load
 from eagleray.experiment.load import make_experiment
+from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
 from eagleray.progress import Silent
+from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import Benchmark, SettingsError
 from eagleray.train import train_run
@@ -57,7 +59,7 @@ def trained(tmp_path_factory):
                 "evaluate": {"units_per_shard": 8, "workers": 2},
             }
         )
-    task, run = TwoBenchmarks(experiment.settings), Store(str(folder / "run"))
+    task, run = TwoBenchmarks(experiment.settings), RunFolder(str(folder / "run"))
     rows = prepare_stages(task, Store(str(folder)), experiment.prepare, inline=True).rows
     train_run(experiment, task, run, rows, inline=True, progress=Silent())
     return experiment, task, run, rows
@@ -72,8 +74,7 @@ def evaluate(trained, run=None, checkpoints=("last", "initial"), progress=None, 
         rows,
         choose_benchmarks(task, ("all",)),
         checkpoints,
-        inline=inline,
-        progress=progress or Silent(),
+        RunOptions(inline=inline, progress=progress or Silent()),
     )
 
 
@@ -81,15 +82,15 @@ def test_every_checkpoint_is_evaluated_on_every_benchmark(trained):
     progress = Notes()
     results = evaluate(trained, progress=progress)
     pairs = [("val", "last"), ("val", "initial"), ("train", "last"), ("train", "initial")]
-    assert [(r["benchmark"], r["checkpoint"]) for r in results] == pairs
-    accuracy = {(r["benchmark"], r["checkpoint"]): r["values"]["accuracy"] for r in results}
+    assert [(r.benchmark, r.checkpoint) for r in results] == pairs
+    accuracy = {(r.benchmark, r.checkpoint): r.values["accuracy"] for r in results}
     assert min(accuracy["val", "last"], accuracy["train", "last"]) >= 0.9
     assert max(accuracy["val", "initial"], accuracy["train", "initial"]) < 0.9
     assert progress.started == [("evaluate: 4 results", 4 * 32)] and progress.units == 4 * 32
     assert len(progress.notes) == 4 and "train, initial: accuracy" in progress.notes[3]
     run = trained[2]
     for (benchmark, label), result in zip(pairs, results, strict=True):
-        assert json.loads(run.read(f"evaluation/{benchmark}/{label}.json")) == result
+        assert run.read(f"evaluation/{benchmark}/{label}.json") == result.encode()
     assert set(json.loads(run.read("summary.json"))["results"]) == {
         f"{benchmark}/{label}" for benchmark, label in pairs
     }
@@ -109,7 +110,7 @@ def test_an_interrupted_evaluation_goes_on(trained, tmp_path):
                 raise KeyboardInterrupt
 
     whole = evaluate(trained)
-    run = Store(str(tmp_path / "run"))
+    run = RunFolder(str(tmp_path / "run"))
     shutil.copytree(trained[2].local_path("checkpoints"), tmp_path / "run/checkpoints")
     with pytest.raises(KeyboardInterrupt):
         evaluate(trained, run, progress=Stopping())
@@ -124,22 +125,22 @@ def test_checkpoints_with_equal_weights_are_computed_once(trained):
     name = sorted(trained[2].files("checkpoints"))[-1].removeprefix("checkpoints/")
     name = name.removesuffix(".json")
     results = evaluate(trained, checkpoints=("last", name), progress=progress)
-    assert [r["checkpoint"] for r in results] == ["last", name] * 2
-    assert results[0]["values"] == results[1]["values"]
-    assert results[0]["rows"] == results[1]["rows"] and progress.units <= 2 * 32
+    assert [r.checkpoint for r in results] == ["last", name] * 2
+    assert results[0].values == results[1].values
+    assert results[0].rows == results[1].rows and progress.units <= 2 * 32
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_workers_share_all_pairs_and_give_the_same_results(trained, tmp_path):
     inline = evaluate(trained)
-    run = Store(str(tmp_path / "run"))
+    run = RunFolder(str(tmp_path / "run"))
     shutil.copytree(trained[2].local_path("checkpoints"), tmp_path / "run/checkpoints")
     progress = Notes()
     assert evaluate(trained, run, progress=progress, inline=False) == inline
     assert progress.started == [("evaluate: 4 results", 4 * 32)] and progress.units == 4 * 32
     assert sum("2 workers" in note for note in progress.notes) == 1, "one pool serves all pairs"
     for result in inline:
-        rows = f"evaluation/{result['benchmark']}/{result['rows']}"
+        rows = f"evaluation/{result.benchmark}/{result.rows}"
         markers = run.files(f"{rows}/markers")
         assert len(markers) > 1
         for path in markers:
@@ -165,7 +166,7 @@ def test_two_checkpoints_of_one_name_are_refused():
 
 
 def test_an_unknown_checkpoint_is_refused_before_anything_is_computed(trained, tmp_path):
-    run = Store(str(tmp_path / "run"))
+    run = RunFolder(str(tmp_path / "run"))
     shutil.copytree(trained[2].local_path("checkpoints"), tmp_path / "run/checkpoints")
     with pytest.raises(SettingsError, match="there is no checkpoint 'nowhere'"):
         evaluate(trained, run, checkpoints=("last", "nowhere"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from eagleray.evaluate.units import unit_values
+from eagleray.evaluate.driver import unit_values
 from eagleray.task import Metrics
 
 

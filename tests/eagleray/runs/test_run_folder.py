@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import socket
 import time
 
@@ -14,8 +15,21 @@ from eagleray.analysis.table import benchmark_table, runs_table
 from eagleray.experiment.schema import ExperimentSettings, TrainSettings
 from eagleray.runs import run_folder
 from eagleray.runs.lease import Lease, RunIsBusyError
+from eagleray.runs.records import EvaluationResult, RunSummary
+from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import SettingsError
+
+RESULT = {
+    "benchmark": "val",
+    "checkpoint": "last",
+    "units": 3,
+    "metric": "pq",
+    "values": {"pq": 0.65, "sq": None},
+    "published": [
+        {"metric": "pq", "value": 0.6, "source": "paper", "model": "R50", "recalled": True},
+    ],
+}
 
 
 def experiment(tmp_path, **values):
@@ -28,40 +42,63 @@ def experiment(tmp_path, **values):
 
 
 def test_same_settings_continue_the_same_run(tmp_path):
-    first = run_folder.run_store(experiment(tmp_path))
+    first = run_folder.run_of(experiment(tmp_path))
     faster = experiment(tmp_path, train=TrainSettings(strategy="ddp", num_workers=2, log_every=1))
-    assert run_folder.run_store(faster).uri == first.uri
+    assert run_folder.run_of(faster).uri == first.uri
 
 
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"settings": SquareSettings(noise=0.1)}, {"run": "b"}]
 )
 def test_settings_that_change_results_make_another_run(tmp_path, change):
-    first = run_folder.run_store(experiment(tmp_path))
-    assert run_folder.run_store(experiment(tmp_path, **change)).uri != first.uri
+    first = run_folder.run_of(experiment(tmp_path))
+    assert run_folder.run_of(experiment(tmp_path, **change)).uri != first.uri
 
 
 def test_new_begins_a_run_that_is_then_continued(tmp_path):
     settings = experiment(tmp_path)
     for _ in range(11):
-        run = run_folder.run_store(settings, new=True)
+        run = run_folder.run_of(settings, new=True)
         run.write("summary.json", b"{}")
     assert run.uri.endswith(".11")
-    assert run_folder.run_store(settings).uri == run.uri
+    assert run_folder.run_of(settings).uri == run.uri
 
 
 def test_summary_is_merged_and_a_damaged_one_is_no_crash(tmp_path):
-    run = Store(str(tmp_path))
-    run_folder.update_summary(run, state="training", results={"a": 1})
-    assert run_folder.update_summary(run, results={"b": 2})["results"] == {"a": 1, "b": 2}
+    run = RunFolder(str(tmp_path))
+    run.write("summary.json", b'{"of another version": 1}')
+    run.update_summary(state="training", results={"val/last": RESULT})
+    summary = run.update_summary(results={"val/best": {**RESULT, "checkpoint": "best"}})
+    assert (summary.state, summary.task, summary.step) == ("training", "", None)
+    assert [r.checkpoint for r in summary.results] == ["last", "best"]
+    stored = json.loads(run.read("summary.json"))
+    assert set(stored) == {"of another version", "state", "results"}
     run.write("summary.json", b'{"state": ')
-    assert run_folder.read_summary(run) == {}
+    assert run.summary() == RunSummary()
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"step": "5", "train": [1], "best": {"value": "x"}, "results": [1]},
+        {"results": {"val/best": {"benchmark": "val"}}, "error": None},
+    ],
+)
+def test_what_is_damaged_in_a_summary_is_left_out_and_the_rest_is_read(tmp_path, values):
+    run = RunFolder(str(tmp_path))
+    run.write("summary.json", json.dumps({"task": "t", **values}).encode())
+    assert run.summary() == RunSummary(task="t")
+
+
+def test_a_run_travels_to_other_processes(tmp_path):
+    run = pickle.loads(pickle.dumps(RunFolder(str(tmp_path / "runs/exp/main-1"))))
+    assert isinstance(run, RunFolder) and run.name == "exp/main-1"
 
 
 def test_find_run_names_what_is_there(tmp_path):
-    run_folder.run_store(experiment(tmp_path)).write("summary.json", b"{}")
+    run_folder.run_of(experiment(tmp_path)).write("summary.json", b"{}")
     assert run_folder.find_run(str(tmp_path), "exp").uri.endswith(
-        run_folder.run_store(experiment(tmp_path)).uri.rsplit("/", 1)[1]
+        run_folder.run_of(experiment(tmp_path)).uri.rsplit("/", 1)[1]
     )
     with pytest.raises(SettingsError, match="exp/main-"):
         run_folder.find_run(str(tmp_path), "other")
@@ -93,19 +130,9 @@ def test_lease_of_a_dead_driver_is_taken_over(tmp_path, reason):
 
 
 def test_tables_show_paper_ours_difference_and_mark_recalled_numbers():
-    published = [
-        {"metric": "pq", "value": 0.6, "source": "paper", "model": "R50", "recalled": True},
-    ]
-    result = {
-        "benchmark": "val",
-        "checkpoint": "best",
-        "units": 3,
-        "metric": "pq",
-        "values": {"pq": 0.65, "sq": None},
-        "published": published,
-    }
+    result = EvaluationResult.parse(RESULT)
     text = benchmark_table(result)
     for part in ("0.6*", "0.65", "+0.05", "R50 paper", "quoted from memory"):
         assert part in text
-    assert "0.65" in runs_table([("exp/run", {"task": "t", "results": {"val": result}})])
-    assert "exp/run" in runs_table([("exp/run", {})])
+    assert "0.65" in runs_table([("exp/run", RunSummary("t", results=(result,)))])
+    assert "exp/run" in runs_table([("exp/run", RunSummary())])

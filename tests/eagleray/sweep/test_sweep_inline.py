@@ -10,7 +10,7 @@ from eagleray.api import Experiment
 from eagleray.options import RunOptions
 from eagleray.runs.lease import Lease
 from eagleray.runs.metrics import next_attempt, read_lines
-from eagleray.runs.run_folder import find_run, list_runs, read_summary
+from eagleray.runs.run_folder import find_run, list_runs
 from eagleray.sweep.driver import run_sweep
 from eagleray.sweep.folder import list_sweeps
 from eagleray.sweep.plan import plan_sweep
@@ -46,11 +46,11 @@ def test_trial_is_an_ordinary_run_with_the_same_result(tiny):
     alone = Experiment(experiment.model_copy(update={"name": "alone"}), inline=True)
     (expected,) = alone.run()
     baseline = trials["baseline-s0"]
-    assert baseline.values == expected["values"]
-    assert baseline.value == expected["values"]["mse"]
+    assert baseline.values == expected.values
+    assert baseline.value == expected.values["mse"]
     assert baseline.last_value == alone.train().metrics["mse"]
     run = find_run(experiment.storage, baseline.run)
-    assert read_summary(run)["state"] == "trained"
+    assert run.summary().state == "trained"
     record = result.folder.summary()
     assert (record.kind, record.baseline, record.seeds) == ("ablations", "baseline", (0, 1))
     assert (record.metric, record.higher_is_better) == ("mse", False)

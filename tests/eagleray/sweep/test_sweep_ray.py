@@ -8,7 +8,7 @@ import pytest
 
 from eagleray.experiment.sweep import SchedulerSettings
 from eagleray.options import RunOptions
-from eagleray.runs.run_folder import find_run, read_summary
+from eagleray.runs.run_folder import find_run
 from eagleray.sweep.driver import run_sweep
 from eagleray.sweep.tune import feed_asha, make_asha
 
@@ -75,7 +75,7 @@ def test_asha_ends_weak_trials_early_and_keeps_the_best(ray_cluster, tiny):
     stopped = trials[0.0001]
     assert stopped.value == stopped.last_value == stopped.values["mse"]
     assert (stopped.best_step, stopped.error) == (3, None)
-    assert read_summary(find_run(experiment.storage, stopped.run))["state"] == "stopped"
+    assert find_run(experiment.storage, stopped.run).summary().state == "stopped"
     again = run_sweep(experiment, RunOptions())
     assert {t.overrides[LR]: t for t in again.trials} == trials
 

@@ -46,7 +46,7 @@ def test_computed_rows_train_to_the_same_weights_and_store_nothing(tmp_path):
     _, stored_results, stored = trained(tmp_path / "a", materialise=True)
     experiment, results, computed = trained(tmp_path / "b", materialise=False)
     assert same(stored, computed)
-    assert results[0]["values"] == stored_results[0]["values"]
+    assert results[0].values == stored_results[0].values
     assert list((tmp_path / "a/prepared").rglob("shards"))
     assert not list((tmp_path / "b/prepared").rglob("shards"))
     assert training_rejects(experiment.run_folder) == []

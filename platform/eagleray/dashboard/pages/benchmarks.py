@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +25,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.published import PublishedBenchmarks
 from eagleray.dashboard.source import Source
-from eagleray.runs.result import checked_result
+from eagleray.runs.records import EvaluationResult
 from eagleray.task import Benchmark
 
 
@@ -37,16 +37,15 @@ class Standing:
     benchmark: str
     checkpoint: str
     run: str
-    result: Mapping[str, Any]
+    result: EvaluationResult
     runs: int
 
     def reached(self) -> float | None:
         """Return which share of the published primary metric ours reaches, above 1 where better."""
-        metric = self.result["metric"]
         for row in comparisons(self.result):
-            if row.metric == metric and row.paper and row.ours:
+            if row.metric == self.result.metric and row.paper and row.ours:
                 ratio = row.ours / row.paper
-                return ratio if self.result["higher_is_better"] else 1 / ratio
+                return ratio if self.result.higher_is_better else 1 / ratio
         return None
 
 
@@ -108,10 +107,10 @@ def standings(
         runs: All runs.
         published: Benchmarks of the installed tasks by task.
     """
-    groups: dict[tuple[str, str, str], list[tuple[str, Mapping[str, Any]]]] = {}
+    groups: dict[tuple[str, str, str], list[tuple[str, EvaluationResult]]] = {}
     for run in runs:
-        for result in run.results:
-            key = (run.task, result["benchmark"], result["checkpoint"])
+        for result in run.summary.results:
+            key = (run.summary.task, result.benchmark, result.checkpoint)
             groups.setdefault(key, []).append((run.name, result))
     found = [
         Standing(*key, *max(group, key=lambda one: _rank(one[1])), len(group))
@@ -127,31 +126,28 @@ def standings(
     return sorted(found, key=lambda one: (one.task, one.benchmark, one.checkpoint))
 
 
-def _without_run(benchmark: Benchmark) -> dict[str, Any]:
-    names = dict.fromkeys([benchmark.metric, *(p.metric for p in benchmark.published)])
-    return checked_result(
-        {
-            "benchmark": benchmark.name,
-            "protocol": benchmark.protocol,
-            "checkpoint": "",
-            "metric": benchmark.metric,
-            "higher_is_better": benchmark.higher_is_better,
-            "values": dict.fromkeys(names),
-            "published": [dataclasses.asdict(p) for p in benchmark.published],
-        }
+def _without_run(benchmark: Benchmark) -> EvaluationResult:
+    names = [benchmark.metric, *(p.metric for p in benchmark.published)]
+    return EvaluationResult(
+        benchmark=benchmark.name,
+        checkpoint="",
+        metric=benchmark.metric,
+        values=dict.fromkeys(names),
+        protocol=benchmark.protocol,
+        higher_is_better=benchmark.higher_is_better,
+        published=tuple(benchmark.published),
     )
 
 
-def _rank(result: Mapping[str, Any]) -> float:
-    value = result["values"].get(result["metric"])
-    if value is None:
-        return -float("inf")
-    return float(value) if result["higher_is_better"] else -float(value)
+def _rank(result: EvaluationResult) -> float:
+    if result.value is None:
+        return -math.inf
+    return result.value if result.higher_is_better else -result.value
 
 
 def _overview(chosen: Sequence[Standing]) -> Content:
     reached = {
-        f"{one.task} {one.benchmark} ({one.checkpoint}): {one.result['metric']}": share
+        f"{one.task} {one.benchmark} ({one.checkpoint}): {one.result.metric}": share
         for one in chosen
         if (share := one.reached()) is not None
     }
@@ -165,11 +161,7 @@ def _part(one: Standing) -> Content:
             html.Span(row.source, className="dim"),
             number_text(row.paper) + RECALLED * row.is_recalled,
             number_text(row.ours),
-            signed(
-                row.difference,
-                higher_is_better=one.result["higher_is_better"]
-                or row.metric != one.result["metric"],
-            ),
+            signed(row.difference, higher_is_better=one.result.is_higher_better(row.metric)),
         )
         for row in comparisons(one.result)
     ]
@@ -177,7 +169,7 @@ def _part(one: Standing) -> Content:
     checkpoint = f" ({one.checkpoint} checkpoint)" if one.checkpoint else ""
     return [
         html.H3(f"{one.benchmark}{checkpoint}"),
-        note(str(one.result["protocol"])),
+        note(one.result.protocol),
         _whose(one),
         table(("metric", "published", "paper", "ours", "difference"), rows, numbers=(2, 3, 4)),
         *([note(f"{RECALLED} quoted from memory, to be checked")] if is_recalled else []),

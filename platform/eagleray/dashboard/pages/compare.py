@@ -120,16 +120,16 @@ def _names(runs: Sequence[RunEntry]) -> list[Component]:
 
 
 def _results(runs: Sequence[RunEntry]) -> Content:
-    found: dict[tuple[str, str], list[float | None]] = {}
+    rows: dict[tuple[str, str], list[float | None]] = {}
     for idx, run in enumerate(runs):
-        for result in run.results:
-            for metric, value in result["values"].items():
-                key = (f"{result['benchmark']} ({result['checkpoint']})", metric)
-                found.setdefault(key, [None] * len(runs))[idx] = value
-    if not found:
+        for result in run.summary.results:
+            for metric, value in result.values.items():
+                key = (f"{result.benchmark} ({result.checkpoint})", metric)
+                rows.setdefault(key, [None] * len(runs))[idx] = value
+    if not rows:
         return [note("None of them has been evaluated.")]
-    heads = [("metric", f"{where} {metric}") for where, metric in found]
-    return [_runs_table(runs, heads, [[number_text(v) for v in row] for row in found.values()])]
+    heads = [("metric", f"{where} {metric}") for where, metric in rows]
+    return [_runs_table(runs, heads, [[number_text(v) for v in row] for row in rows.values()])]
 
 
 def _runs_table(

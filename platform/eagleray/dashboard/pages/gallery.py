@@ -4,13 +4,18 @@ the prediction over the truth or the input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.browse.gallery import leading_values, worst_first
+from eagleray.browse.gallery import (
+    leading_metric,
+    leading_values,
+    picture_names,
+    pictures_in_order,
+    worst_first,
+)
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, run_link
 from eagleray.dashboard.elements import (
@@ -25,10 +30,10 @@ from eagleray.dashboard.elements import (
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.pictures import picture_link
 from eagleray.dashboard.source import Source
-from eagleray.runs.evaluation import Evaluation, Unit, Units, read_evaluations, read_units
+from eagleray.runs.evaluation import StoredEvaluation, Unit, Units, read_evaluations, read_units
+from eagleray.runs.records import RunSummary
 
 UNITS_PER_PAGE = 60
-_ORDER = ("input", "truth", "prediction")
 
 
 class GalleryPage:
@@ -47,7 +52,7 @@ class GalleryPage:
 
     def controls(self, address: Address) -> Sequence[Control]:
         """See Page."""
-        runs = [run.name for run in self._source.runs() if run.results]
+        runs = [run.name for run in self._source.runs() if run.summary.results]
         name = address.one("run") or (runs[0] if runs else "")
         options = [(run, run) for run in runs]
         default = runs[0] if runs else ""
@@ -59,7 +64,7 @@ class GalleryPage:
         chosen = _chosen(evaluations, address)
         metrics = self._units(name, chosen).metrics()
         pictures = self._picture_names(name, chosen)
-        labels = [(_label(e), f"{e.benchmark} ({e.checkpoint})") for e in evaluations]
+        labels = [(e.label, f"{e.benchmark} ({e.checkpoint})") for e in evaluations]
         primary = _primary(chosen, metrics)
         both = [(n, n) for n in pictures]
         orders = [("", "worst first"), ("best", "best first"), ("given", "as in the data")]
@@ -75,7 +80,7 @@ class GalleryPage:
 
     def content(self, address: Address) -> Content:
         """See Page."""
-        runs = [run.name for run in self._source.runs() if run.results]
+        runs = [run.name for run in self._source.runs() if run.summary.results]
         name = address.one("run") or (runs[0] if runs else "")
         if not name:
             return [note("Nothing has been evaluated yet.")]
@@ -102,18 +107,17 @@ class GalleryPage:
         entry = self._source.run(address.one("run")) if address.one("run") else None
         return f"{entry.changed_s}{entry.state}" if entry else "none"
 
-    def _evaluations(self, entry: RunEntry | None) -> list[Evaluation]:
+    def _evaluations(self, entry: RunEntry | None) -> list[StoredEvaluation]:
         return read_evaluations(self._source.folder(entry.name)) if entry else []
 
-    def _units(self, name: str, evaluation: Evaluation) -> Units:
+    def _units(self, name: str, evaluation: StoredEvaluation) -> Units:
         if not evaluation.folder:
             return Units([])
         return read_units(self._source.folder(name), evaluation)
 
-    def _picture_names(self, name: str, evaluation: Evaluation) -> list[str]:
+    def _picture_names(self, name: str, evaluation: StoredEvaluation) -> list[str]:
         units = self._units(name, evaluation).units
-        found = {picture for unit in units for picture in unit.pictures}
-        return [n for n in _ORDER if n in found] + sorted(found - set(_ORDER))
+        return picture_names(units)
 
 
 def _metric_control(metrics: Sequence[str], primary: str, address: Address) -> list[Control]:
@@ -124,18 +128,13 @@ def _metric_control(metrics: Sequence[str], primary: str, address: Address) -> l
     ]
 
 
-def _label(evaluation: Evaluation) -> str:
-    return f"{evaluation.benchmark}/{evaluation.checkpoint}"
-
-
-def _chosen(evaluations: Sequence[Evaluation], address: Address) -> Evaluation:
+def _chosen(evaluations: Sequence[StoredEvaluation], address: Address) -> StoredEvaluation:
     wanted = address.one("of")
-    return next((e for e in evaluations if _label(e) == wanted), evaluations[0])
+    return next((e for e in evaluations if e.label == wanted), evaluations[0])
 
 
-def _primary(evaluation: Evaluation, metrics: Sequence[str]) -> str:
-    primary = str(evaluation.result.get("metric", ""))
-    return primary if primary in metrics else next(iter(metrics), "")
+def _primary(evaluation: StoredEvaluation, metrics: Sequence[str]) -> str:
+    return leading_metric(metrics, evaluation.result.metric if evaluation.result else "")
 
 
 def _left(pictures: Sequence[str]) -> str:
@@ -146,24 +145,24 @@ def _right(pictures: Sequence[str]) -> str:
     return "prediction" if "prediction" in pictures else next(iter(pictures[::-1]), "")
 
 
-def _ordered(units: Units, evaluation: Evaluation, address: Address) -> list[Unit]:
+def _ordered(units: Units, evaluation: StoredEvaluation, address: Address) -> list[Unit]:
     matches = make_filter(address.one("q"))
     found = [u for u in units.units if u.pictures and matches(_as_row(u))]
     order = address.one("order")
     if order == "given":
         return found
     metric = _metric(units, evaluation, address)
-    is_higher = bool(evaluation.result.get("higher_is_better", True))
+    is_higher = evaluation.result is None or evaluation.result.higher_is_better
     return worst_first(found, metric, higher_is_better=is_higher == (order != "best"))
 
 
-def _metric(units: Units, evaluation: Evaluation, address: Address) -> str:
+def _metric(units: Units, evaluation: StoredEvaluation, address: Address) -> str:
     return address.one("metric") or _primary(evaluation, units.metrics())
 
 
 def _as_row(unit: Unit) -> RunRow:
     """Return a unit in the form that filters understand: its name and its numbers."""
-    return RunRow(RunEntry(unit.key, {"train": dict(unit.values)}))
+    return RunRow(RunEntry(unit.key, RunSummary(train=unit.values)))
 
 
 def _grid(run: str, shown: Sequence[Unit], units: Units, metric: str, address: Address) -> Content:
@@ -193,7 +192,7 @@ def _card(run: str, unit: Unit, metric: str, address: Address) -> Component:
             alt=f"{name} of {unit.key}",
             title=name,
         )
-        for name, picture in _in_order(unit.pictures).items()
+        for name, picture in pictures_in_order(unit).items()
     ]
     texts = [
         html.Span(unit.key, className="name"),
@@ -234,7 +233,7 @@ def _one_unit(
                 html.Figcaption(name),
             ]
         )
-        for name, picture in _in_order(unit.pictures).items()
+        for name, picture in pictures_in_order(unit).items()
     ]
     return [
         html.Div(links, className="bar"),
@@ -269,11 +268,6 @@ def _overlay(run: str, unit: Unit, left: str, right: str) -> Component:
             "aria-valuenow": "50",
         },
     )
-
-
-def _in_order(pictures: Mapping[str, Any]) -> dict[str, Any]:
-    names = [n for n in _ORDER if n in pictures] + [n for n in pictures if n not in _ORDER]
-    return {name: pictures[name] for name in names}
 
 
 def _known(wanted: str, names: Sequence[str], default: str) -> str:

@@ -4,7 +4,6 @@ log.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 
 from dash import dcc, html
@@ -33,8 +32,8 @@ from eagleray.dashboard.elements import (
     value_text,
 )
 from eagleray.dashboard.source import Source
-from eagleray.runs.evaluation import Evaluation, read_evaluations
-from eagleray.runs.metrics import flatten
+from eagleray.runs.evaluation import StoredEvaluation, read_evaluations
+from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import read_rejects
 from eagleray.runs.settings import differing, read_settings
 
@@ -103,7 +102,7 @@ class RunPage:
         entry = self._source.run(run_name(address))
         if entry is None:
             return "gone"
-        known = f"{entry.changed_s}{entry.state}{entry.step}"
+        known = f"{entry.changed_s}{entry.state}{entry.summary.step}"
         if _tab(address) == "curves":
             return known + self._source.history_version(entry.name)
         return known
@@ -136,13 +135,7 @@ class RunPage:
         return [table(("setting", entry.name, against), rows)]
 
     def _environment(self, entry: RunEntry, address: Address) -> Content:
-        try:
-            found = json.loads(self._source.folder(entry.name).read("environment.json"))
-        except (OSError, ValueError) as error:
-            return [problem(f"environment.json is missing or damaged: {error}")]
-        if not isinstance(found, dict):
-            return [problem("environment.json is damaged: it is no mapping")]
-        return [facts(flatten(found, separator="."))]
+        return [facts(self._source.folder(entry.name).environment().facts())]
 
     def _rejects(self, entry: RunEntry, address: Address) -> Content:
         run = self._source.folder(entry.name)
@@ -172,8 +165,7 @@ class RunPage:
         return [*cut, html.Pre(text, className="log", tabIndex=0)]
 
     def _log_files(self, entry: RunEntry) -> list[str]:
-        found = self._source.folder(entry.name).files("log")
-        return sorted((p for p in found if p.endswith((".log", ".txt"))), key=lambda p: (len(p), p))
+        return self._source.folder(entry.name).log_files()
 
 
 def run_name(address: Address) -> str:
@@ -226,7 +218,7 @@ def curve_panels(
     return [*damaged, *shown, *rest]
 
 
-def result_table(result: Mapping[str, object]) -> Component:
+def result_table(result: EvaluationResult) -> Component:
     """Return the table paper / ours / difference of one result."""
     rows = comparisons(result)
     cells = [
@@ -234,10 +226,7 @@ def result_table(result: Mapping[str, object]) -> Component:
             row.metric,
             number_text(row.paper) + RECALLED * row.is_recalled,
             number_text(row.ours),
-            signed(
-                row.difference,
-                higher_is_better=bool(result["higher_is_better"]) or row.metric != result["metric"],
-            ),
+            signed(row.difference, higher_is_better=result.is_higher_better(row.metric)),
             html.Span(row.source, className="dim"),
         )
         for row in rows
@@ -254,9 +243,11 @@ def _tab(address: Address) -> str:
 
 
 def _heading(entry: RunEntry, address: Address, sweeps: Sequence[str]) -> Content:
-    step = f"step {entry.step}" if entry.step is not None else ""
-    line = [state_mark(entry.state, is_live=entry.is_live), entry.task, step, ago(entry.changed_s)]
-    problems = [text for text in (entry.problem, entry.summary.get("error")) if text]
+    summary = entry.summary
+    step = f"step {summary.step}" if summary.step is not None else ""
+    mark = state_mark(entry.state, is_live=entry.is_live)
+    line = [mark, summary.task, step, ago(entry.changed_s)]
+    problems = [text for text in (entry.problem, summary.error) if text]
     now = _tab(address)
     tabs = [
         dcc.Link(
@@ -273,32 +264,32 @@ def _heading(entry: RunEntry, address: Address, sweeps: Sequence[str]) -> Conten
     ]
     return [
         html.Div([*(html.Span(part) for part in line if part), *of], className="bar"),
-        *(problem(str(text)) for text in problems),
+        *(problem(text) for text in problems),
         html.Nav(tabs, className="parts", **{"aria-label": "Parts of the run"}),
     ]
 
 
-def _evaluation_part(run: str, evaluation: Evaluation) -> Content:
+def _evaluation_part(run: str, evaluation: StoredEvaluation) -> Content:
     title = html.H2(f"{evaluation.benchmark} ({evaluation.checkpoint} checkpoint)")
-    if evaluation.problem:
-        return [title, problem(evaluation.problem)]
     result = evaluation.result
-    counts = f"{result['units']} units, {result['rejected']} rejected"
-    query = {"run": run, "of": f"{evaluation.benchmark}/{evaluation.checkpoint}"}
+    if result is None:
+        return [title, problem(evaluation.problem)]
+    counts = f"{result.units} units, {result.rejected} rejected"
+    query = {"run": run, "of": evaluation.label}
     parts: Content = [
         title,
-        note(f"{result['protocol']} {counts}."),
+        note(f"{result.protocol} {counts}."),
         result_table(result),
         html.P(dcc.Link("pictures", href=link(["gallery"], **query))),
     ]
-    metrics = list(dict.fromkeys(m for values in result["per_class"].values() for m in values))
+    metrics = result.class_metrics
     for metric in metrics[:1]:
-        values = {name: one.get(metric) for name, one in result["per_class"].items()}
+        values = {name: one.get(metric) for name, one in result.per_class.items()}
         parts.append(figure_panel(classes_figure({run: values}, metric), f"{query['of']} {metric}"))
     if metrics:
         rows = [
             (name, *(number_text(values.get(m)) for m in metrics))
-            for name, values in result["per_class"].items()
+            for name, values in result.per_class.items()
         ]
         shown = table(("class", *metrics), rows, numbers=range(1, len(metrics) + 1))
         parts.append(html.Details([html.Summary("All classes"), shown]))

@@ -28,6 +28,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
+from eagleray.runs.records import INITIAL
 from eagleray.runs.run_folder import is_run_name
 
 _TRAINING = "training"
@@ -73,7 +74,7 @@ class RunRow:
         of any benchmark, or a training value such as ``loss``.
         """
         own = {
-            "step": self.entry.step,
+            "step": self.entry.summary.step,
             "best": self.best,
             "last": self.last,
             "paper": self.paper,
@@ -81,22 +82,21 @@ class RunRow:
         }
         if name in own:
             return own[name]
-        for result in self.entry.results:
-            if isinstance(result["values"].get(name), int | float):
-                return float(result["values"][name])
+        for result in self.entry.summary.results:
+            value = result.values.get(name)
+            if value is not None:
+                return value
         return self.training(name)
 
     def text(self, name: str) -> str | None:
         """Return a text by the name that a filter gives: task, state, or a training value."""
-        train = self.entry.summary.get("train")
-        value = train.get(name) if isinstance(train, dict) else None
-        own = {"task": self.entry.task, "state": self.entry.state}
+        value = self.entry.summary.train.get(name)
+        own = {"task": self.entry.summary.task, "state": self.entry.state}
         return own.get(name, value if isinstance(value, str) else None)
 
     def training(self, name: str) -> float | None:
         """Return a number of the last training line."""
-        train = self.entry.summary.get("train")
-        value = train.get(name) if isinstance(train, dict) else None
+        value = self.entry.summary.train.get(name)
         return float(value) if isinstance(value, int | float) else None
 
 
@@ -117,7 +117,7 @@ class RunsPage:
     def controls(self, address: Address) -> Sequence[Control]:
         """See Page."""
         runs = self._source.runs()
-        tasks = sorted({r.task for r in runs if r.task})
+        tasks = sorted({r.summary.task for r in runs if r.summary.task})
         states = sorted({r.state for r in runs})
         metrics = sorted({name for run in runs for name in metric_names(run)})
         own = [("", "each run's own")]
@@ -152,7 +152,9 @@ class RunsPage:
 
     def version(self, address: Address) -> str:
         """See Page."""
-        return str(hash(tuple((r.name, r.changed_s, r.state, r.step) for r in self._source.runs())))
+        return str(
+            hash(tuple((r.name, r.changed_s, r.state, r.summary.step) for r in self._source.runs()))
+        )
 
 
 def picked_runs(address: Address) -> list[str]:
@@ -162,9 +164,8 @@ def picked_runs(address: Address) -> list[str]:
 
 def metric_names(run: RunEntry) -> list[str]:
     """Return the numbers that a run can be ranked by, as ``benchmark: metric``."""
-    train = run.summary.get("train")
-    names = [f"{_TRAINING}: {name}" for name in train] if isinstance(train, dict) else []
-    return names + [f"{r['benchmark']}: {m}" for r in run.results for m in r["values"]]
+    names = [f"{_TRAINING}: {name}" for name in run.summary.train]
+    return names + [f"{r.benchmark}: {m}" for r in run.summary.results for m in r.values]
 
 
 def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
@@ -173,7 +174,7 @@ def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
     rows = [
         make_row(run, address.one("metric"))
         for run in runs
-        if task in ("", run.task) and state in ("", run.state)
+        if task in ("", run.summary.task) and state in ("", run.state)
     ]
     matches = make_filter(address.one("q"))
     order = address.one("sort") or "-changed"
@@ -182,48 +183,39 @@ def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
 
 def make_row(run: RunEntry, metric: str) -> RunRow:
     """Return a run's row for a metric (``benchmark: metric``; empty: the run's own first one)."""
-    results = run.results
+    results, trained_best = run.summary.results, run.summary.best
     if not metric and results:
-        metric = f"{results[0]['benchmark']}: {results[0]['metric']}"
-    metric = metric or f"{_TRAINING}: {_best(run).get('metric', 'loss')}"
+        metric = f"{results[0].benchmark}: {results[0].metric}"
+    metric = metric or f"{_TRAINING}: {trained_best.metric if trained_best else 'loss'}"
     benchmark, _, name = metric.partition(": ")
     if benchmark == _TRAINING:
         return _training_row(run, name)
-    fitting = [r for r in results if r["benchmark"] == benchmark and name in r["values"]]
+    fitting = [r for r in results if r.benchmark == benchmark and name in r.values]
     if not fitting:
         return RunRow(run)
-    values = {r["checkpoint"]: r["values"][name] for r in fitting}
-    others = [v for checkpoint, v in values.items() if checkpoint not in ("last", "initial")]
+    values = {r.checkpoint: r.values[name] for r in fitting}
+    others = [v for checkpoint, v in values.items() if checkpoint not in ("last", INITIAL)]
     first = fitting[0]
     published = [c.paper for c in comparisons(first) if c.metric == name and c.paper is not None]
-    is_higher = bool(first["higher_is_better"]) or name != first["metric"]
     best = values.get("best", others[0] if others else None)
-    return RunRow(
-        run, metric, best, values.get("last"), published[0] if published else None, is_higher
-    )
+    paper = published[0] if published else None
+    return RunRow(run, metric, best, values.get("last"), paper, first.is_higher_better(name))
 
 
 def _training_row(run: RunEntry, name: str) -> RunRow:
-    best = _best(run).get("value") if _best(run).get("metric") == name else None
+    trained_best = run.summary.best
+    best = trained_best.value if trained_best and trained_best.metric == name else None
     last = RunRow(run).training(name)
     if best is None and last is None:
         return RunRow(run)
     return RunRow(run, f"{_TRAINING}: {name}", best, last)
 
 
-def _best(run: RunEntry) -> Mapping[str, Any]:
-    """Return metric and value of the best checkpoint, as training found them."""
-    best = run.summary.get("best")
-    if isinstance(best, dict) and isinstance(best.get("value"), int | float):
-        return best
-    return {}
-
-
 def make_filter(text: str) -> Callable[[RunRow], bool]:
     """Return a test for rows: all words occur in the name, task or state, all conditions hold.
 
     Example:
-        >>> row = RunRow(RunEntry("toy/main-1", {"task": "ops", "step": 50}))
+        >>> row = RunRow(RunEntry("toy/main-1", RunSummary(task="ops", step=50)))
         >>> make_filter("toy step>=50")(row), make_filter("step<50")(row)
         (True, False)
     """
@@ -232,7 +224,7 @@ def make_filter(text: str) -> Callable[[RunRow], bool]:
 
     def matches(row: RunRow) -> bool:
         entry = row.entry
-        told = f"{entry.name} {entry.task} {entry.state} {row.metric}".lower()
+        told = f"{entry.name} {entry.summary.task} {entry.state} {row.metric}".lower()
         return all(word in told for word in words) and all(_holds(c, row) for c in conditions)
 
     return matches
@@ -249,9 +241,9 @@ def _holds(condition: Mapping[str, str], row: RunRow) -> bool:
 
 _ORDER: Mapping[str, Callable[[RunRow], Any]] = {
     "run": lambda row: row.entry.name,
-    "task": lambda row: row.entry.task,
+    "task": lambda row: row.entry.summary.task,
     "state": lambda row: row.entry.state,
-    "step": lambda row: row.entry.step,
+    "step": lambda row: row.entry.summary.step,
     "metric": lambda row: row.metric,
     "best": lambda row: row.best,
     "last": lambda row: row.last,
@@ -286,14 +278,14 @@ def _cells(row: RunRow, is_picked: bool) -> list[Any]:
         className="pick",
     )
     mark = state_mark(entry.state, is_live=entry.is_live)
-    why = entry.problem or str(entry.summary.get("error") or "")
+    why = entry.problem or entry.summary.error
     state = html.Span([mark, html.Span(why, className="why", title=why)]) if why else mark
     return [
         box,
         dcc.Link(entry.name, href=run_link(entry.name), className="name"),
-        entry.task,
+        entry.summary.task,
         state,
-        number_text(entry.step),
+        number_text(entry.summary.step),
         row.metric,
         number_text(row.best),
         number_text(row.last),

@@ -46,6 +46,7 @@ from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link,
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.source import Source
 from eagleray.experiment.paths import short_names
+from eagleray.runs.records import RunSummary
 from eagleray.runs.run_folder import is_run_name
 from eagleray.sweep.folder import TrialRecord
 from eagleray.sweep.results import SweepResults, setting_text
@@ -125,7 +126,9 @@ class SweepPage:
             return entry.version
         working = [trial.run for trial in entry.results.trials if trial.state in _WORKING]
         runs = self._runs(entry.results) if working else {}
-        live = [(name, runs[name].state, runs[name].step) for name in working if name in runs]
+        live = [
+            (name, runs[name].state, runs[name].summary.step) for name in working if name in runs
+        ]
         return f"{entry.version}{live}"
 
     def _entry(self, address: Address) -> SweepEntry | None:
@@ -278,8 +281,8 @@ def _linked_cells(trial: TrialRecord, runs: Runs) -> dict[str, Any]:
         name = dcc.Link(trial.id, href=run_link(trial.run), className="name")
     why = html.Span(trial.error, className="why", title=trial.error) if trial.error else ""
     cells = {"trial": name, "state": html.Span([state_mark(state, is_live=is_live), why])}
-    if is_live and run is not None and run.step is not None:
-        cells["steps"] = number_text(run.step)
+    if is_live and run is not None and run.summary.step is not None:
+        cells["steps"] = number_text(run.summary.step)
     return cells
 
 
@@ -306,6 +309,6 @@ def _as_row(trial: TrialRecord, results: SweepResults, runs: Runs) -> RunRow:
     numbers |= {"seed": trial.seed, "steps": trial.steps, "variant": trial.variant or ""}
     numbers |= {} if best is None else {results.metric: best}
     state, _ = trial_state(trial, runs)
-    known = {"task": results.summary.task, "state": state, "step": trial.steps, "train": numbers}
+    known = RunSummary(results.summary.task, state=state, step=trial.steps, train=numbers)
     told = f"{trial.id} {trial.variant or ''} {trial.run} {settings_text(trial.overrides)}"
     return RunRow(RunEntry(told, known), "", best, results.last(trial))
