@@ -33,7 +33,8 @@ from busy_stage import Busy, rounds_for, work  # noqa: E402
 from prettytable import PrettyTable  # noqa: E402
 from record import write_record  # noqa: E402
 
-from eagleray.prepare import run_stage  # noqa: E402
+from eagleray.options import RunOptions  # noqa: E402
+from eagleray.prepare import StageFolder, StageRun, run_stage  # noqa: E402
 from eagleray.progress import Silent  # noqa: E402
 from eagleray.scheduling import ray_session  # noqa: E402
 from eagleray.storage import Store  # noqa: E402
@@ -77,8 +78,8 @@ def engine_s(
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         stage = Busy(units, rounds, seconds)
-        options = {"workers": workers, "inline": inline, "progress": clock}
-        _, rows = run_stage(stage, Store(folder), {}, **options)
+        run = StageRun(stage, StageFolder(Store(folder)))
+        _, rows = run_stage(run, RunOptions(workers=workers, inline=inline, progress=clock))
         found = list(map(rows.__getitem__, rows.keys()))
     first = min(row["begin_s"] for row in found)
     process = max(r["process_end_s"] for r in found) - min(r["process_begin_s"] for r in found)

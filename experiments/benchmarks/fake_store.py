@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +18,9 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 
+from eagleray.prepare import Manifest, Reject, ShardMarker, StageFolder
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
-from eagleray.prepare.manifest import CURRENT, Manifest, entry_of, manifest_path
-from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, marker_path
+from eagleray.prepare.marker import CommittedFile
 from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.storage import Store
 from eagleray.task import Record
@@ -222,7 +223,7 @@ def _write_metrics(
 
 def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -> dict[str, Any]:
     fingerprint = hashlib.sha256(f"{fake.experiment}/{fake.run}".encode()).hexdigest()[:16]
-    stage = run.child(f"evaluation/val/{fingerprint}")
+    stage = StageFolder(_QuickStore(f"{run.uri}/evaluation/val/{fingerprint}"))
     schema = arrow_schema(_SCHEMA)
     tables, files = [], []
     for idx in range(max(1, fake.pictures // 3)):
@@ -236,15 +237,17 @@ def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -
             for name, image in zip(("input", "truth", "prediction"), scene, strict=True):
                 files.append(_write_picture(stage, key, name, image))
     data = to_parquet(tables, schema)
-    _put(stage, "shards/0-1.parquet", data)
-    marker = ShardMarker(
-        "0", "shards/0-1.parquet", hashlib.sha256(data).hexdigest(), len(data), len(tables) + 1,
-        len(tables), len(tables), (Reject("scene-broken", "InputError: the file is empty"),),
-        tuple(files),
-    )  # fmt: skip
-    _put(stage, marker_path(marker.shard), marker.encode())
-    _put(stage, manifest_path("listing"), Manifest("listing", "", (entry_of(marker),)).encode())
-    _put(stage, CURRENT, _json({"listing": "listing"}))
+    marker = ShardMarker.of(
+        "0",
+        data,
+        items=len(tables) + 1,
+        rows=len(tables),
+        rejected=(Reject("scene-broken", "InputError: the file is empty"),),
+        files=tuple(files),
+    )
+    stage.commit_shard(marker, data)
+    stage.commit_manifest(Manifest("listing", "", (marker.entry,)))
+    stage.set_current("listing")
     per_class = {
         name: {"iou": float(np.clip(quality + 0.05 * (2 - idx), 0, 1))}
         for idx, name in enumerate(_CLASSES)
@@ -268,24 +271,33 @@ def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -
     }
 
 
-def _write_picture(stage: Store, key: str, name: str, image: Image8) -> CommittedFile:
+def _write_picture(stage: StageFolder, key: str, name: str, image: Image8) -> CommittedFile:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG", compress_level=1)
     content = buffer.getvalue()
-    given = f"pictures/{key}.{name}.png"
-    path = f"files/0-1/{given}"
-    _put(stage, path, content)
-    return CommittedFile(key, given, path, hashlib.sha256(content).hexdigest(), len(content))
+    file = CommittedFile.of("0", key, f"pictures/{key}.{name}.png", content)
+    stage.write_file(file, content)
+    return file
+
+
+class _QuickStore(Store):
+    """A store that does not wait for the disk, which would take most of the time."""
+
+    def write(self, path: str, content: bytes | Iterable[bytes]) -> None:
+        if not self.is_local:
+            super().write(path, content)
+            return
+        target = self.local_path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content if isinstance(content, bytes) else b"".join(content))
+
+    def create(self, path: str, content: bytes) -> bool:
+        self.write(path, content)
+        return True
 
 
 def _put(folder: Store, path: str, content: bytes) -> None:
-    """Write a file without waiting for the disk, which would take most of the time."""
-    if not folder.is_local:
-        folder.write(path, content)
-        return
-    target = folder.local_path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
+    _QuickStore(folder.uri).write(path, content)
 
 
 def _json(values: dict[str, Any]) -> bytes:

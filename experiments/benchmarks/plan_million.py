@@ -22,6 +22,7 @@ from typing import Any
 from prettytable import PrettyTable
 from record import write_record
 
+from eagleray.prepare import StageFolder, StageRun
 from eagleray.prepare.survey import survey
 from eagleray.storage import Store
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
@@ -65,11 +66,11 @@ def peak_mb() -> float:
 
 def measure(count: int, folder: str) -> dict[str, Any]:
     """Plan twice (the second time everything is spooled) and return times, memory and sizes."""
-    stage, store, before = ManyImages(count), Store(folder), peak_mb()
+    run, before = StageRun(ManyImages(count), StageFolder(Store(folder))), peak_mb()
     seconds, cpu_seconds = [], []
     for _ in range(2):
         begin, cpu_begin = time.perf_counter(), time.process_time()
-        work = survey(stage, store, {}, items_per_shard=None, limit=None)
+        work = survey(run, items_per_shard=None, limit=None)
         seconds.append(time.perf_counter() - begin)
         cpu_seconds.append(time.process_time() - cpu_begin)
     sizes = [shard.num_items for shard in work.shards]

@@ -101,8 +101,7 @@ class Experiment:
             self.task,
             Store(self.settings.storage),
             self.settings.prepare,
-            limit=self.limit,
-            device=self.settings.device,
+            self._options(),
         )
 
     def prepare(self) -> Prepared:
@@ -112,10 +111,7 @@ class Experiment:
             self.task,
             Store(self.settings.storage),
             self.settings.prepare,
-            device=self.settings.device,
-            limit=self.limit,
-            inline=self.inline,
-            progress=self.progress,
+            self._options(),
         )
         return self._prepared
 
@@ -204,11 +200,17 @@ class Experiment:
             [Path(p) for p in paths],
             Store(output),
             formats,
-            limit=self.limit,
-            inline=self.inline,
-            progress=self.progress,
+            self._options(),
         )
 
     def has_benchmarks(self) -> bool:
         """Return whether there is something to evaluate on."""
         return isinstance(self.task, Evaluation) and bool(self.task.benchmarks())
+
+    def _options(self) -> RunOptions:
+        return RunOptions(
+            inline=self.inline,
+            limit=self.limit,
+            device=self.settings.device,
+            progress=self.progress,
+        )

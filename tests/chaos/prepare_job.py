@@ -11,6 +11,7 @@ from typing import Any
 from tests.eagleray.stages import NumbersTask, Squares, Sums
 
 from eagleray.experiment.schema import PrepareSettings
+from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
 from eagleray.storage import Store
 from eagleray.task import Record
@@ -38,7 +39,7 @@ def prepare(folder: Path, marks: Path | None, *, inline: bool, seconds: float = 
         NumbersTask(stages(marks, seconds)),
         Store(str(folder)),
         PrepareSettings(workers=2, items_per_shard=3),
-        inline=inline,
+        RunOptions(inline=inline),
     )
 
 

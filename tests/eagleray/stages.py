@@ -11,6 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from eagleray.options import RunOptions
+from eagleray.prepare import StageFolder, StageRun, StageSummary, StoredRows, run_stage
+from eagleray.storage import Store
 from eagleray.task import BaseTask, InputError, Item, Record, Resources, Rows, Settings, Stage
 
 
@@ -164,6 +167,19 @@ class NumbersTask(BaseTask):
 
     def stages(self) -> Sequence[Stage]:
         return self._stages
+
+
+def folder_of(place: Path | str) -> StageFolder:
+    """Return a stage's folder at a path or URI."""
+    return StageFolder(Store(str(place)))
+
+
+def run(
+    stage: Stage, place: Path | str, *, items_per_shard: int | None = None, **options: Any
+) -> tuple[StageSummary, StoredRows]:
+    """Run one stage without upstream; by default in this process."""
+    how = RunOptions(**{"inline": True, **options})
+    return run_stage(StageRun(stage, folder_of(place)), how, items_per_shard=items_per_shard)
 
 
 def tree(folder: Path) -> dict[str, bytes]:

@@ -6,8 +6,8 @@ import numpy as np
 from tests.eagleray_omniseg3d.test_scenes import SIZE_WH, orbit_poses, write_colmap, write_images
 
 from eagleray.experiment import schema
+from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
-from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray_omniseg3d.masks.run_lengths import encode_masks
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
@@ -59,8 +59,5 @@ def prepare(task, root):
         task,
         storage,
         schema.PrepareSettings(),
-        device="cpu",
-        limit=None,
-        inline=True,
-        progress=Silent(),
+        RunOptions(device="cpu", inline=True),
     )

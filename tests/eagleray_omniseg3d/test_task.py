@@ -89,10 +89,7 @@ def done(tmp_path_factory):
         task,
         Store(experiment.storage),
         experiment.prepare,
-        device="cpu",
-        limit=None,
-        inline=True,
-        progress=Silent(),
+        RunOptions(device="cpu", inline=True),
     )
     run = RunFolder(str(root / "run"))
     result = train_run(experiment, task, run, prepared.rows, inline=True, progress=Silent())

@@ -10,7 +10,8 @@ from pydantic import ValidationError
 
 from eagleray.api import Experiment
 from eagleray.experiment.schema import PrepareSettings
-from eagleray.prepare.driver import prepare_stages
+from eagleray.options import RunOptions
+from eagleray.prepare import prepare_stages
 from eagleray.storage import Store
 from eagleray.task import CapabilityError, EaglerayError
 from eagleray_toyworld.settings import WorldSettings
@@ -24,9 +25,8 @@ SMALL = {"scenes": 3, "val_every": 3, "height_px": 32, "width_px": 64}
 def _prepare(tmp_path, limit=None, **settings):
     task = ToyworldTask(WorldSettings(**SMALL | settings))
     store = Store(str(tmp_path / "storage"))
-    return prepare_stages(
-        task, store, PrepareSettings(items_per_shard=1), limit=limit, device="cpu", inline=True
-    )
+    options = RunOptions(limit=limit, device="cpu", inline=True)
+    return prepare_stages(task, store, PrepareSettings(items_per_shard=1), options)
 
 
 def _content(folder):

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
@@ -14,7 +14,7 @@ from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
-from eagleray.prepare import StageSummary, StageTask, run_stages, stage_fingerprint
+from eagleray.prepare import StageFolder, StageRun, StageSummary, run_stages, stage_fingerprint
 from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder
@@ -49,12 +49,12 @@ class _Pair:
     Args:
         benchmark: The benchmark.
         label: Name under which the checkpoint's results are kept.
-        task: The evaluation as a stage with its folder; checkpoints with equal weights share it.
+        run: The evaluation as a stage with its folder; checkpoints with equal weights share it.
     """
 
     benchmark: Benchmark
     label: str
-    task: StageTask
+    run: StageRun
 
 
 def evaluate_checkpoints(
@@ -94,20 +94,19 @@ def evaluate_checkpoints(
         for c, label in labels.items()
     ]
     # Equal weights (best = last) have one folder, so that they are computed once for all labels.
-    stages = list({pair.task.folder.uri: pair.task for pair in pairs}.values())
+    stages = list({pair.run.folder.uri: pair.run for pair in pairs}.values())
     results: dict[tuple[str, str], EvaluationResult] = {}
+    how = replace(  # the limit is part of what is evaluated, and so of the stages
+        options, device=experiment.device, workers=experiment.evaluate.workers, limit=None
+    )
     for position, summary, unit_rows in run_stages(
         stages,
-        title=pairs[0].task.stage.label if len(pairs) == 1 else f"evaluate: {len(pairs)} results",
+        how,
+        title=pairs[0].run.stage.label if len(pairs) == 1 else f"evaluate: {len(pairs)} results",
         items_per_shard=experiment.evaluate.units_per_shard,
-        workers=experiment.evaluate.workers,
-        device=experiment.device,
-        inline=options.inline,
-        progress=options.progress,
-        session=options.session,
     ):
         for pair in pairs:
-            if pair.task.folder.uri == stages[position].folder.uri:
+            if pair.run.folder.uri == stages[position].folder.uri:
                 result, units = _computed(experiment, task, pair, summary, unit_rows)
                 write_result(run, result, units)
                 results[pair.benchmark.name, pair.label] = result
@@ -124,7 +123,7 @@ def _stage(
     benchmark: Benchmark,
     weights: Path,
     limit: int | None,
-) -> StageTask:
+) -> StageRun:
     settings = EvaluationSettings(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
@@ -143,7 +142,7 @@ def _stage(
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )
     folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
-    return StageTask(stage, folder)
+    return StageRun(stage, StageFolder(folder))
 
 
 def _computed(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Any, overload
 
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.predict.restore import forget_changed
-from eagleray.predict.stage import FILES, INDEX, WORK_FOLDER, PredictSettings, PredictStage
-from eagleray.prepare import run_stage, stage_fingerprint
-from eagleray.progress import Progress
+from eagleray.options import RunOptions
+from eagleray.predict.output_folder import Exports, OutputFolder
+from eagleray.predict.stage import PredictSettings, PredictStage
+from eagleray.prepare import StageRun, run_stage, stage_fingerprint
 from eagleray.storage import Store
 from eagleray.task import Prediction, Rows, SettingsError
 
@@ -45,10 +44,7 @@ def predict_files(
     paths: Sequence[Path],
     output: Store,
     formats: Sequence[str],
-    *,
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress,
+    options: RunOptions,
 ) -> PredictSummary:
     """Run a trained task on files and export the predictions.
 
@@ -56,21 +52,20 @@ def predict_files(
     overwritten since.
 
     Args:
-        experiment: Gives device, batch size and workers.
+        experiment: Gives batch size and workers.
         task: The task.
         weights: A checkpoint's ``model.safetensors``.
         paths: Files and folders; folders are searched recursively.
         output: Folder of the exports.
         formats: Names from ``Prediction.formats``; none means the first one.
-        limit: Only the first files.
-        inline: Work in this process, without Ray.
-        progress: Told about finished files.
+        options: How it runs.
 
     Raises:
         SettingsError: A path does not exist, nothing is found, a format is unknown or impossible
             with these settings, or the output folder lies in a folder that is to be predicted.
     """
-    _check(task, paths, formats, output)
+    exports = OutputFolder(output)
+    _check(task, paths, formats, exports)
     settings = PredictSettings(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
@@ -81,9 +76,9 @@ def predict_files(
         weights,
         settings,
         paths,
-        output,
+        exports,
         batch_size=experiment.evaluate.batch_size,
-        gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
+        gpus=0.0 if options.device == "cpu" else 1.0,  # left out where no machine has any
     )
     num_files = sum(1 for _ in stage.items({}))
     if num_files == 0:
@@ -91,25 +86,17 @@ def predict_files(
             f"nothing to predict: task {task.name!r} finds no file that it reads in "
             f"{', '.join(map(str, paths))}; give files, or a folder that holds some"
         )
-    work = output.child(f"{WORK_FOLDER}/{stage_fingerprint(stage, {})}")
+    folder = exports.stage_folder(stage_fingerprint(stage, {}))
     output.remove_stale_temporaries()
-    forget_changed(work, output)
+    exports.forget_changed(folder)
     summary, rows = run_stage(
-        stage,
-        work,
-        {},
+        StageRun(stage, folder),
+        options.with_workers(experiment.evaluate.workers),
         items_per_shard=_items_per_shard(num_files, experiment.evaluate.batch_size),
-        workers=experiment.evaluate.workers,
-        device=experiment.device,
-        limit=limit,
-        inline=inline,
-        progress=progress,
     )
-    written = [name for key in list(rows.keys()) for name in rows[key][FILES]]
-    for format_name in settings.formats:
-        for name, content in task.export_index(format_name, _IndexRows(rows, format_name)).items():
-            output.write(name, content)
-            written.append(name)
+    written = [name for key in list(rows.keys()) for name in Exports.of(rows[key]).checksums]
+    for name in settings.formats:
+        written += exports.write(task.export_index(name, _IndexRows(rows, name)))
     return PredictSummary(summary.items, tuple(summary.rejects), tuple(written))
 
 
@@ -131,7 +118,7 @@ class _IndexRows(Sequence[Mapping[str, Any]]):
     def __getitem__(self, index: int | slice) -> Any:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return json.loads(self._rows[self._keys[index]][INDEX])[self._format]
+        return Exports.of(self._rows[self._keys[index]]).index[self._format]
 
     def __iter__(self) -> Iterator[Mapping[str, Any]]:
         return (self[i] for i in range(len(self)))
@@ -143,7 +130,9 @@ def _items_per_shard(num_files: int, batch_size: int) -> int:
     return batch_size * int(1 << max(batches, 1).bit_length() - 1)
 
 
-def _check(task: Prediction, paths: Sequence[Path], formats: Sequence[str], output: Store) -> None:
+def _check(
+    task: Prediction, paths: Sequence[Path], formats: Sequence[str], output: OutputFolder
+) -> None:
     for name in formats or task.formats[:1]:
         if name not in task.formats:
             raise SettingsError(
@@ -153,10 +142,10 @@ def _check(task: Prediction, paths: Sequence[Path], formats: Sequence[str], outp
     for path in paths:
         if not path.exists():
             raise SettingsError(f"there is no file or folder {str(path)!r}")
-        if output.is_local and _holds(path, output.local_path(WORK_FOLDER).parent):
+        if output.root is not None and _holds(path, output.root):
             raise SettingsError(
-                f"the output folder {output.uri} lies in {str(path)!r}, so that the next call "
-                "would take the exports for inputs; choose another --output"
+                f"the output folder {output.store.uri} lies in {str(path)!r}, so that the next "
+                "call would take the exports for inputs; choose another --output"
             )
 
 

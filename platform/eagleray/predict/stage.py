@@ -7,9 +7,6 @@ written, so that the same command goes on where it stopped.
 
 from __future__ import annotations
 
-import json
-import os
-import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,14 +17,8 @@ import torch
 from pydantic import Field
 
 from eagleray.evaluate.stage import load_model
-from eagleray.storage import Store, sha256
+from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.task import InputError, Item, Prediction, Record, Resources, Rows, Settings, Stage
-
-WORK_FOLDER = ".eagleray"
-"""Folder beside the exports with rows and markers, and with the workers' times in ``log``."""
-
-FILES, CHECKSUMS, INDEX = "files", "sha256", "index"
-"""Columns of the rows: names of the exports, their checksums, what ``export_index`` needs."""
 
 _THREADS = {"cpu": 2, "cuda": 4}
 """Threads that decode, and threads that export, per worker: a GPU needs more of them."""
@@ -62,14 +53,14 @@ class PredictStage(Stage):
         weights: Path,
         settings: PredictSettings,
         paths: Sequence[Path],
-        output: Store,
+        output: OutputFolder,
         *,
         batch_size: int,
         gpus: float,
     ) -> None:
         self._task, self._weights, self._settings = task, weights, settings
         self._paths, self._output = list(paths), output
-        self.schema = {INDEX: "string", FILES: "list<string>", CHECKSUMS: "list<string>"}
+        self.schema = Exports.SCHEMA
         threads = _THREADS["cuda" if gpus else "cpu"]
         self.resources = Resources(
             batch_size=batch_size,
@@ -116,24 +107,15 @@ class PredictStage(Stage):
                 record = self._task.export(item, sample, prediction, format_name)
                 contents |= {_checked(name, item): data for name, data in record.files.items()}
                 index[format_name] = dict(record.row)
-            for name, content in contents.items():
-                self._output.write(name, content)
-        row = {
-            INDEX: json.dumps(index, sort_keys=True),
-            FILES: list(contents),
-            CHECKSUMS: [sha256(content) for content in contents.values()],
-        }
-        return [Record(item.key, row)]
+            exports = Exports(self._output.write(contents), index)
+        return [Record(item.key, exports.row())]
 
     @contextmanager
     def _timed(self, what: str) -> Iterator[None]:
         """Note when a worker did something, for whoever asks what a job waits for."""
         begin = time.time()
         yield
-        if self._output.is_local:
-            line = {"what": what, "begin_s": round(begin, 4), "end_s": round(time.time(), 4)}
-            log = f"{WORK_FOLDER}/log/{socket.gethostname()}-{os.getpid()}.jsonl"
-            self._output.append_line(log, json.dumps(line))
+        self._output.log({"what": what, "begin_s": round(begin, 4), "end_s": round(time.time(), 4)})
 
 
 def _checked(name: str, item: Item) -> str:

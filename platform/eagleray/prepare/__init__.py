@@ -6,32 +6,41 @@ from eagleray.prepare.driver import (
     StagePlan,
     plan_stages,
     prepare_stages,
-    stage_folder,
+    stage_folders,
 )
 from eagleray.prepare.fingerprint import stage_fingerprint
-from eagleray.prepare.manifest import read_rejects
-from eagleray.prepare.marker import Reject
-from eagleray.prepare.prune import Prunable, delete_prunable, prunable
+from eagleray.prepare.folder import (
+    Prunable,
+    StageAddress,
+    StageFolder,
+    delete_prunable,
+    prunable,
+)
+from eagleray.prepare.marker import Manifest, Reject, ShardMarker
 from eagleray.prepare.rows import StoredRows, open_rows
-from eagleray.prepare.stage_run import StageSummary, StageTask, run_stage, run_stages
+from eagleray.prepare.stage_run import StageSummary, run_stage, run_stages
+from eagleray.prepare.survey import StageRun
 
 __all__ = [
     "ComputedRows",
+    "Manifest",
     "Prepared",
     "Prunable",
     "Reject",
+    "ShardMarker",
+    "StageAddress",
+    "StageFolder",
     "StagePlan",
+    "StageRun",
     "StageSummary",
-    "StageTask",
     "StoredRows",
     "delete_prunable",
     "open_rows",
     "plan_stages",
     "prepare_stages",
     "prunable",
-    "read_rejects",
     "run_stage",
     "run_stages",
     "stage_fingerprint",
-    "stage_folder",
+    "stage_folders",
 ]

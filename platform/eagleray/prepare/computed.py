@@ -12,22 +12,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from eagleray.options import RunOptions
 from eagleray.prepare.columns import arrow_schema, row_at, to_table
 from eagleray.prepare.fingerprint import (
     IdentifiedRows,
     canonical_json,
     record_identity,
     short_hash,
-    traced_items,
 )
 from eagleray.prepare.keys import KeyIndex
-from eagleray.prepare.listing import Listing, spool
+from eagleray.prepare.listing import Listing
 from eagleray.prepare.shard import describe_error
-from eagleray.prepare.survey import average_items, cut, fit_digest
-from eagleray.prepare.worker import read_fitted, run_fit
-from eagleray.scheduling import fit_workers, local_machine
-from eagleray.storage import Store
-from eagleray.task import EaglerayError, InputError, Item, Record, Resources, Rows, Stage
+from eagleray.prepare.stage_run import workers_of
+from eagleray.prepare.survey import StageRun, average_items, cut, fit_digest, list_inputs
+from eagleray.prepare.worker import StageJob, run_fit
+from eagleray.scheduling import local_machine
+from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _RECORDS_KEPT = 256
 _ITEMS_PER_BLOCK = 1024
@@ -43,50 +43,40 @@ class ComputedRows(IdentifiedRows):
     thread.
 
     Args:
-        stage: The stage, not set up.
+        run: The stage, its folder, and the rows that it reads.
         listing: Its inputs.
-        upstream: The rows that it reads.
-        fitted: What ``fit`` found, and
-        fit_name: its name.
+        fit_digest: Name of what ``fit`` found; empty without a fit.
+        fitted: What it found.
         device: ``cpu`` or ``cuda``.
     """
 
     def __init__(
         self,
-        stage: Stage,
+        run: StageRun,
         listing: Listing,
-        upstream: Mapping[str, Rows],
+        fit_digest: str,
         fitted: Mapping[str, Any],
-        fit_name: str,
         device: str,
     ) -> None:
-        self._arguments = (stage, listing, upstream, fitted, fit_name, device)
-        self._stage, self._listing, self._upstream = stage, listing, upstream
-        self._fitted, self._fit_name, self._device = fitted, fit_name, device
+        self._arguments = (run, listing, fit_digest, fitted, device)
+        self._stage, self._run, self._listing = run.stage, run, listing
+        self._fit_digest, self._fitted, self._device = fit_digest, fitted, device
         self._lock = threading.RLock()
         self._records: OrderedDict[str, Record] = OrderedDict()
         self._blocks: OrderedDict[int, Sequence[Item]] = OrderedDict()
 
     @classmethod
-    def open(
-        cls,
-        stage: Stage,
-        folder: Store,
-        upstream: Mapping[str, Rows],
-        *,
-        limit: int | None = None,
-        device: str = "auto",
-    ) -> ComputedRows:
+    def open(cls, run: StageRun, options: RunOptions) -> ComputedRows:
         """List a stage's inputs, fit it where it asks for that, and return its rows; nothing else
         is computed.
         """
-        listing = spool(traced_items(stage, upstream), folder, stage.label, limit=limit)
-        fit_name = fit_digest(stage, listing)
-        device = _device(stage.resources, device, stage.label)
-        if read_fitted(folder, fit_name) is None:
-            run_fit(stage, listing, upstream, fit_name, device)
-        fitted = read_fitted(folder, fit_name) or {}
-        return cls(stage, listing, dict(upstream), fitted, fit_name, device)
+        listing = list_inputs(run, options.limit)
+        group = workers_of(run.stage, local_machine(), options.with_workers(1))
+        job = StageJob(run, listing, (), group.device, fit_digest(run.stage, listing))
+        if not job.is_fitted:
+            run_fit(job)
+        fitted = job.with_fitted().fitted
+        return cls(run, listing, job.fit_digest, fitted, group.device)
 
     def __reduce__(self) -> tuple[type[ComputedRows], tuple[Any, ...]]:
         return (ComputedRows, self._arguments)
@@ -138,8 +128,7 @@ class ComputedRows(IdentifiedRows):
     @property
     def digest(self) -> str:
         """See IdentifiedRows."""
-        folder = self._listing.folder.uri.rsplit("/", 1)[-1]
-        names = (folder, self._listing.digest, self._fit_name)
+        names = (self._run.folder.fingerprint, self._listing.digest, self._fit_digest)
         return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
@@ -147,7 +136,7 @@ class ComputedRows(IdentifiedRows):
         position = self._index.find(key)
         if position is None:
             return None
-        return record_identity(self._item(position), self._fit_name)
+        return record_identity(self._item(position), self._fit_digest)
 
     @cached_property
     def _summary(self) -> Mapping[str, Any]:
@@ -164,7 +153,7 @@ class ComputedRows(IdentifiedRows):
     @cached_property
     def _ready(self) -> Stage:
         stage = copy.copy(self._stage)
-        stage.setup(self._device, self._upstream, self._fitted)
+        stage.setup(self._device, self._run.upstream, self._fitted)
         return stage
 
     @cached_property
@@ -214,7 +203,3 @@ class ComputedRows(IdentifiedRows):
                 "record with its key: set prepare.materialise to true"
             )
         return records[0]
-
-
-def _device(resources: Resources, device: str, what: str) -> str:
-    return fit_workers(local_machine(), resources, device=device, asked=1, what=what).device

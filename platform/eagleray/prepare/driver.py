@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 
 from eagleray.experiment.schema import PrepareSettings
+from eagleray.options import RunOptions
 from eagleray.prepare.computed import ComputedRows
-from eagleray.prepare.fingerprint import canonical_json, describe_stage, fingerprint
-from eagleray.prepare.marker import read_markers
+from eagleray.prepare.fingerprint import describe_stage
+from eagleray.prepare.folder import StageAddress, StageFolder
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.stage_run import StageSummary, run_stage, workers_of
-from eagleray.prepare.survey import Survey, survey
-from eagleray.progress import Progress
+from eagleray.prepare.survey import StageRun, Survey, survey
 from eagleray.scheduling import LazySession, present_machine
 from eagleray.storage import Store
 from eagleray.task import BaseTask, EaglerayError, Rows, Stage
@@ -37,8 +38,7 @@ class StagePlan:
 
     Args:
         label: The stage's label.
-        fingerprint: Name of its folder.
-        folder: URI of that folder.
+        folder: Where its results go.
         items: Number of inputs; None while a stage upstream is not finished.
         shards: Number of shards, None likewise.
         shards_done: Those that are done.
@@ -48,8 +48,7 @@ class StagePlan:
     """
 
     label: str
-    fingerprint: str
-    folder: str
+    folder: StageFolder
     items: int | None
     shards: int | None
     shards_done: int
@@ -57,64 +56,45 @@ class StagePlan:
     workers: int
     expected_seconds: float
 
-
-def stage_folder(storage: Store, task: str, stage: str, fingerprint: str) -> Store:
-    """Return where a stage's results are stored."""
-    return storage.child(f"prepared/{task}/{stage}/{fingerprint}")
+    @property
+    def fingerprint(self) -> str:
+        """Name of the folder."""
+        return self.folder.fingerprint
 
 
 def prepare_stages(
-    task: BaseTask,
-    storage: Store,
-    settings: PrepareSettings,
-    *,
-    device: str = "auto",
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress | None = None,
+    task: BaseTask, storage: Store, settings: PrepareSettings, options: RunOptions
 ) -> Prepared:
     """Run all stages of a task, upstream first, and return their rows.
 
     Args:
         task: The task.
         storage: Folder that holds prepared data.
-        settings: How the stages run.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        limit: Take the first items of every stage only.
-        inline: Run in this very process, without Ray.
-        progress: Told about the work.
+        settings: How its data are prepared; says the number of workers.
+        options: How the stages run.
 
     Raises:
         EaglerayError: A stage could not run. (Bad items are rejects, counted in the summaries.)
     """
     rows: dict[str, Rows] = {}
     summaries: list[StageSummary] = []
-    with LazySession() as session:
+    with nullcontext(options.session) if options.session else LazySession() as session:
+        how = replace(options, workers=settings.workers, session=session)
         for stage, folder in stage_folders(task, storage):
-            upstream = {label: rows[label] for label in stage.upstream}
-            if not settings.materialise:
-                computed = ComputedRows.open(stage, folder, upstream, limit=limit, device=device)
-                rows[stage.label] = computed
-                summaries.append(_summary_of(stage, folder, computed))
-                continue
-            summary, rows[stage.label] = run_stage(
-                stage,
-                folder,
-                upstream,
-                items_per_shard=settings.items_per_shard,
-                workers=settings.workers,
-                device=device,
-                limit=limit,
-                inline=inline,
-                progress=progress,
-                session=session,
-            )
+            run = StageRun(stage, folder, {label: rows[label] for label in stage.upstream})
+            if settings.materialise:
+                summary, rows[stage.label] = run_stage(
+                    run, how, items_per_shard=settings.items_per_shard
+                )
+            else:
+                computed = ComputedRows.open(run, how)
+                summary, rows[stage.label] = _summary_of(run, computed), computed
             summaries.append(summary)
     return Prepared(rows, tuple(summaries))
 
 
-def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, Store]]:
-    """Yield the task's stages with their folders, and describe each stage there (``stage.json``).
+def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, StageFolder]]:
+    """Yield the task's stages with their folders, and describe each stage there.
 
     Raises:
         SettingsError: A stage reads one that does not come before it, or weights are missing.
@@ -124,19 +104,15 @@ def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, Store
         if stage.label in fingerprints:
             raise EaglerayError(f"task {task.name!r} has two stages with the label {stage.label!r}")
         description = describe_stage(stage, fingerprints)
-        fingerprints[stage.label] = fingerprint(description)
-        folder = stage_folder(storage, task.name, stage.name, fingerprints[stage.label])
-        folder.create("stage.json", canonical_json(description))
+        fingerprints[stage.label] = description.fingerprint
+        address = StageAddress(task.name, stage.name, description.fingerprint)
+        folder = StageFolder.prepared(storage, address)
+        folder.describe(description)
         yield stage, folder
 
 
 def plan_stages(
-    task: BaseTask,
-    storage: Store,
-    settings: PrepareSettings,
-    *,
-    limit: int | None = None,
-    device: str = "auto",
+    task: BaseTask, storage: Store, settings: PrepareSettings, options: RunOptions
 ) -> list[StagePlan]:
     """Say what ``prepare_stages`` would do. Lists (and spools) inputs, computes nothing.
 
@@ -146,36 +122,34 @@ def plan_stages(
     """
     rows: dict[str, Rows] = {}
     plans = []
-    machine = present_machine()
+    machine, how = present_machine(), options.with_workers(settings.workers)
     for stage, folder in stage_folders(task, storage):
-        group = workers_of(stage, machine, settings.workers, device)
+        num_workers = workers_of(stage, machine, how).num_workers
         if not all(label in rows for label in stage.upstream):
-            plans.append(_unknown(stage, folder, group.num_workers))
+            plans.append(
+                StagePlan(stage.label, folder, None, None, 0, 0, num_workers, float("nan"))
+            )
             continue
-        upstream = {label: rows[label] for label in stage.upstream}
-        work = survey(
-            stage, folder, upstream, items_per_shard=settings.items_per_shard, limit=limit
-        )
+        run = StageRun(stage, folder, {label: rows[label] for label in stage.upstream})
+        work = survey(run, items_per_shard=settings.items_per_shard, limit=how.limit)
         if work.manifest:
             rows[stage.label] = StoredRows(folder, work.listing.digest)
         elif not settings.materialise and not stage.fit_items:
-            rows[stage.label] = ComputedRows.open(
-                stage, folder, upstream, limit=limit, device=device
-            )
-        plans.append(_plan(stage, folder, work, group.num_workers))
+            rows[stage.label] = ComputedRows.open(run, how)
+        plans.append(_plan(work, num_workers))
     return plans
 
 
-def _plan(stage: Stage, folder: Store, work: Survey, workers: int) -> StagePlan:
+def _plan(work: Survey, workers: int) -> StagePlan:
+    stage, folder = work.run.stage, work.run.folder
     todo = sum(shard.num_items for shard in work.todo)
     if work.manifest:
         on_disk = work.manifest.num_bytes
     else:
-        on_disk = sum(marker.total_bytes for marker in read_markers(folder, sorted(work.done)))
+        on_disk = sum(marker.total_bytes for marker in folder.markers(sorted(work.done)))
     return StagePlan(
         stage.label,
-        folder.uri.rstrip("/").rsplit("/", 1)[-1],
-        folder.uri,
+        folder,
         work.listing.num_items,
         work.num_shards,
         work.num_shards - len(work.todo),
@@ -185,18 +159,11 @@ def _plan(stage: Stage, folder: Store, work: Survey, workers: int) -> StagePlan:
     )
 
 
-def _unknown(stage: Stage, folder: Store, workers: int) -> StagePlan:
-    """Return the plan of a stage whose inputs are not there yet."""
-    fingerprint = folder.uri.rstrip("/").rsplit("/", 1)[-1]
-    return StagePlan(stage.label, fingerprint, folder.uri, None, None, 0, 0, workers, float("nan"))
-
-
-def _summary_of(stage: Stage, folder: Store, rows: ComputedRows) -> StageSummary:
+def _summary_of(run: StageRun, rows: ComputedRows) -> StageSummary:
     """Return the summary of a stage whose rows are computed when they are asked for."""
     return StageSummary(
-        label=stage.label,
-        fingerprint=folder.uri.rstrip("/").rsplit("/", 1)[-1],
-        folder=folder,
+        label=run.stage.label,
+        folder=run.folder,
         listing=rows.listing,
         items=len(rows),
         done=len(rows),

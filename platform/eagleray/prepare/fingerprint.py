@@ -13,8 +13,8 @@ import hashlib
 import json
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -70,8 +70,38 @@ def short_hash(content: bytes, size: int = 8) -> str:
     return hashlib.blake2b(content, digest_size=size).hexdigest()
 
 
-def describe_stage(stage: Stage, fingerprints: Mapping[str, str]) -> dict[str, Any]:
-    """Return what the fingerprint hashes, readable (it is stored as ``stage.json``).
+@dataclass(frozen=True, slots=True)
+class StageDescription:
+    """What the fingerprint hashes, readable; stored beside the results.
+
+    Args:
+        name: The stage's name.
+        version: Its version.
+        schema: Column name to type name.
+        settings: Its settings as JSON values.
+        weights: Checksums of its weight files.
+        upstream: Name and fingerprint of each stage that it reads.
+    """
+
+    name: str
+    version: int
+    schema: Mapping[str, str]
+    settings: Mapping[str, Any]
+    weights: Sequence[str]
+    upstream: Sequence[tuple[str, str]]
+
+    def encode(self) -> bytes:
+        """Return the description's file content."""
+        return canonical_json(asdict(self), "a stage's description")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits, the name of the stage's folder."""
+        return short_hash(self.encode())
+
+
+def describe_stage(stage: Stage, fingerprints: Mapping[str, str]) -> StageDescription:
+    """Return what the results of a stage depend on, apart from its inputs.
 
     Args:
         stage: The stage.
@@ -86,27 +116,22 @@ def describe_stage(stage: Stage, fingerprints: Mapping[str, str]) -> dict[str, A
             f"stage {stage.label!r} reads {missing}, but before it there are "
             f"{sorted(fingerprints)}: list stages in an order in which upstream comes first"
         )
-    return {
-        "name": stage.name,
-        "version": stage.version,
-        "schema": dict(stage.schema),
-        "settings": stage.settings().model_dump(mode="json"),
-        "weights": [file_checksum(path) for path in stage.weights()],
-        "upstream": [[stage_name(label), fingerprints[label]] for label in stage.upstream],
-    }
-
-
-def fingerprint(description: Mapping[str, Any]) -> str:
-    """Return 16 hexadecimal digits for what ``describe_stage`` gave."""
-    return short_hash(canonical_json(description, "a stage's description"))
+    return StageDescription(
+        name=stage.name,
+        version=stage.version,
+        schema=dict(stage.schema),
+        settings=stage.settings().model_dump(mode="json"),
+        weights=[file_checksum(path) for path in stage.weights()],
+        upstream=[(_name_of(label), fingerprints[label]) for label in stage.upstream],
+    )
 
 
 def stage_fingerprint(stage: Stage, fingerprints: Mapping[str, str]) -> str:
     """Return the fingerprint of a stage, given those of the stages before it by label."""
-    return fingerprint(describe_stage(stage, fingerprints))
+    return describe_stage(stage, fingerprints).fingerprint
 
 
-def stage_name(label: str) -> str:
+def _name_of(label: str) -> str:
     """Return the name in a label ``name:source``."""
     return label.split(":", 1)[0]
 

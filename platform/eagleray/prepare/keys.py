@@ -9,14 +9,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from io import BytesIO
 from typing import overload
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from eagleray.prepare.columns import ITEM, KEY
+from eagleray.prepare.folder import StageFolder
+from eagleray.prepare.marker import ShardEntry
+from eagleray.task import EaglerayError
 
 HASHES_PER_PASS = 1 << 23
 """Key hashes that the search holds at a time (64 MB)."""
+
+_ROWS_PER_GROUP = 1 << 16
+"""Rows of a row group in the stored index of keys."""
 
 KeyChunks = Callable[[], Iterator[pa.Table]]
 """Yields tables with the columns ``key`` and ``key_hash`` (uint64), each time from the first."""
@@ -125,3 +135,59 @@ class KeyIndex:
         if found is None:
             raise KeyError(f"{self._what} has no row {key!r} among {len(self.keys)}")
         return found
+
+
+def write_keys(folder: StageFolder, listing: str, shards: Sequence[ShardEntry], what: str) -> None:
+    """Write the index of all keys, shard by shard.
+
+    Raises:
+        EaglerayError: Two shards hold the same record key.
+    """
+    schema = pa.schema([(KEY, pa.string()), (ITEM, pa.string())])
+    sink = BytesIO()
+    with pq.ParquetWriter(
+        sink,
+        schema,
+        compression="zstd",
+        version="2.6",
+        use_dictionary=False,
+        write_statistics=False,
+    ) as writer:
+        for batch in _key_batches(folder, shards):
+            writer.write_table(batch.cast(schema))
+    content = sink.getvalue()
+    twice = find_duplicate(lambda: _hashed_keys(content), sum(shard.rows for shard in shards))
+    if twice is not None:
+        raise EaglerayError(
+            f"stage {what} gives the record key {twice!r} twice, record keys must be unique"
+        )
+    folder.write_keys(listing, content)
+
+
+def _hashed_keys(content: bytes) -> Iterator[pa.Table]:
+    file = pq.ParquetFile(pa.BufferReader(content))
+    for group in range(file.num_row_groups):
+        keys = file.read_row_group(group, columns=[KEY], use_threads=False).column(KEY)
+        hashes = np.frombuffer(b"".join([key_hash(key) for key in keys.to_pylist()]), "<u8")
+        yield pa.table({"key": keys, "key_hash": hashes})
+
+
+def read_keys(folder: StageFolder, listing: str) -> pa.Table:
+    """Return the columns ``key`` and ``item`` of all rows, in order."""
+    content = pa.BufferReader(folder.read_keys(listing))
+    return pq.ParquetFile(content).read(use_threads=False)
+
+
+def _key_batches(folder: StageFolder, shards: Sequence[ShardEntry]) -> Iterator[pa.Table]:
+    """Yield the keys of the shards, joined to groups of some ten thousand rows."""
+    waiting: list[pa.Table] = []
+    for shard in shards:
+        if not shard.rows:
+            continue
+        with folder.open_rows(shard) as handle:
+            waiting.append(pq.ParquetFile(handle).read([KEY, ITEM], use_threads=False))
+        if sum(map(len, waiting)) >= _ROWS_PER_GROUP:
+            yield pa.concat_tables(waiting)
+            waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)

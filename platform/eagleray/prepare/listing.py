@@ -1,8 +1,7 @@
 """A stage's inputs, listed once and spooled to Parquet parts, so that nobody holds them in memory.
 
 A listing is named by a digest of its items; its parts are named by their content and shared between
-listings. Layout: ``listing/<digest>.json`` (created last) names ``listing/<content hash>.parquet``
-...
+listings.
 """
 
 from __future__ import annotations
@@ -20,12 +19,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from eagleray.prepare.fingerprint import DIGEST_BYTES, canonical_json, item_digest, short_hash
+from eagleray.prepare.fingerprint import DIGEST_BYTES, canonical_json, item_digest
+from eagleray.prepare.folder import ListingPart, StageFolder
 from eagleray.prepare.keys import find_duplicate, key_hash
-from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
 
-FOLDER = "listing"
 ITEMS_PER_PART = 1 << 14
 _ITEMS_PER_ROW_GROUP = 1 << 11
 _SCHEMA = pa.schema(
@@ -46,33 +44,33 @@ class Listing:
     Args:
         folder: The stage's folder.
         digest: Name of the listing, a hash over its items in order.
-        parts: Name and number of items of each part, in order.
+        parts: In order.
     """
 
-    folder: Store
+    folder: StageFolder
     digest: str
-    parts: tuple[tuple[str, int], ...]
+    parts: tuple[ListingPart, ...]
 
     @property
     def num_items(self) -> int:
         """Number of items listed."""
-        return sum(count for _, count in self.parts)
+        return sum(part.num_items for part in self.parts)
 
     def items(self, start: int, count: int) -> list[Item]:
         """Return ``count`` items from position ``start`` on, reading no more than they need."""
-        found: list[Item] = []
+        items: list[Item] = []
         offset = 0
-        for name, size in self.parts:
-            first, last = max(start, offset), min(start + count, offset + size)
+        for part in self.parts:
+            first, last = max(start, offset), min(start + count, offset + part.num_items)
             if first < last:
-                found += self._read(name, first - offset, last - offset)
-            offset += size
-        return found
+                items += self._read(part.name, first - offset, last - offset)
+            offset += part.num_items
+        return items
 
     def columns(self, *names: str) -> Iterator[pa.Table]:
         """Yield columns part by part: ``key``, ``identity``, ``key_hash`` (uint64), ``digest``."""
-        for name, _ in self.parts:
-            content = pa.BufferReader(self.folder.read(f"{FOLDER}/{name}"))
+        for part in self.parts:
+            content = pa.BufferReader(self.folder.read_part(part.name))
             yield pq.ParquetFile(content).read(columns=list(names), use_threads=False)
 
     def key_hashes(self) -> Iterator[npt.NDArray[np.uint64]]:
@@ -83,7 +81,7 @@ class Listing:
     def _read(self, name: str, start: int, stop: int) -> Iterator[Item]:
         first = start // _ITEMS_PER_ROW_GROUP
         last = (stop - 1) // _ITEMS_PER_ROW_GROUP
-        content = pa.BufferReader(self.folder.read(f"{FOLDER}/{name}"))
+        content = pa.BufferReader(self.folder.read_part(name))
         table = pq.ParquetFile(content).read_row_groups(
             list(range(first, last + 1)), columns=["key", "identity", "payload"], use_threads=False
         )
@@ -91,7 +89,9 @@ class Listing:
         return (Item(row["key"], row["identity"], json.loads(row["payload"])) for row in rows)
 
 
-def spool(items: Iterable[Item], folder: Store, what: str, *, limit: int | None = None) -> Listing:
+def spool(
+    items: Iterable[Item], folder: StageFolder, what: str, *, limit: int | None = None
+) -> Listing:
     """Write a listing to the stage's folder, unless it is there already, and return it.
 
     Args:
@@ -107,20 +107,18 @@ def spool(items: Iterable[Item], folder: Store, what: str, *, limit: int | None 
     twice = find_duplicate(lambda: listing.columns("key", "key_hash"), listing.num_items)
     if twice is not None:
         raise EaglerayError(f"stage {what} lists the key {twice!r} twice, keys must be unique")
-    index = {"items": listing.num_items, "parts": [list(part) for part in listing.parts]}
-    folder.create(f"{FOLDER}/{listing.digest}.json", canonical_json(index))
+    folder.write_listing(listing.digest, listing.parts)
     return listing
 
 
-def open_listing(folder: Store, digest: str) -> Listing:
+def open_listing(folder: StageFolder, digest: str) -> Listing:
     """Return a listing that is spooled already; raises FileNotFoundError."""
-    index = json.loads(folder.read(f"{FOLDER}/{digest}.json"))
-    return Listing(folder, digest, tuple((name, count) for name, count in index["parts"]))
+    return Listing(folder, digest, folder.read_listing(digest))
 
 
-def _write_parts(items: Iterable[Item], folder: Store, what: str) -> Listing:
+def _write_parts(items: Iterable[Item], folder: StageFolder, what: str) -> Listing:
     digest = hashlib.blake2b(digest_size=8)
-    parts: list[tuple[str, int]] = []
+    parts: list[ListingPart] = []
     rest = iter(items)
     gc.freeze()  # spares the collector all that was there before: a quarter of the time
     try:
@@ -133,11 +131,7 @@ def _write_parts(items: Iterable[Item], folder: Store, what: str) -> Listing:
                     "(a file name in another encoding?): rename it"
                 ) from error
             digest.update(content_digest)
-            content = _parquet(table)
-            name = f"{short_hash(content)}.parquet"
-            if not folder.exists(f"{FOLDER}/{name}"):
-                folder.write(f"{FOLDER}/{name}", content)
-            parts.append((name, len(chunk)))
+            parts.append(ListingPart(folder.write_part(_parquet(table)), len(chunk)))
     finally:
         gc.unfreeze()
     return Listing(folder, digest.hexdigest(), tuple(parts))

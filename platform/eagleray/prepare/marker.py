@@ -1,20 +1,23 @@
-"""A shard's marker: created last and only once, it alone says that the shard is there and what
-belongs to it.
+"""What says that work is done: the marker of a shard, and the manifest of a finished listing.
+
+A marker is created last and only once, and readers trust markers alone. A manifest joins the
+markers of a listing that is complete, so that readers open one file and not thousands.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import PurePosixPath
+from typing import Any
 
 from eagleray.prepare.fingerprint import canonical_json
-from eagleray.storage import Store, commit
+from eagleray.storage import sha256
+from eagleray.task import InputError
 
-FOLDER = "markers"
-_READERS = 16
-"""Markers read at a time; on an object store each is a round trip."""
+_CHECKSUM_DIGITS = 12
+"""Digits of a checksum in a file's name: enough that two attempts never share a name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,20 @@ class CommittedFile:
     path: str
     sha256: str
     num_bytes: int
+
+    @classmethod
+    def of(cls, shard_id: str, key: str, name: str, content: bytes) -> CommittedFile:
+        """Name a file by its content, so that no attempt ever overwrites another's.
+
+        Raises:
+            InputError: The name is no relative POSIX path.
+        """
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
+            raise InputError(f"file name {name!r} of record {key!r} must be a relative POSIX path")
+        checksum = sha256(content)
+        stored = path.with_name(f"{path.stem}-{checksum[:_CHECKSUM_DIGITS]}{path.suffix}")
+        return cls(key, name, f"files/{shard_id}/{stored.as_posix()}", checksum, len(content))
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +81,23 @@ class ShardMarker:
     rejected: tuple[Reject, ...] = ()
     files: tuple[CommittedFile, ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        shard_id: str,
+        content: bytes,
+        *,
+        items: int,
+        rows: int,
+        rejected: tuple[Reject, ...],
+        files: tuple[CommittedFile, ...],
+    ) -> ShardMarker:
+        """Return the marker of a shard whose Parquet file has this content."""
+        checksum = sha256(content)
+        path = f"shards/{shard_id}-{checksum[:_CHECKSUM_DIGITS]}.parquet"
+        done = items - len(rejected)
+        return cls(shard_id, path, checksum, len(content), items, done, rows, rejected, files)
+
     def encode(self) -> bytes:
         """Return the marker's file content."""
         return canonical_json(asdict(self), "a marker")
@@ -81,32 +115,77 @@ class ShardMarker:
         """Size of the data and of all files."""
         return self.num_bytes + sum(file.num_bytes for file in self.files)
 
-
-def marker_path(shard_id: str) -> str:
-    """Return where a shard's marker is, below the stage's folder."""
-    return f"{FOLDER}/{shard_id}.json"
-
-
-def read_marker(folder: Store, shard_id: str) -> ShardMarker:
-    """Return a shard's marker; raises FileNotFoundError where it is not done."""
-    return ShardMarker.decode(folder.read(marker_path(shard_id)))
+    @property
+    def entry(self) -> ShardEntry:
+        """The marker without its lists."""
+        return ShardEntry(
+            self.shard, self.data, self.num_bytes, self.total_bytes,
+            self.items, self.done, self.rows,
+        )  # fmt: skip
 
 
-def commit_shard(folder: Store, marker: ShardMarker, data: bytes) -> ShardMarker:
-    """Write a shard's data, then its marker; return the marker that counts, which is that of
-    another attempt where that was faster.
+@dataclass(frozen=True, slots=True)
+class ShardEntry:
+    """One shard in a manifest; the rejects' and files' names stay in its marker."""
+
+    shard: str
+    data: str
+    num_bytes: int
+    total_bytes: int
+    items: int
+    done: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A finished listing.
+
+    Args:
+        listing: Digest of the listing.
+        fit: Name of what ``fit`` found, empty without a fit.
+        shards: In listing order.
+        summary: What ``Stage.finish`` gave.
     """
-    if commit(folder, {marker.data: data}, marker_path(marker.shard), marker.encode()):
-        return marker
-    return read_marker(folder, marker.shard)
 
+    listing: str
+    fit: str
+    shards: tuple[ShardEntry, ...]
+    summary: Mapping[str, Any] = field(default_factory=dict)
 
-def done_shards(folder: Store) -> set[str]:
-    """Return the ids of all shards that are done."""
-    return {path[len(FOLDER) + 1 : -len(".json")] for path in folder.files(FOLDER)}
+    @property
+    def items(self) -> int:
+        """Number of items = done + rejected."""
+        return sum(shard.items for shard in self.shards)
 
+    @property
+    def done(self) -> int:
+        """Number of items that were processed."""
+        return sum(shard.done for shard in self.shards)
 
-def read_markers(folder: Store, shard_ids: Iterable[str]) -> Iterator[ShardMarker]:
-    """Yield the markers of several shards in the order of their ids, reading some at a time."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        yield from pool.map(lambda shard_id: read_marker(folder, shard_id), shard_ids)
+    @property
+    def rows(self) -> int:
+        """Number of records."""
+        return sum(shard.rows for shard in self.shards)
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of data and files."""
+        return sum(shard.total_bytes for shard in self.shards)
+
+    def encode(self) -> bytes:
+        """Return the manifest's file content."""
+        totals = {
+            "items": self.items,
+            "done": self.done,
+            "rows": self.rows,
+            "num_bytes": self.num_bytes,
+        }
+        return canonical_json(asdict(self) | {"totals": totals}, "what Stage.finish returns")
+
+    @classmethod
+    def decode(cls, content: bytes) -> Manifest:
+        """Return the manifest that ``encode`` wrote."""
+        fields = json.loads(content)
+        shards = tuple(ShardEntry(**shard) for shard in fields["shards"])
+        return cls(fields["listing"], fields["fit"], shards, fields["summary"])

@@ -16,8 +16,7 @@ import ray
 
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.journal import MemoryJournal, Suspects
-from eagleray.prepare.manifest import ShardEntry, entry_of
-from eagleray.prepare.marker import ShardMarker
+from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.shard import DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 from eagleray.scheduling import WorkerGroup
@@ -125,7 +124,7 @@ class _PoolWorker:
             shard = job.shards[place.position]
             items = job.listing.items(shard.start, shard.num_items)
         committed, seconds = self._compute.submit(self._timed, place, items).result()
-        return canonical_json(asdict(entry_of(committed.result()))), seconds
+        return canonical_json(asdict(committed.result().entry)), seconds
 
     def _timed(self, place: _Place, items: Sequence[Item]) -> tuple[Future[ShardMarker], float]:
         worker = self._worker_of(place.job_idx)
@@ -157,7 +156,7 @@ def _set_up(job: StageJob, journal: _RemoteJournal, num_workers: int) -> StageWo
     died = journal.starting()
     if died > _SETUP_DEATHS_ALLOWED * num_workers:
         raise EaglerayError(
-            f"stage {job.stage.label}: workers died {died} times in setup; "
+            f"stage {job.run.stage.label}: workers died {died} times in setup; "
             "run it with --inline to see where"
         )
     worker = StageWorker(job, journal)
@@ -221,7 +220,7 @@ def fit_on_ray(job: StageJob, group: WorkerGroup) -> None:
 
 def _fit(job: StageJob) -> bytes:
     try:
-        run_fit(job.stage, job.listing, job.upstream, job.fit_digest, job.device)
+        run_fit(job)
     except Exception as error:
         return _pickled(error)
     return b""

@@ -14,10 +14,9 @@ import pyarrow.parquet as pq
 
 from eagleray.prepare.columns import ITEM, KEY, row_at
 from eagleray.prepare.fingerprint import IdentifiedRows, short_hash
-from eagleray.prepare.keys import KeyIndex
-from eagleray.prepare.manifest import Manifest, manifest_path, read_keys, read_manifest
-from eagleray.prepare.marker import CommittedFile, marker_path, read_marker
-from eagleray.storage import Store
+from eagleray.prepare.folder import StageFolder
+from eagleray.prepare.keys import KeyIndex, read_keys
+from eagleray.prepare.marker import CommittedFile, Manifest
 from eagleray.task import EaglerayError
 
 CACHE_BYTES = 256 << 20
@@ -36,7 +35,7 @@ class StoredRows(IdentifiedRows):
         manifest: The listing's manifest where it is not stored yet.
     """
 
-    def __init__(self, folder: Store, listing: str, manifest: Manifest | None = None) -> None:
+    def __init__(self, folder: StageFolder, listing: str, manifest: Manifest | None = None) -> None:
         self._folder = folder
         self._listing = listing
         self._given = manifest
@@ -46,7 +45,7 @@ class StoredRows(IdentifiedRows):
         self._rows_per_group: dict[int, int] = {}
         self._files: OrderedDict[int, Mapping[tuple[str, str], CommittedFile]] = OrderedDict()
 
-    def __reduce__(self) -> tuple[type[StoredRows], tuple[Store, str, Manifest | None]]:
+    def __reduce__(self) -> tuple[type[StoredRows], tuple[StageFolder, str, Manifest | None]]:
         return (StoredRows, (self._folder, self._listing, self._given))
 
     def __repr__(self) -> str:
@@ -79,7 +78,7 @@ class StoredRows(IdentifiedRows):
         if (key, name) not in files:
             names = sorted(file for owner, file in files if owner == key)
             raise EaglerayError(f"row {key!r} carries no file {name!r}, it has {names}")
-        return self._folder.read(files[key, name].path)
+        return self._folder.read_file(files[key, name])
 
     def files(self, key: str) -> Sequence[str]:
         """Return the names of the files that the record ``key`` carries."""
@@ -97,7 +96,7 @@ class StoredRows(IdentifiedRows):
     @cached_property
     def manifest(self) -> Manifest:
         """The listing's manifest."""
-        return self._given or read_manifest(self._folder, self._listing)
+        return self._given or self._folder.manifest(self._listing)
 
     @property
     def listing(self) -> str:
@@ -107,7 +106,7 @@ class StoredRows(IdentifiedRows):
     @property
     def digest(self) -> str:
         """See IdentifiedRows."""
-        names = (self._folder.uri.rsplit("/", 1)[-1], self.manifest.listing, self.manifest.fit)
+        names = (self._folder.fingerprint, self.manifest.listing, self.manifest.fit)
         return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
@@ -150,15 +149,14 @@ class StoredRows(IdentifiedRows):
     def _read_group(self, shard_idx: int, row_idx: int) -> tuple[pa.Table, int]:
         entry = self.manifest.shards[shard_idx]
         try:
-            with self._folder.open(entry.data) as handle:
+            with self._folder.open_rows(entry) as handle:
                 file = pq.ParquetFile(handle)
                 size = self._rows_per_group[shard_idx] = file.metadata.row_group(0).num_rows
                 return file.read_row_group(row_idx // size, use_threads=False), size
         except (pa.ArrowException, FileNotFoundError) as error:
             raise EaglerayError(
-                f"{self._folder.uri}/{entry.data} is missing or damaged ({error}): delete "
-                f"{marker_path(entry.shard)} and {manifest_path(self._listing)} beside it, and "
-                "prepare again"
+                f"{self._folder.uri}/{entry.data} is missing or damaged ({error}): "
+                f"{self._folder.repair_hint(entry, self._listing)}"
             ) from error
 
     def _remember(self, name: tuple[int, int], table: pa.Table) -> None:
@@ -170,7 +168,7 @@ class StoredRows(IdentifiedRows):
     def _files_of(self, shard_idx: int) -> Mapping[tuple[str, str], CommittedFile]:
         with self._lock:
             if shard_idx not in self._files:
-                marker = read_marker(self._folder, self.manifest.shards[shard_idx].shard)
+                marker = self._folder.marker(self.manifest.shards[shard_idx].shard)
                 self._files[shard_idx] = {(file.key, file.name): file for file in marker.files}
                 while len(self._files) > _MARKERS_KEPT:
                     self._files.popitem(last=False)
@@ -178,10 +176,10 @@ class StoredRows(IdentifiedRows):
             return self._files[shard_idx]
 
 
-def open_rows(folder: Store, listing: str | None = None) -> StoredRows:
+def open_rows(folder: StageFolder, listing: str | None = None) -> StoredRows:
     """Return the rows of a finished stage: of one listing, or of the one finished last.
 
     Raises:
         EaglerayError: Nothing is finished there.
     """
-    return StoredRows(folder, read_manifest(folder, listing).listing)
+    return StoredRows(folder, folder.manifest(listing).listing)

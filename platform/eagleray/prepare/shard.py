@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import PurePosixPath
 from threading import BoundedSemaphore, Lock
 from typing import Any
 
@@ -18,9 +17,9 @@ import torch
 
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.fingerprint import record_identity
+from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.journal import Journal, NoJournal, Suspects
-from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker, commit_shard
-from eagleray.storage import Store, sha256
+from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _ERROR_CHARACTERS = 2000
@@ -81,7 +80,11 @@ class ShardWorker:
     """
 
     def __init__(
-        self, stage: Stage, folder: Store, fit_digest: str = "", journal: Journal | None = None
+        self,
+        stage: Stage,
+        folder: StageFolder,
+        fit_digest: str = "",
+        journal: Journal | None = None,
     ) -> None:
         self._stage = stage
         self._folder = folder
@@ -164,25 +167,20 @@ class ShardWorker:
             written.result()
         tables = [table for result in shard.results for table in result.tables]
         content = to_parquet(tables, self._schema)
-        checksum = sha256(content)
-        path = f"shards/{shard.id}-{checksum[:12]}.parquet"
         rejected = tuple(
             Reject(item.key, result.error)
             for item, result in zip(shard.items, shard.results, strict=True)
             if result.error is not None
         )
-        marker = ShardMarker(
-            shard=shard.id,
-            data=path,
-            sha256=checksum,
-            num_bytes=len(content),
+        marker = ShardMarker.of(
+            shard.id,
+            content,
             items=len(shard.items),
-            done=len(shard.items) - len(rejected),
-            rows=sum(len(table) for table in tables),
+            rows=sum(map(len, tables)),
             rejected=rejected,
             files=tuple(file for result in shard.results for file in result.files),
         )
-        return commit_shard(self._folder, marker, content)
+        return self._folder.commit_shard(marker, content)
 
     def _begin(self, shard_id: str) -> tuple[Suspects, list[Future[Any]]]:
         with self._lock:
@@ -312,7 +310,7 @@ class ShardWorker:
             identity = record_identity(shard.items[item_idx], self._fit_digest)
             table = to_table(outcome, identity, self._schema) if outcome else None
             files = [
-                (_committed(shard.id, record.key, name, content), content)
+                (CommittedFile.of(shard.id, record.key, name, content), content)
                 for record in outcome
                 for name, content in record.files.items()
             ]
@@ -323,13 +321,13 @@ class ShardWorker:
         result.tables = [] if table is None else [table]
         result.files = [file for file, _ in files]
         for file, content in files:
-            self._write_behind(shard, file.path, content)
+            self._write_behind(shard, file, content)
 
-    def _write_behind(self, shard: ComputedShard, path: str, content: bytes) -> None:
+    def _write_behind(self, shard: ComputedShard, file: CommittedFile, content: bytes) -> None:
         """Write a file while the device goes on, but let no more than a few wait."""
         if len(shard.writes) >= _WRITES_AHEAD:
             shard.writes.pop(0).result()
-        shard.writes.append(self._writers.submit(self._folder.write, path, content))
+        shard.writes.append(self._writers.submit(self._folder.write_file, file, content))
 
 
 def describe_error(error: BaseException) -> str:
@@ -345,13 +343,3 @@ def _fresh_keys(records: Iterable[Record], taken: set[str]) -> set[str]:
             raise InputError(f"record key {record.key!r} exists already: keys must be unique")
         keys.add(record.key)
     return keys
-
-
-def _committed(shard_id: str, key: str, name: str, content: bytes) -> CommittedFile:
-    """Name a file by its content, so that no attempt ever overwrites another's."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or not path.name:
-        raise InputError(f"file name {name!r} of record {key!r} must be a relative POSIX path")
-    checksum = sha256(content)
-    stored = path.with_name(f"{path.stem}-{checksum[:12]}{path.suffix}")
-    return CommittedFile(key, name, f"files/{shard_id}/{stored.as_posix()}", checksum, len(content))

@@ -9,24 +9,16 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
+from eagleray.options import RunOptions
 from eagleray.prepare.fingerprint import canonical_json
-from eagleray.prepare.manifest import (
-    CURRENT,
-    Manifest,
-    ShardEntry,
-    entry_of,
-    manifest_path,
-    read_manifest,
-    read_rejects,
-    write_keys,
-)
-from eagleray.prepare.marker import ShardMarker, read_markers
+from eagleray.prepare.folder import StageFolder
+from eagleray.prepare.keys import write_keys
+from eagleray.prepare.marker import Manifest, ShardEntry, ShardMarker
 from eagleray.prepare.rows import StoredRows
-from eagleray.prepare.survey import Survey, survey
-from eagleray.prepare.worker import StageJob, StageWorker, read_fitted, run_fit
-from eagleray.progress import Progress, Silent
+from eagleray.prepare.survey import StageRun, Survey, survey
+from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 from eagleray.scheduling import (
     LazySession,
     Machine,
@@ -35,8 +27,7 @@ from eagleray.scheduling import (
     fit_workers,
     local_machine,
 )
-from eagleray.storage import Store
-from eagleray.task import EaglerayError, Rows, Stage
+from eagleray.task import EaglerayError, Stage
 
 _COMMITS_AHEAD = 1
 """Shards that are written while the next one is computed."""
@@ -48,8 +39,7 @@ class StageSummary:
 
     Args:
         label: The stage's label.
-        fingerprint: Name of its folder.
-        folder: That folder.
+        folder: Where its results are.
         listing: Digest of its inputs.
         items: Number of inputs.
         done: Those that were processed.
@@ -61,8 +51,7 @@ class StageSummary:
     """
 
     label: str
-    fingerprint: str
-    folder: Store
+    folder: StageFolder
     listing: str
     items: int
     done: int
@@ -73,96 +62,44 @@ class StageSummary:
     seconds: float
 
     @property
+    def fingerprint(self) -> str:
+        """Name of the folder."""
+        return self.folder.fingerprint
+
+    @property
     def rejects(self) -> list[tuple[str, str]]:
         """Key and error of each rejected item, read from the markers."""
         if not self.rejected:
             return []
-        return [(reject.key, reject.error) for reject in read_rejects(self.folder, self.listing)]
-
-
-@dataclass(frozen=True)
-class StageTask:
-    """A stage that is to be run.
-
-    Args:
-        stage: The stage; evaluation and prediction are stages too.
-        folder: Where its results go; must change when anything changes that they depend on.
-        upstream: The rows that it reads, by label.
-    """
-
-    stage: Stage
-    folder: Store
-    upstream: Mapping[str, Rows] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _How:
-    """Where and by how many workers stages are computed."""
-
-    workers: int | None
-    device: str
-    inline: bool
-    progress: Progress
-    session: LazySession
+        return [(reject.key, reject.error) for reject in self.folder.rejects(self.listing)]
 
 
 def run_stage(
-    stage: Stage,
-    folder: Store,
-    upstream: Mapping[str, Rows],
-    *,
-    items_per_shard: int | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress | None = None,
-    session: LazySession | None = None,
+    run: StageRun, options: RunOptions, *, items_per_shard: int | None = None
 ) -> tuple[StageSummary, StoredRows]:
     """Run one stage to its end and return its summary and rows; what is done already is not
     computed again.
 
     Args:
-        stage: The stage; evaluation and prediction are stages too.
-        folder: Where its results go; must change when anything changes that they depend on.
-        upstream: The rows that it reads, by label.
+        run: The stage, where its results go, and what it reads.
+        options: How it runs.
         items_per_shard: Average items per shard; None for about a minute of work.
-        workers: Number of workers; None for as many as fit on the machine.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        limit: Take the first items only.
-        inline: Run in this very process, without Ray.
-        progress: Told about the work.
-        session: A Ray session that several stages share; by default one of its own.
 
     Raises:
         EaglerayError: The stage could not run. (Bad items are rejects.)
     """
-    finished = run_stages(
-        [StageTask(stage, folder, upstream)],
-        title=stage.label,
-        items_per_shard=items_per_shard,
-        workers=workers,
-        device=device,
-        limit=limit,
-        inline=inline,
-        progress=progress,
-        session=session,
+    ((_, summary, rows),) = run_stages(
+        [run], options, title=run.stage.label, items_per_shard=items_per_shard
     )
-    ((_, summary, rows),) = finished
     return summary, rows
 
 
 def run_stages(
-    tasks: Sequence[StageTask],
+    runs: Sequence[StageRun],
+    options: RunOptions,
     *,
     title: str,
     items_per_shard: int | None = None,
-    workers: int | None = None,
-    device: str = "auto",
-    limit: int | None = None,
-    inline: bool = False,
-    progress: Progress | None = None,
-    session: LazySession | None = None,
 ) -> Iterator[tuple[int, StageSummary, StoredRows]]:
     """Run stages that do not read each other on one pool of workers, and yield the position,
     summary and rows of each one as it is finished.
@@ -171,41 +108,30 @@ def run_stages(
     shard of a stage and none is asked for twice. Inline the stages run one after the other.
 
     Args:
-        tasks: The stages, each with a folder of its own; all ask for the same resources.
+        runs: The stages, each with a folder of its own; all ask for the same resources.
+        options: How they run; the workers are those of all of them together.
         title: What the progress is called.
-        items_per_shard: As in ``run_stage``, for each stage; so are the others.
-        workers: Number of workers for all of them together.
-        device: See above.
-        limit: See above.
-        inline: See above.
-        progress: See above.
-        session: See above.
+        items_per_shard: As in ``run_stage``, for each stage.
 
     Raises:
         EaglerayError: A stage could not run. (Bad items are rejects.)
     """
     begin = time.perf_counter()
-    work = [
-        survey(t.stage, t.folder, t.upstream, items_per_shard=items_per_shard, limit=limit)
-        for t in tasks
-    ]
-    with nullcontext(session) if session else LazySession() as running:
-        how = _How(workers, device, inline, progress or Silent(), running)
-        for position, computed in _compute(tasks, work, title, how):
-            found = work[position]
-            manifest = found.manifest or _finish(tasks[position].stage, found, computed)
-            folder = tasks[position].folder
-            folder.write(CURRENT, canonical_json({"listing": found.listing.digest}))
-            seconds = time.perf_counter() - begin
-            summary = _summary(tasks[position], found, manifest, seconds)
-            yield position, summary, StoredRows(folder, found.listing.digest)
+    work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
+    with nullcontext(options.session) if options.session else LazySession() as session:
+        for position, computed in _compute(work, title, options, session):
+            surveyed = work[position]
+            manifest = surveyed.manifest or _finish(surveyed, computed)
+            folder, listing = surveyed.run.folder, surveyed.listing.digest
+            folder.set_current(listing)
+            summary = _summary(surveyed, manifest, time.perf_counter() - begin)
+            yield position, summary, StoredRows(folder, listing)
 
 
-def _summary(task: StageTask, work: Survey, manifest: Manifest, seconds: float) -> StageSummary:
+def _summary(work: Survey, manifest: Manifest, seconds: float) -> StageSummary:
     return StageSummary(
-        label=task.stage.label,
-        fingerprint=task.folder.uri.rstrip("/").rsplit("/", 1)[-1],
-        folder=task.folder,
+        label=work.run.stage.label,
+        folder=work.run.folder,
         listing=work.listing.digest,
         items=manifest.items,
         done=manifest.done,
@@ -217,40 +143,43 @@ def _summary(task: StageTask, work: Survey, manifest: Manifest, seconds: float) 
     )
 
 
-def workers_of(stage: Stage, machine: Machine, workers: int | None, device: str) -> WorkerGroup:
+def workers_of(stage: Stage, machine: Machine, options: RunOptions) -> WorkerGroup:
     """Return the workers of a stage that fit on a machine; raises SchedulingError."""
-    return fit_workers(machine, stage.resources, device=device, asked=workers, what=stage.label)
+    return fit_workers(
+        machine, stage.resources, device=options.device, asked=options.workers, what=stage.label
+    )
 
 
 def _compute(
-    tasks: Sequence[StageTask], work: Sequence[Survey], title: str, how: _How
+    work: Sequence[Survey], title: str, options: RunOptions, session: LazySession
 ) -> Iterator[tuple[int, dict[str, ShardEntry]]]:
     """Compute the shards that are to do; yields each stage's position and the entries computed, as
     its last shard is committed.
     """
-    busy = [position for position, found in enumerate(work) if found.todo]
+    busy = [position for position, surveyed in enumerate(work) if surveyed.todo]
     yield from ((position, {}) for position in range(len(work)) if position not in busy)
     if not busy:
         return
     jobs = [
-        StageJob(tasks[p].stage, work[p].listing, work[p].todo, tasks[p].upstream, {},
-                 work[p].fit_digest, "cpu")
+        StageJob(work[p].run, work[p].listing, work[p].todo, "cpu", work[p].fit_digest)
         for p in busy
-    ]  # fmt: skip
+    ]
     for job in jobs:
-        job.listing.folder.remove_stale_temporaries()
-    how.progress.start(title, sum(shard.num_items for job in jobs for shard in job.shards))
+        job.run.folder.remove_stale_temporaries()
+    options.progress.start(title, sum(shard.num_items for job in jobs for shard in job.shards))
     logs = [_ShardLog(job) for job in jobs]
+    if options.inline:
+        committed = _compute_here(jobs, options)
+    else:
+        committed = _compute_on_ray(jobs, options, session)
     try:
-        for job_idx, entry, seconds in (_compute_here if how.inline else _compute_on_ray)(
-            jobs, how
-        ):
+        for job_idx, entry, seconds in committed:
             logs[job_idx].add(entry, seconds)
-            how.progress.advance(entry.items, rejected=sum(log.rejected for log in logs))
+            options.progress.advance(entry.items, rejected=sum(log.rejected for log in logs))
             if logs[job_idx].is_complete:
                 yield busy[job_idx], logs[job_idx].entries
     finally:
-        how.progress.finish()
+        options.progress.finish()
         for log in logs:
             log.close()
 
@@ -277,25 +206,31 @@ class _ShardLog:
 
     def close(self) -> None:
         """Write the log, and delete what killed writers left."""
-        folder = self._job.listing.folder
+        folder = self._job.run.folder
         if self._lines:
-            name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
-            folder.write(f"log/{name}.jsonl", b"\n".join(self._lines) + b"\n")
+            folder.write_log(self._lines)
         folder.remove_stale_temporaries()
 
 
-def _compute_here(jobs: Sequence[StageJob], how: _How) -> Iterator[tuple[int, ShardEntry, float]]:
+def _compute_here(
+    jobs: Sequence[StageJob], options: RunOptions
+) -> Iterator[tuple[int, ShardEntry, float]]:
     for job_idx, job in enumerate(jobs):
-        for entry, seconds in _compute_job_here(job, how):
+        for entry, seconds in _compute_job_here(job, options):
             yield job_idx, entry, seconds
 
 
-def _compute_job_here(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, float]]:
-    group = workers_of(job.stage, local_machine(), None, how.device)
+def _compute_job_here(job: StageJob, options: RunOptions) -> Iterator[tuple[ShardEntry, float]]:
+    """Compute the shards in this process, and commit each one in a thread behind the next.
+
+    The device would stand still while a shard is compressed and flushed to the disk. One shard
+    behind hides that, and bounds what a kill can cost and what waits in memory.
+    """
+    group = workers_of(job.run.stage, local_machine(), options.with_workers(None))
     job = replace(job, device=group.device)
-    if read_fitted(job.listing.folder, job.fit_digest) is None:
-        run_fit(job.stage, job.listing, job.upstream, job.fit_digest, job.device)
-    with StageWorker(_with_fitted(job)) as worker, ThreadPoolExecutor(1, "commit") as commits:
+    if not job.is_fitted:
+        run_fit(job)
+    with StageWorker(job.with_fitted()) as worker, ThreadPoolExecutor(1, "commit") as commits:
         waiting: deque[tuple[Future[ShardMarker], float]] = deque()
         following = worker.load_ahead(0)
         for position in range(len(job.shards)):
@@ -310,44 +245,39 @@ def _compute_job_here(job: StageJob, how: _How) -> Iterator[tuple[ShardEntry, fl
 
 
 def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry, float]:
-    return entry_of(marker.result()), seconds
+    return marker.result().entry, seconds
 
 
-def _compute_on_ray(jobs: Sequence[StageJob], how: _How) -> Iterator[tuple[int, ShardEntry, float]]:
-    how.session.start()
+def _compute_on_ray(
+    jobs: Sequence[StageJob], options: RunOptions, session: LazySession
+) -> Iterator[tuple[int, ShardEntry, float]]:
+    session.start()
     from eagleray.prepare.ray_pool import compute_on_ray, fit_on_ray
 
-    stage = jobs[0].stage
-    other = next((j.stage for j in jobs if j.stage.resources != stage.resources), None)
-    if other is not None:
-        raise EaglerayError(
-            f"stages {stage.label!r} and {other.label!r} ask for different resources "
-            f"({stage.resources}, {other.resources}): run them one after the other"
-        )
-    group = workers_of(stage, cluster_machine(), how.workers, how.device)
-    how.progress.note(f"{stage.label}: {group.num_workers} workers on {group.device}")
-    ready = []
+    stage = jobs[0].run.stage
+    for other in (job.run.stage for job in jobs):
+        if other.resources != stage.resources:
+            raise EaglerayError(
+                f"stages {stage.label!r} and {other.label!r} ask for different resources "
+                f"({stage.resources}, {other.resources}): run them one after the other"
+            )
+    group = workers_of(stage, cluster_machine(), options)
+    options.progress.note(f"{stage.label}: {group.num_workers} workers on {group.device}")
+    jobs = [replace(job, device=group.device) for job in jobs]
     for job in jobs:
-        placed = replace(job, device=group.device)
-        if read_fitted(job.listing.folder, job.fit_digest) is None:
-            fit_on_ray(placed, group)
-        ready.append(_with_fitted(placed))
-    yield from compute_on_ray(ready, group)
+        if not job.is_fitted:
+            fit_on_ray(job, group)
+    yield from compute_on_ray([job.with_fitted() for job in jobs], group)
 
 
-def _with_fitted(job: StageJob) -> StageJob:
-    return replace(job, fitted=read_fitted(job.listing.folder, job.fit_digest) or {})
-
-
-def _finish(stage: Stage, work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
+def _finish(work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
     """Write the listing's manifest, once all its shards are done."""
-    folder, listing = work.listing.folder, work.listing.digest
+    folder, listing, stage = work.run.folder, work.listing.digest, work.run.stage
     before = [shard.id for shard in work.shards if shard.id not in computed]
-    entries = {marker.shard: entry_of(marker) for marker in read_markers(folder, before)}
+    entries = {marker.shard: marker.entry for marker in folder.markers(before)}
     entries.update(computed)
     shards = tuple(entries[shard.id] for shard in work.shards)
     write_keys(folder, listing, shards, stage.label)
     draft = Manifest(listing, work.fit_digest, shards)
     summary = stage.finish(StoredRows(folder, listing, draft))
-    folder.create(manifest_path(listing), replace(draft, summary=summary).encode())
-    return read_manifest(folder, listing)
+    return folder.commit_manifest(replace(draft, summary=summary))

@@ -13,16 +13,15 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
 from eagleray.prepare.fingerprint import DIGEST_BYTES, item_digest, traced_items
+from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.listing import Listing, spool
-from eagleray.prepare.manifest import Manifest, has_manifest, read_manifest
-from eagleray.prepare.marker import done_shards
-from eagleray.storage import Store
+from eagleray.prepare.marker import Manifest
 from eagleray.task import Rows, Stage
 
 SECONDS_PER_SHARD = 60.0
@@ -48,10 +47,26 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class StageRun:
+    """A stage that is to be run.
+
+    Args:
+        stage: The stage, not set up; evaluation and prediction are stages too.
+        folder: Where its results go; must change when anything changes that they depend on.
+        upstream: The rows that it reads, by label.
+    """
+
+    stage: Stage
+    folder: StageFolder
+    upstream: Mapping[str, Rows] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Survey:
     """A stage's work.
 
     Args:
+        run: What is to be run.
         listing: The inputs.
         fit_digest: Name of what ``fit`` finds on them; empty without a fit.
         manifest: The listing's manifest where it is finished.
@@ -59,6 +74,7 @@ class Survey:
         done: Ids of those that are done.
     """
 
+    run: StageRun
     listing: Listing
     fit_digest: str
     manifest: Manifest | None
@@ -76,32 +92,30 @@ class Survey:
         return len(self.manifest.shards) if self.manifest else len(self.shards)
 
 
-def survey(
-    stage: Stage,
-    folder: Store,
-    upstream: Mapping[str, Rows],
-    *,
-    items_per_shard: int | None,
-    limit: int | None,
-) -> Survey:
+def survey(run: StageRun, *, items_per_shard: int | None, limit: int | None) -> Survey:
     """List a stage's inputs, cut them and look up what is done.
 
     Args:
-        stage: The stage.
-        folder: Its folder.
-        upstream: The rows that it reads, by label.
+        run: What is to be run.
         items_per_shard: Average items per shard; None for about a minute of work.
         limit: Look at the first items only.
     """
-    listing = spool(traced_items(stage, upstream), folder, stage.label, limit=limit)
-    fit = fit_digest(stage, listing)
-    if has_manifest(folder, listing.digest):
-        manifest = read_manifest(folder, listing.digest)
-        return Survey(listing, fit, manifest, (), frozenset())
-    average = average_items(listing.num_items, stage.resources.seconds_per_item, items_per_shard)
+    listing = list_inputs(run, limit)
+    fit = fit_digest(run.stage, listing)
+    if run.folder.has_manifest(listing.digest):
+        manifest = run.folder.manifest(listing.digest)
+        return Survey(run, listing, fit, manifest, (), frozenset())
+    seconds = run.stage.resources.seconds_per_item
+    average = average_items(listing.num_items, seconds, items_per_shard)
     shards = tuple(shards_of(listing, average, fit))
-    done = done_shards(folder) & {shard.id for shard in shards}
-    return Survey(listing, fit, None, shards, frozenset(done))
+    done = run.folder.done_shards() & {shard.id for shard in shards}
+    return Survey(run, listing, fit, None, shards, frozenset(done))
+
+
+def list_inputs(run: StageRun, limit: int | None) -> Listing:
+    """Spool a stage's inputs, or the first ones, with what they read upstream in their identity."""
+    items = traced_items(run.stage, run.upstream)
+    return spool(items, run.folder, run.stage.label, limit=limit)
 
 
 def fit_digest(stage: Stage, listing: Listing) -> str:

@@ -9,25 +9,20 @@ follows.
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
-from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import ComputedShard, ShardWorker
-from eagleray.prepare.survey import Shard
-from eagleray.storage import Store
-from eagleray.task import Item, Rows, Stage
-
-FITS = "fit"
+from eagleray.prepare.survey import Shard, StageRun
+from eagleray.task import Item, Stage
 
 
 @dataclass(frozen=True)
@@ -35,22 +30,29 @@ class StageJob:
     """All that a worker needs to know; picklable.
 
     Args:
-        stage: The stage, not set up.
+        run: The stage, its folder and the rows that it reads.
         listing: Its inputs.
         shards: What is to be computed.
-        upstream: The rows that it reads.
-        fitted: What ``fit`` found, and
-        fit_digest: its name.
         device: ``cpu`` or ``cuda``.
+        fit_digest: Name of what ``fit`` finds; empty without a fit.
+        fitted: What it has found, once it has run.
     """
 
-    stage: Stage
+    run: StageRun
     listing: Listing
     shards: Sequence[Shard]
-    upstream: Mapping[str, Rows]
-    fitted: Mapping[str, Any]
-    fit_digest: str
     device: str
+    fit_digest: str = ""
+    fitted: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether ``fit`` has run, or there is none."""
+        return self.run.folder.read_fitted(self.fit_digest) is not None
+
+    def with_fitted(self) -> StageJob:
+        """Return the job with what ``fit`` has found."""
+        return replace(self, fitted=self.run.folder.read_fitted(self.fit_digest) or {})
 
 
 class StageWorker:
@@ -63,12 +65,12 @@ class StageWorker:
 
     def __init__(self, job: StageJob, journal: Journal | None = None) -> None:
         self._job = job
-        stage = copy.copy(job.stage)
+        stage = copy.copy(job.run.stage)
         with ExitStack() as stack:
             stack.enter_context(torch_threads(stage.resources.cpus))
-            stage.setup(job.device, job.upstream, job.fitted)
+            stage.setup(job.device, job.run.upstream, job.fitted)
             self._worker = stack.enter_context(
-                ShardWorker(stage, job.listing.folder, job.fit_digest, journal)
+                ShardWorker(stage, job.run.folder, job.fit_digest, journal)
             )
             self._stack = stack.pop_all()
 
@@ -107,30 +109,16 @@ class StageWorker:
         return self._worker.commit(shard)
 
 
-def read_fitted(folder: Store, digest: str) -> Mapping[str, Any] | None:
-    """Return what ``fit`` found, or None where it has not run yet."""
-    if not digest:
-        return {}
-    try:
-        found: Mapping[str, Any] = json.loads(folder.read(f"{FITS}/{digest}.json"))
-    except FileNotFoundError:
-        return None
-    return found
-
-
-def run_fit(
-    stage: Stage, listing: Listing, upstream: Mapping[str, Rows], digest: str, device: str
-) -> None:
+def run_fit(job: StageJob) -> None:
     """Fit on the first items and store what was found. Items that cannot be loaded are left out.
 
     ``setup`` runs before, with nothing fitted, so that ``fit`` may use the stage's networks.
     """
-    stage = copy.copy(stage)
+    stage = copy.copy(job.run.stage)
     with torch_threads(stage.resources.cpus):
-        stage.setup(device, upstream, {})
-        found = stage.fit(_samples(stage, listing.items(0, stage.fit_items)))
-    content = canonical_json(found, f"what fit of stage {stage.label} returns")
-    listing.folder.create(f"{FITS}/{digest}.json", content)
+        stage.setup(job.device, job.run.upstream, {})
+        fitted = stage.fit(_samples(stage, job.listing.items(0, stage.fit_items)))
+    job.run.folder.write_fitted(job.fit_digest, fitted, stage.label)
 
 
 def _samples(stage: Stage, items: list[Item]) -> Iterator[Any]:

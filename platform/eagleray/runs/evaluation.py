@@ -19,18 +19,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import TypeAdapter
 
-from eagleray.prepare.manifest import Manifest, read_manifest
-from eagleray.prepare.marker import ShardMarker, done_shards, read_markers
+from eagleray.prepare import ShardMarker, StageFolder
 from eagleray.runs.records import EvaluationResult, encode_json
 from eagleray.runs.run_folder import RunFolder
-from eagleray.storage import Store, checked_name
+from eagleray.storage import checked_name
 from eagleray.task import EaglerayError, InputError, SettingsError
 
 PICTURE_FOLDER = "pictures"
 """Folder of pictures in a stage's folder; they are called ``<unit>.<name>.png``."""
 _KEY = "key"
 _UnitMetrics = TypeAdapter(dict[str, dict[str, float]])
-_MARKER_ERRORS = (ValueError, KeyError, TypeError, OSError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,8 +160,8 @@ def read_units(run: RunFolder, evaluation: StoredEvaluation) -> Units:
     folder = evaluation.folder
     if not folder or not run.exists(folder):
         raise InputError(f"{run.uri} holds no rows of this evaluation (looked in {folder!r})")
-    stage = run.child(folder)
-    markers, problems = _read_markers(stage)
+    stage = StageFolder(run.child(folder))
+    markers, problems = stage.readable_markers()
     own = _unit_metrics(run, evaluation, problems)
     units: list[Unit] = []
     for marker in markers:
@@ -179,28 +177,6 @@ def read_units(run: RunFolder, evaluation: StoredEvaluation) -> Units:
         ]
     rejects = [(reject.key, reject.error) for marker in markers for reject in marker.rejected]
     return Units(units, problems, rejects)
-
-
-def _read_markers(stage: Store) -> tuple[list[ShardMarker], list[str]]:
-    """Return the markers of the listing finished last, or of all shards where none is."""
-    problems = []
-    try:
-        manifest: Manifest | None = read_manifest(stage)
-    except (EaglerayError, *_MARKER_ERRORS) as error:
-        manifest = None
-        problems.append(f"the evaluation is not finished: {error}")
-    shards = [s.shard for s in manifest.shards] if manifest else sorted(done_shards(stage))
-    try:
-        return list(read_markers(stage, shards)), problems
-    except (EaglerayError, *_MARKER_ERRORS):
-        pass
-    markers = []
-    for shard in shards:
-        try:
-            markers += list(read_markers(stage, [shard]))
-        except (EaglerayError, *_MARKER_ERRORS) as error:
-            problems.append(f"marker of shard {shard} is damaged: {error}")
-    return markers, problems
 
 
 def _unit_metrics(
@@ -227,10 +203,10 @@ def _pictures(marker: ShardMarker, folder: str) -> dict[str, dict[str, Picture]]
     return found
 
 
-def _scalar_rows(stage: Store, marker: ShardMarker) -> dict[str, dict[str, float]]:
+def _scalar_rows(stage: StageFolder, marker: ShardMarker) -> dict[str, dict[str, float]]:
     if not marker.rows:
         return {}
-    file = pq.ParquetFile(BytesIO(stage.read(marker.data)))
+    file = pq.ParquetFile(BytesIO(stage.read_rows(marker)))
     names = [f.name for f in file.schema_arrow if _is_number(f.type)]
     table = file.read([_KEY, *names], use_threads=False)
     columns = {name: table.column(name).to_pylist() for name in names}

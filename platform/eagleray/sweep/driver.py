@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
@@ -113,10 +113,7 @@ def _prepare(plan: SweepPlan, todo: Sequence[Trial], progress: Progress) -> int:
             task_of(settings),
             Store(settings.storage),
             settings.prepare,
-            device=settings.device,
-            limit=plan.options.limit,
-            inline=plan.options.inline,
-            progress=progress,
+            replace(plan.options, device=settings.device, progress=progress),
         )
         beyond += max(0, prepared.rejected - settings.prepare.allowed_rejects)
     return beyond

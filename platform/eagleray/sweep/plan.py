@@ -13,7 +13,7 @@ from eagleray.evaluate.driver import choose_benchmarks
 from eagleray.experiment.schema import ExperimentSettings, ValidateSettings
 from eagleray.experiment.sweep import Draw
 from eagleray.options import RunOptions
-from eagleray.prepare.driver import stage_folders
+from eagleray.prepare import stage_folders
 from eagleray.progress import Silent
 from eagleray.runs.run_folder import results_digest, run_of, runs_store
 from eagleray.scheduling import (

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from eagleray.contract.task import require
@@ -132,16 +133,8 @@ def _prepared(plan: SweepPlan, trial: Trial, progress: Progress) -> tuple[BaseTa
     settings = trial.settings
     task = task_of(settings)
     check_requirements(settings, task, training=False)
-    storage, limit = Store(settings.storage), plan.options.limit
-    return task, prepare_stages(
-        task,
-        storage,
-        settings.prepare,
-        device=settings.device,
-        limit=limit,
-        inline=True,
-        progress=progress,
-    )
+    options = replace(plan.options, inline=True, device=settings.device, progress=progress)
+    return task, prepare_stages(task, Store(settings.storage), settings.prepare, options)
 
 
 def _train(plan: SweepPlan, trial: Trial, keeper: _Keeper, report: ReportValue) -> TrainResult:

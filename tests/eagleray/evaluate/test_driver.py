@@ -60,7 +60,8 @@ def trained(tmp_path_factory):
             }
         )
     task, run = TwoBenchmarks(experiment.settings), RunFolder(str(folder / "run"))
-    rows = prepare_stages(task, Store(str(folder)), experiment.prepare, inline=True).rows
+    options = RunOptions(inline=True)
+    rows = prepare_stages(task, Store(str(folder)), experiment.prepare, options).rows
     train_run(experiment, task, run, rows, inline=True, progress=Silent())
     return experiment, task, run, rows
 

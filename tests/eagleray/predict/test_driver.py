@@ -12,9 +12,9 @@ from safetensors.torch import save_file
 from tests.eagleray.predict.double_task import DoubleSettings, DoubleTask
 
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
-from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, SettingsError
 
@@ -43,8 +43,7 @@ def predict(folder, numbers, formats=("text", "list"), *, factor=2, output="out"
         paths,
         Store(str(folder / output)),
         formats,
-        progress=Silent(),
-        **{"inline": True, **options},
+        RunOptions(**{"device": "cpu", "inline": True, **options}),
     )
 
 
@@ -149,8 +148,7 @@ def test_file_by_file_and_in_batches_give_the_same_bytes(tmp_path):
         [numbers],
         Store(str(tmp_path / "batched")),
         ["text", "list"],
-        inline=True,
-        progress=Silent(),
+        RunOptions(device="cpu", inline=True),
     )
     assert exports(tmp_path / "batched") == exports(tmp_path / "out")
 

@@ -7,12 +7,10 @@ import time
 from collections.abc import Sequence
 
 import pytest
-from tests.eagleray.stages import Squares, tree
+from tests.eagleray.stages import Squares, folder_of, run, tree
 
-from eagleray.prepare import run_stage
 from eagleray.prepare.journal import MemoryJournal
 from eagleray.prepare.shard import ShardWorker
-from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
 
 
@@ -34,10 +32,6 @@ class EncodedSquares(Squares):
         if processed in self.full_disk:
             raise EaglerayError("the disk is full")
         return self._records(processed)
-
-
-def run(stage, folder, **options):
-    return run_stage(stage, Store(str(folder)), {}, inline=True, **options)
 
 
 def test_encoded_records_are_those_of_process_to_the_byte(tmp_path):
@@ -93,7 +87,7 @@ class Counting(EncodedSquares):
 def test_few_samples_wait_for_the_writers_and_the_device_goes_on(tmp_path):
     stage = Counting(60, batch_size=2)
     stage.setup("cpu", {}, {})
-    with ShardWorker(stage, Store(str(tmp_path))) as worker:
+    with ShardWorker(stage, folder_of(tmp_path)) as worker:
         marker = worker.run("one", list(stage.items({})))
     assert marker.done == 60
     assert 2 < stage.most <= 2 + 2 * 2 + 2 * 2
@@ -119,7 +113,7 @@ def test_journal_ends_a_shard_when_it_is_encoded(tmp_path):
 
     stage, notes = Slow(4), Notes()
     stage.setup("cpu", {}, {})
-    with ShardWorker(stage, Store(str(tmp_path)), journal=notes) as worker:
+    with ShardWorker(stage, folder_of(tmp_path), journal=notes) as worker:
         shard = worker.compute("one", list(stage.items({})))
         worker.commit(shard)
     assert notes.ended == (("one", 0),)
@@ -129,7 +123,7 @@ def test_shard_that_killed_while_encoding_is_encoded_item_by_item(tmp_path):
     stage, journal = Counting(4), MemoryJournal()
     stage.setup("cpu", {}, {})
     journal.begin("one")  # a worker that died without an end
-    with ShardWorker(stage, Store(str(tmp_path)), journal=journal) as worker:
+    with ShardWorker(stage, folder_of(tmp_path), journal=journal) as worker:
         marker = worker.run("one", list(stage.items({})))
     assert (marker.done, stage.most) == (4, 1)
     assert stage.threads == {threading.main_thread()}
@@ -154,7 +148,7 @@ class Loading(EncodedSquares):
 
 def two_shards(stage, folder, journal=None):
     items = list(stage.items({}))
-    worker = ShardWorker(stage, Store(str(folder)), journal=journal)
+    worker = ShardWorker(stage, folder_of(folder), journal=journal)
     return worker, {"one": items[:4], "two": items[4:]}
 
 

@@ -6,10 +6,10 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from tests.eagleray.stages import folder_of
 
 from eagleray.prepare import keys
 from eagleray.prepare.listing import open_listing, spool
-from eagleray.storage import Store
 from eagleray.task import EaglerayError, Item
 
 
@@ -21,7 +21,7 @@ def items(count, identity="0"):
 def folder(request, tmp_path, monkeypatch):
     monkeypatch.setattr("eagleray.prepare.listing.ITEMS_PER_PART", request.param)
     monkeypatch.setattr("eagleray.prepare.listing._ITEMS_PER_ROW_GROUP", 3)
-    return Store(str(tmp_path))
+    return folder_of(tmp_path)
 
 
 @pytest.mark.parametrize(("start", "count"), [(0, 1), (0, 30), (5, 4), (6, 10), (29, 1), (3, 0)])
@@ -96,7 +96,7 @@ def test_memory_does_not_follow_the_number_of_items(tmp_path, monkeypatch):
         tracemalloc.start()
         spool(
             (Item(f"k{i}", "0", {"p": "x" * 50}) for i in range(count)),
-            Store(str(tmp_path / str(count))),
+            folder_of(tmp_path / str(count)),
             "test",
         )
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -6,9 +6,9 @@ import socket
 
 import pytest
 from tests.eagleray.prepare.test_run_stage import Interrupted
-from tests.eagleray.stages import Squares
+from tests.eagleray.stages import Squares, folder_of, run
 
-from eagleray.prepare import open_rows, run_stage
+from eagleray.prepare import open_rows
 from eagleray.storage import Store
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -42,16 +42,15 @@ def contents(store):
 
 def test_a_stage_is_resumed_on_an_object_store(bucket):
     broken, whole = Store(f"{bucket}/broken"), Store(f"{bucket}/whole")
-    options = {"inline": True, "items_per_shard": 4}
     with pytest.raises(KeyboardInterrupt):
-        run_stage(Interrupted(24, files=True, bad=[3]), broken, {}, **options)
+        run(Interrupted(24, files=True, bad=[3]), broken.uri, items_per_shard=4)
     assert 0 < len(broken.files("markers")) < 6
-    run_stage(Squares(24, files=True, bad=[3]), whole, {}, **options)
-    summary, rows = run_stage(Squares(24, files=True, bad=[3]), broken, {}, **options)
+    run(Squares(24, files=True, bad=[3]), whole.uri, items_per_shard=4)
+    summary, rows = run(Squares(24, files=True, bad=[3]), broken.uri, items_per_shard=4)
     assert (summary.done, summary.rejected) == (23, 1)
     assert contents(broken) == contents(whole)
     assert rows["n00023"]["square"] == 529.0
-    assert open_rows(whole).read_file("n00020", "notes/square.txt") == b"400"
+    assert open_rows(folder_of(whole.uri)).read_file("n00020", "notes/square.txt") == b"400"
 
 
 def test_a_marker_is_created_once(bucket):

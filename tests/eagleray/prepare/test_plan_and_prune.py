@@ -9,6 +9,7 @@ from tests.eagleray.prepare.test_run_stage import Interrupted
 from tests.eagleray.stages import NumbersTask, Squares, Sums, tree
 
 from eagleray.experiment.schema import PrepareSettings
+from eagleray.options import RunOptions
 from eagleray.prepare import delete_prunable, open_rows, plan_stages, prepare_stages, prunable
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
@@ -18,12 +19,14 @@ from eagleray.task import Resources
 def plan(storage, *stages, **options):
     limit = options.pop("limit", None)
     settings = PrepareSettings(**options)
-    return plan_stages(NumbersTask(stages), Store(str(storage)), settings, limit=limit)
+    return plan_stages(NumbersTask(stages), Store(str(storage)), settings, RunOptions(limit=limit))
 
 
 def prepare(storage, *stages, **options):
     settings = PrepareSettings(**options)
-    return prepare_stages(NumbersTask(stages), Store(str(storage)), settings, inline=True)
+    return prepare_stages(
+        NumbersTask(stages), Store(str(storage)), settings, RunOptions(inline=True)
+    )
 
 
 def test_a_plan_counts_what_is_done_and_to_do(tmp_path):
@@ -66,7 +69,7 @@ def test_a_fingerprint_that_no_run_uses_is_prunable(tmp_path):
     assert [f"prepared/numbers/squares/{unused.fingerprint}"] == [entry.path for entry in found]
     assert found[0].bytes >= unused.bytes
     delete_prunable(store, found)
-    assert not unused.folder.local_path("stage.json").exists()
+    assert not unused.folder.store.local_path("stage.json").exists()
     assert len(open_rows(used.folder)) == 20
 
 
@@ -76,7 +79,7 @@ def test_leftovers_of_a_used_fingerprint_are_prunable(tmp_path):
     root = tmp_path / "prepared/numbers/squares" / summary.fingerprint
     before = tree(root)
     for orphan in ("shards/orphan-1.parquet", "files/orphan/a.txt", "markers/orphan.json"):
-        summary.folder.write(orphan, b"x")
+        summary.folder.store.write(orphan, b"x")
     used = {("numbers", "squares", summary.fingerprint)}
     found = prunable(store, used)
     assert len(found) == 3 and sum(entry.bytes for entry in found) == 3

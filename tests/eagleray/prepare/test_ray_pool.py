@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 import pytest
+from tests.eagleray import stages
 from tests.eagleray.stages import NumbersTask, Squares, Sums, tree
 
 from eagleray.experiment.schema import PrepareSettings
-from eagleray.prepare import prepare_stages, run_stage
+from eagleray.options import RunOptions
+from eagleray.prepare import prepare_stages
 from eagleray.prepare.ray_pool import WorkerError
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("ray_cluster")
 
 
 def run(stage, folder, **options):
-    return run_stage(stage, Store(str(folder)), {}, **options)
+    return stages.run(stage, folder, **{"inline": False, **options})
 
 
 class Counting:
@@ -42,15 +44,14 @@ class Counting:
 
 def test_workers_give_the_same_bytes_as_this_process(tmp_path):
     resources = Resources(batch_size=3, loader_threads=2, gpus=1.0)  # left out where there are none
-    stages = (Squares(60, bad=[7], raising=[8], files=True, resources=resources), Sums())
+    both = (Squares(60, bad=[7], raising=[8], files=True, resources=resources), Sums())
     progress = Counting()
     for name, inline in (("ray", False), ("inline", True)):
         prepared = prepare_stages(
-            NumbersTask(stages),
+            NumbersTask(both),
             Store(str(tmp_path / name)),
             PrepareSettings(workers=2),
-            inline=inline,
-            progress=progress,
+            RunOptions(inline=inline, progress=progress),
         )
         assert prepared.rejected == 2 and len(prepared.rows["sums"]) == 58
     assert tree(tmp_path / "ray") == tree(tmp_path / "inline")

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.eagleray.stages import Squares
+from tests.eagleray.stages import Squares, folder_of, run
 
-from eagleray.prepare import ComputedRows, columns, open_rows, rows, run_stage
+from eagleray.options import RunOptions
+from eagleray.prepare import ComputedRows, StageRun, columns, open_rows, rows
 from eagleray.prepare.keys import KeyIndex
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError
@@ -18,9 +19,8 @@ from eagleray.task import EaglerayError, InputError
 
 @pytest.fixture
 def folder(tmp_path):
-    store = Store(str(tmp_path / "stage"))
-    run_stage(Squares(100, files=True, bad=[50]), store, {}, inline=True, items_per_shard=10)
-    return store
+    run(Squares(100, files=True, bad=[50]), tmp_path / "stage", items_per_shard=10)
+    return folder_of(tmp_path / "stage")
 
 
 def test_shard_numbers_follow_storage_order(folder):
@@ -40,9 +40,9 @@ def test_keys_are_a_sequence(folder):
 
 def test_cached_row_groups_stay_within_their_bound(tmp_path, monkeypatch):
     monkeypatch.setattr(columns, "ROW_GROUP_BYTES", 200)
-    run_stage(Squares(100), Store(str(tmp_path)), {}, inline=True)
+    run(Squares(100), tmp_path)
     monkeypatch.setattr(rows, "CACHE_BYTES", 2000)
-    found = open_rows(Store(str(tmp_path)))
+    found = open_rows(folder_of(tmp_path))
     order = np.random.default_rng(0).permutation(100)
     assert all(found[f"n{i:05d}"]["number"] == i for i in order)
     assert 1 < len(found._groups) < 20
@@ -66,7 +66,7 @@ def test_nothing_is_opened_before_it_is_asked_for(folder, monkeypatch):
 
 def test_a_damaged_shard_is_an_error_that_names_it(folder):
     found = open_rows(folder)
-    path = folder.local_path(found.manifest.shards[0].data)
+    path = folder.store.local_path(found.manifest.shards[0].data)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(EaglerayError, match=path.name):
         found["n00000"]
@@ -75,13 +75,13 @@ def test_a_damaged_shard_is_an_error_that_names_it(folder):
 def test_a_lost_shard_is_computed_again_as_the_error_says(folder):
     found = open_rows(folder)
     entry = found.manifest.shards[0]
-    folder.delete(entry.data)
+    folder.store.delete(entry.data)
     with pytest.raises(EaglerayError, match="delete markers") as error:
         found["n00000"]
     for path in re.findall(r"(?:markers|manifest)/\w+\.json", str(error.value)):
-        folder.delete(path)
+        folder.store.delete(path)
     stage = Squares(100, files=True, bad=[50])
-    summary, again = run_stage(stage, folder, {}, inline=True, items_per_shard=10)
+    summary, again = run(stage, folder.uri, items_per_shard=10)
     assert summary.computed_shards == 1 and again["n00000"]["number"] == 0
 
 
@@ -92,7 +92,8 @@ def test_equal_hashes_are_told_apart_by_the_key(monkeypatch):
 
 
 def computed(tmp_path, stage, **options):
-    return ComputedRows.open(stage, Store(str(tmp_path / "computed")), {}, **options)
+    run = StageRun(stage, folder_of(tmp_path / "computed"))
+    return ComputedRows.open(run, RunOptions(**options))
 
 
 def test_computed_rows_equal_stored_ones(tmp_path, folder):

@@ -11,17 +11,14 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tests.eagleray.stages import NumbersTask, Squares, Sums, tree
+from tests.eagleray.stages import NumbersTask, Squares, Sums, folder_of, run, tree
 
 from eagleray.experiment.schema import PrepareSettings
-from eagleray.prepare import open_rows, prepare_stages, run_stage
+from eagleray.options import RunOptions
+from eagleray.prepare import open_rows, prepare_stages
 from eagleray.prepare.shard import DeviceLostError
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, InputError, Item, Record, SettingsError
-
-
-def run(stage, folder, **options):
-    return run_stage(stage, Store(str(folder)), {}, inline=True, **options)
 
 
 def test_every_row_comes_back_by_its_key(tmp_path):
@@ -50,12 +47,12 @@ def test_rows_survive_pickling(tmp_path):
 
 def test_open_rows_finds_the_listing_finished_last(tmp_path):
     run(Squares(5), tmp_path)
-    assert len(open_rows(Store(str(tmp_path)))) == 5
+    assert len(open_rows(folder_of(tmp_path))) == 5
 
 
 def test_open_rows_says_what_to_do_where_nothing_is_finished(tmp_path):
     with pytest.raises(EaglerayError, match="eagleray prepare"):
-        open_rows(Store(str(tmp_path)))
+        open_rows(folder_of(tmp_path))
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 64])
@@ -260,7 +257,9 @@ def test_a_reserved_column_is_refused(tmp_path):
 
 def prepare(storage, *stages, **options):
     settings = PrepareSettings(**options)
-    return prepare_stages(NumbersTask(stages), Store(str(storage)), settings, inline=True)
+    return prepare_stages(
+        NumbersTask(stages), Store(str(storage)), settings, RunOptions(inline=True)
+    )
 
 
 def test_fit_and_finish(tmp_path):
@@ -332,11 +331,11 @@ def test_a_stage_before_its_upstream_is_refused(tmp_path):
 
 @pytest.mark.parametrize("uri", ["memory://bucket/run-stage", "local"])
 def test_any_storage_gives_the_same_rows(tmp_path, uri):
-    store = Store(str(tmp_path) if uri == "local" else uri)
-    summary, rows = run_stage(Squares(30, files=True, bad=[4]), store, {}, inline=True)
+    place = tmp_path if uri == "local" else uri
+    summary, rows = run(Squares(30, files=True, bad=[4]), place)
     assert summary.rows == 29 and rows["n00029"]["square"] == 841.0
     assert rows.read_file("n00003", "notes/square.txt") == b"9"
-    again, _ = run_stage(Squares(30, files=True, bad=[4]), store, {}, inline=True)
+    again, _ = run(Squares(30, files=True, bad=[4]), place)
     assert again.computed_shards == 0
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from tests.eagleray.stages import Squares, tree
+from tests.eagleray.stages import Squares, folder_of, run, tree
 
-from eagleray.prepare import StageTask, run_stage, run_stages
-from eagleray.storage import Store
+from eagleray.options import RunOptions
+from eagleray.prepare import StageRun, run_stages
 from eagleray.task import EaglerayError, InputError, Resources
 
 
-def tasks(folder, *stages):
-    return [
-        StageTask(stage, Store(str(folder / str(number)))) for number, stage in enumerate(stages)
-    ]
+def runs(folder, *stages):
+    return [StageRun(stage, folder_of(folder / str(number))) for number, stage in enumerate(stages)]
 
 
 def several():
@@ -21,14 +19,13 @@ def several():
 
 
 def finished(folder, *stages, **options):
-    found = run_stages(tasks(folder, *stages), title="all", items_per_shard=4, **options)
+    found = run_stages(runs(folder, *stages), RunOptions(**options), title="all", items_per_shard=4)
     return {position: (summary, rows) for position, summary, rows in found}
 
 
 def alone(folder):
     for number, stage in enumerate(several()):
-        store = Store(str(folder / str(number)))
-        run_stage(stage, store, {}, items_per_shard=4, inline=True)
+        run(stage, folder / str(number), items_per_shard=4)
 
 
 def test_stages_run_together_end_in_the_bytes_of_each_alone(tmp_path):

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.eagleray.stages import folder_of
 
 from eagleray.prepare.listing import spool
 from eagleray.prepare.survey import average_items, cut, shards_of
-from eagleray.storage import Store
 from eagleray.task import Item
 
 
@@ -79,7 +79,7 @@ def test_average_size(num_items, seconds, asked, expected):
 
 def spooled(folder, identities):
     items = (Item(f"k{i}", identity, {}) for i, identity in enumerate(identities))
-    return spool(items, Store(str(folder)), "test")
+    return spool(items, folder_of(folder), "test")
 
 
 def test_a_shards_id_follows_its_items_and_the_fit(tmp_path):
