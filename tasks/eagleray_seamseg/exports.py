@@ -9,9 +9,8 @@ import io
 import torch
 
 from eagleray.task import InputError, Item, Record
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_vision.exports import PANOPTIC_FORMATS, export_panoptic
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.samples.sample import PanopticSample
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from eagleray.task import Phase, Schedule, Settings
 from eagleray_seamseg.model.config import (
@@ -20,6 +20,9 @@ from eagleray_seamseg.model.config import (
 )
 from eagleray_toyworld.settings import ToyworldSettings
 from eagleray_vision.datasets.settings import DatasetSettings
+from eagleray_vision.inference.views import TestTimeSettings
+from eagleray_vision.presets import laid_over
+from eagleray_vision.scoring.rule import ScoringSettings
 
 Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
 DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless", "toyworld"]
@@ -128,44 +131,6 @@ class FusionSettings(Settings):
     )
 
 
-class EvaluationSettings(Settings):
-    """What is scored (spec 6)."""
-
-    mode: Literal["panoptic", "separate"] = Field(
-        "panoptic",
-        description="Where semantic IoU and AP come from: the fused map, or the heads as they are.",
-    )
-    coco_ap: bool = Field(
-        False, description="Also report COCO AP of boxes and masks over the thing classes."
-    )
-
-
-class TestTimeSettings(Settings):
-    """Several views of an image for one prediction (``model/multi_view.py`` says how they meet)."""
-
-    __test__ = False
-
-    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
-        (1.0,),
-        min_length=1,
-        description="Sizes at which an image is looked at, as multiples of the network input. The "
-        "original has 1 alone.",
-    )
-    flip: bool = Field(False, description="Look at the mirror image too, at every scale.")
-
-    @field_validator("scales")
-    @classmethod
-    def _different(cls, scales: tuple[float, ...]) -> tuple[float, ...]:
-        if len(set(scales)) < len(scales):
-            raise ValueError(f"test_time.scales {scales} names a scale twice")
-        return scales
-
-    @property
-    def is_on(self) -> bool:
-        """Whether there is more to look at than the network input."""
-        return self.flip or self.scales != (1.0,)
-
-
 class SeamlessSettings(Settings):
     """Everything that a Seamless experiment may set."""
 
@@ -185,7 +150,7 @@ class SeamlessSettings(Settings):
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
     fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
-    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
+    evaluation: ScoringSettings = Field(ScoringSettings(), description="What is scored.")
     test_time: TestTimeSettings = Field(
         TestTimeSettings(), description="Views per image in evaluation and prediction."
     )
@@ -205,19 +170,7 @@ class SeamlessSettings(Settings):
         if not isinstance(given, Mapping):
             return given
         preset = given.get("preset", cls.model_fields["preset"].default)
-        return _merged(_PRESETS.get(preset, {}), given)
-
-
-def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay nested mappings over one another; a model that is given whole replaces the default."""
-    merged = dict(base)
-    for key, value in over.items():
-        below = merged.get(key)
-        if isinstance(value, Mapping) and isinstance(below, Mapping):
-            merged[key] = _merged(below, value)
-        else:
-            merged[key] = value.model_dump() if isinstance(value, BaseModel) else value
-    return merged
+        return laid_over(_PRESETS.get(preset, {}), given)
 
 
 def _network_values(network: NetworkSettings) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -33,13 +34,7 @@ from eagleray.task import (
     StepContext,
     Task,
 )
-from eagleray_seamseg.benchmarks import (
-    CEILING_SUFFIX,
-    compute_metrics,
-    score_ceiling,
-    score_sample,
-    seamless_benchmarks,
-)
+from eagleray_seamseg.benchmarks import CEILING_SUFFIX, scoring_rule, seamless_benchmarks
 from eagleray_seamseg.data import SeamlessPlacement, input_placement
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
@@ -47,20 +42,22 @@ from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
 from eagleray_seamseg.intermediate.metadata import read_metadata
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork
-from eagleray_seamseg.predict import PanopticPrediction, predict_panoptic
+from eagleray_seamseg.predict import fuse_truth, image_normalization, predict_panoptic
 from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import label_source, label_stages, writing_stages
-from eagleray_seamseg.views import image_normalization
 from eagleray_toyworld.label_stage import ToyworldFrameStage, toyworld_label_space
 from eagleray_vision.datasets.label_stage import STAGE_NAME
 from eagleray_vision.exports import check_export_format, export_index
+from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.inputs import list_inputs, load_input
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.picture import sample_pictures
 from eagleray_vision.samples.dataset import PanopticDataset
 from eagleray_vision.samples.placement import ImageNormalization
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
+from eagleray_vision.scoring.image import score_ceiling, score_sample
+from eagleray_vision.scoring.split import compute_metrics
 
 
 class SeamlessTask(Task, Importing):
@@ -202,13 +199,15 @@ class SeamlessTask(Task, Importing):
     ) -> Mapping[str, Any]:
         """Return the statistics of one image."""
         space = self._label_space()
+        rule = scoring_rule(self.settings)
         if benchmark.endswith(CEILING_SUFFIX):
-            return score_ceiling(sample, self.settings, space)
-        return score_sample(sample, prediction, self.settings, space)
+            fuse = partial(fuse_truth, settings=self.settings, num_stuff=space.num_stuff)
+            return score_ceiling(sample, rule, space, fuse)
+        return score_sample(sample, prediction, rule, space)
 
     def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
         """Return panoptic quality, mean IoU and, where it is scored, AP."""
-        return compute_metrics(rows, self.settings, self._label_space())
+        return compute_metrics(rows, scoring_rule(self.settings), self._label_space())
 
     def picture(
         self, sample: PanopticSample, prediction: PanopticPrediction

@@ -9,13 +9,12 @@ from tests.eagleray_seamseg.small_settings import cityscapes_settings
 from tests.eagleray_vision.small_data import run_stage, small_cityscapes, write_frame
 
 from eagleray.task import InputError
-from eagleray_seamseg.benchmarks import truth_as_output
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.panoptic_map import resize_panoptic, without_crowds
 from eagleray_vision.samples.sample import PanopticSample
+from eagleray_vision.scoring.image import truth_as_output
 
 
 def open_task(tmp_path, **changes):
@@ -26,19 +25,19 @@ def open_task(tmp_path, **changes):
 
 
 def perfect(sample, truth, num_stuff=11):
-    semantic, boxes, classes, scores, masks = truth_as_output(truth, num_stuff)
+    output = truth_as_output(truth, num_stuff)
     scale = torch.tensor(
         [n / t for n, t in zip(sample.network_hw, truth.id_map.shape, strict=True)] * 2
     )
     inference = PanopticInference(
-        boxes_yxyx=boxes * scale,
-        classes=classes,
-        scores=scores,
-        mask_logits=masks,
+        boxes_yxyx=output.boxes_yxyx * scale,
+        classes=output.classes,
+        scores=output.scores,
+        mask_logits=output.mask_logits,
         semantic_classes=torch.from_numpy(resize_panoptic(truth, sample.network_hw).class_map(0)),
         semantic_logits=torch.zeros(19, 1, 1),
     )
-    return PanopticPrediction(without_crowds(truth), semantic, inference)
+    return PanopticPrediction(without_crowds(truth), output.semantic_classes.numpy(), inference)
 
 
 def evaluate(task, samples, predictions):

@@ -10,13 +10,11 @@ from tests.eagleray_seamseg.small_settings import cityscapes_settings
 from tests.eagleray_vision.small_data import photo, run_stage, small_cityscapes
 
 from eagleray.task import Item
-from eagleray_seamseg.benchmarks import truth_as_output
-from eagleray_seamseg.evaluation import panoptic_unit, true_instances
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.predict import PanopticPrediction
+from eagleray_seamseg.benchmarks import scoring_rule
 from eagleray_seamseg.settings import DataSettings, SeamlessSettings
 from eagleray_seamseg.stages import label_stage
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.panoptic.label_image import deep_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES
 from eagleray_vision.panoptic.panoptic_map import (
@@ -27,6 +25,8 @@ from eagleray_vision.panoptic.panoptic_map import (
 )
 from eagleray_vision.panoptic.picture import instance_outlines
 from eagleray_vision.samples.sample import PanopticSample
+from eagleray_vision.scoring.image import truth_as_output
+from eagleray_vision.scoring.instances import true_instances
 
 BOTH = pytest.mark.parametrize("faithful", [True, False])
 ROAD, PERSON, CAR = 0, 11, 13
@@ -34,11 +34,8 @@ ROAD, PERSON, CAR = 0, 11, 13
 
 
 def prediction_of(fused: IndexedPanoptic) -> PanopticPrediction:
-    semantic, boxes, classes, scores, masks = truth_as_output(fused, CITYSCAPES.num_stuff)
-    inference = PanopticInference(
-        boxes, classes, scores, masks, torch.from_numpy(semantic), torch.zeros(19, 1, 1)
-    )
-    return PanopticPrediction(without_crowds(fused), semantic, inference)
+    inference = truth_as_output(fused, CITYSCAPES.num_stuff)
+    return PanopticPrediction(without_crowds(fused), inference.semantic_classes.numpy(), inference)
 
 
 def sample_of(truth: IndexedPanoptic, placed: IndexedPanoptic | None = None) -> PanopticSample:
@@ -89,7 +86,8 @@ def test_means_over_all_or_over_present_classes(faithful: bool) -> None:
 def test_crowds_of_any_or_of_the_same_class_excuse_what_covers_them(faithful: bool) -> None:
     crowd = street((PERSON, 4, 4, 20, 30), crowd=True)
     for kind, excused in ((PERSON, True), (CAR, faithful)):
-        unit = panoptic_unit(crowd, street((kind, 4, 4, 20, 30)), 19, faithful=faithful)
+        compare = scoring_rule(SeamlessSettings(faithful=faithful)).compare
+        unit = compare(crowd, street((kind, 4, 4, 20, 30)), 19)
         assert int(np.sum(unit.false_positives)) == int(not excused), kind
 
 
@@ -118,7 +116,7 @@ def test_annotations_count_from_zero_or_one(faithful: bool) -> None:
 def test_truth_of_average_precision_is_polygons_or_masks(faithful: bool) -> None:
     ring = street((CAR, 4, 4, 30, 30))
     ring.id_map[12:20, 12:20] = 1
-    truth = true_instances(ring, CITYSCAPES.num_stuff, faithful=faithful)
+    truth = true_instances(ring, CITYSCAPES.num_stuff, polygons=faithful)
     pixels = sum(int(run) for run in _inside(truth.runs[0]))
     hole = 8 * 8
     assert (pixels > 26 * 26 - hole + 10) == faithful  # polygons fill the hole

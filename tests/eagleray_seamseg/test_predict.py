@@ -9,9 +9,9 @@ import torch
 from tests.eagleray_seamseg.small_settings import cityscapes_settings
 from tests.eagleray_vision.small_data import photo, small_cityscapes
 
-from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.predict import fuse_inference, fusion_thresholds, predict_panoptic
 from eagleray_seamseg.task import SeamlessTask
+from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.samples.placement import ImageNormalization, Placement, place_image
 from eagleray_vision.samples.sample import PanopticSample, pad_images
 

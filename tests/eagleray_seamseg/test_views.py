@@ -9,9 +9,10 @@ from tests.eagleray_vision.small_data import photo, run_stage, small_cityscapes
 
 from eagleray.task import InputError
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_seamseg.predict import image_normalization
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
-from eagleray_seamseg.views import image_normalization, infer_samples, sample_views
+from eagleray_vision.inference.views import infer_samples, sample_views
 from eagleray_vision.samples.placement import Placement, place_image
 from eagleray_vision.samples.sample import PanopticSample, pad_images
 
@@ -23,6 +24,10 @@ def settings(tmp_path, **test_time) -> SeamlessSettings:
 def sample(chosen: SeamlessSettings, image: np.ndarray) -> PanopticSample:
     placed = place_image(image, Placement((48, 72)), image_normalization(chosen))
     return PanopticSample("one", placed, image)
+
+
+def infer(network, samples, chosen: SeamlessSettings):
+    return infer_samples(network, samples, chosen.test_time, image_normalization(chosen))
 
 
 @pytest.fixture
@@ -37,7 +42,7 @@ def test_scale_one_without_mirror_changes_no_bit(tmp_path, network, test_time) -
     samples = [sample(chosen, photo(seed=k)) for k in range(2)]
     images, sizes = pad_images([one.image for one in samples])
     for found, expected in zip(
-        infer_samples(network, samples, chosen), network.infer(images, sizes), strict=True
+        infer(network, samples, chosen), network.infer(images, sizes), strict=True
     ):
         for name in ("boxes_yxyx", "classes", "scores", "mask_logits", "semantic_classes"):
             assert torch.equal(getattr(found, name), getattr(expected, name)), name
@@ -45,9 +50,9 @@ def test_scale_one_without_mirror_changes_no_bit(tmp_path, network, test_time) -
 
 def test_mirrored_photograph_gives_the_mirrored_prediction(tmp_path, network) -> None:
     chosen = settings(tmp_path, flip=True)
-    one = infer_samples(network, [sample(chosen, photo())], chosen)[0]
+    one = infer(network, [sample(chosen, photo())], chosen)[0]
     mirrored = sample(chosen, np.ascontiguousarray(photo()[:, ::-1]))
-    other = infer_samples(network, [mirrored], chosen)[0]
+    other = infer(network, [mirrored], chosen)[0]
     same = (other.semantic_classes == one.semantic_classes.flip(-1)).float().mean()
     assert same > 0.999  # the resized photograph is mirrored up to rounding
 
@@ -55,7 +60,7 @@ def test_mirrored_photograph_gives_the_mirrored_prediction(tmp_path, network) ->
 def test_views_are_scales_of_the_photograph_with_their_mirrors(tmp_path) -> None:
     chosen = settings(tmp_path, scales=[1.0, 0.5, 1.3], flip=True)
     one = sample(chosen, photo())
-    views = sample_views(one, chosen)
+    views = sample_views(one, chosen.test_time, image_normalization(chosen))
     assert [view.size_hw for view in views] == [(48, 72)] * 2 + [(24, 36)] * 2 + [(62, 94)] * 2
     assert [view.is_mirrored for view in views] == [False, True] * 3
     assert views[0].image is one.image
@@ -69,7 +74,7 @@ def test_a_sample_without_photograph_has_one_scale(tmp_path) -> None:
     chosen = settings(tmp_path, scales=[1.0, 2.0])
     without = PanopticSample("one", torch.zeros(3, 48, 72))
     with pytest.raises(InputError, match=r"one: test_time\.scales"):
-        sample_views(without, chosen)
+        sample_views(without, chosen.test_time, image_normalization(chosen))
 
 
 @pytest.mark.parametrize("scales", [[], [0.0], [1.0, 1.0], [5.0], [-1.0]])
@@ -92,7 +97,7 @@ def test_evaluation_uses_the_views(tmp_path, faithful) -> None:
     model = task.build().eval()
     with torch.inference_mode():
         (prediction,) = task.predict(model, [one])
-        (expected,) = infer_samples(model, [one], chosen)
+        (expected,) = infer(model, [one], chosen)
     assert torch.equal(prediction.inference.semantic_classes, expected.semantic_classes)
     assert torch.equal(prediction.inference.boxes_yxyx, expected.boxes_yxyx)
     plain = SeamlessTask(chosen.model_copy(update={"test_time": type(chosen.test_time)()}))

@@ -14,21 +14,15 @@ from pycocotools.coco import COCO
 from tests.parity.cases import cases
 
 from eagleray_seamseg.batch_sampler import OriginalBatchSampler
-from eagleray_seamseg.evaluation import (
-    fused_instances,
-    panoptic_unit,
-    raw_instances,
-    semantic_unit,
-    true_instances,
-)
 from eagleray_seamseg.intermediate.source import (
     ConvertedImage,
     coco_detection_json,
     metadata_bytes,
 )
+from eagleray_seamseg.original_quality import seamless_statistics
 from eagleray_vision.detection.boxes import boxes_from_id_map
 from eagleray_vision.metrics.average_precision import evaluate_coco
-from eagleray_vision.metrics.mean_iou import compute_mean_iou
+from eagleray_vision.metrics.mean_iou import compute_mean_iou, confusion_matrix
 from eagleray_vision.metrics.panoptic_quality import compute_panoptic_quality
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed, vistas_to_indexed
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
@@ -42,6 +36,7 @@ from eagleray_vision.samples.placement import (
     place_image,
     place_labels,
 )
+from eagleray_vision.scoring.instances import fused_instances, raw_instances, true_instances
 
 PAPER_COLORS = ImageNormalization(
     (0.41738699, 0.45732192, 0.46886091), (0.25685097, 0.26509955, 0.29067996)
@@ -81,12 +76,13 @@ def test_fusion_and_its_metrics_equal_the_original(path: Path):
         np.testing.assert_allclose(fused.scores, data[f"{image}/out_score"], atol=1e-6)
 
         truth = indexed_panoptic(*(data[f"{image}/gt_{k}"] for k in ("idmap", "cat", "iscrowd")))
-        unit = panoptic_unit(truth, fused, num_classes, faithful=True)
+        unit = seamless_statistics(truth, fused, num_classes)
         found = [unit.sum_iou, unit.true_positives, unit.false_positives, unit.false_negatives]
         np.testing.assert_allclose(found, data[f"{image}/stats_iou_tp_fp_fn"], atol=1e-12)
         units.append(unit)
 
-        confusion = semantic_unit(truth, fused.class_map(VOID_CLASS), num_classes)
+        classes = [one.class_map(VOID_CLASS) for one in (truth, fused)]
+        confusion = confusion_matrix(*classes, num_classes, VOID_CLASS)
         assert np.array_equal(confusion, data[f"{image}/confmat_gt_rows"])
         confusions.append(confusion)
 
@@ -161,7 +157,7 @@ def test_truth_for_coco_equals_the_file_of_the_original(path: Path, tmp_path: Pa
         reference.dataset = json.loads(str(data[f"{name}/out/coco/{split}.json"]))
         reference.createIndex()
         entries = [one for one in reference.dataset["annotations"] if one["image_id"] == image]
-        found = true_instances(panoptic, space.num_stuff, faithful=True)
+        found = true_instances(panoptic, space.num_stuff, polygons=True)
         rows = zip(found.runs, found.category_ids, found.areas, found.is_crowd, strict=True)
         assert sorted(rows) == sorted(
             (

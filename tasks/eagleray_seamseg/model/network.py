@@ -11,7 +11,6 @@ from torch.nn import functional as F
 
 from eagleray_seamseg.model.config import RESNET_DEPTHS, BodySettings, NetworkSettings
 from eagleray_seamseg.model.norm import norm_specs
-from eagleray_seamseg.model.prediction import PanopticInference
 from eagleray_seamseg.model.semantic_head import (
     AnySemanticHead,
     build_semantic_head,
@@ -23,11 +22,17 @@ from eagleray_vision.backbones.resnet import ResNet
 from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
 from eagleray_vision.detection.boxes import clip_boxes
-from eagleray_vision.detection.detections import DetectionRule, Detections, select_detections
+from eagleray_vision.detection.detections import (
+    DetectionRule,
+    Detections,
+    merge_detections,
+    select_detections,
+)
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
 from eagleray_vision.heads.mask_rcnn import BOX_AVERAGE, MaskRcnnHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
+from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
 from eagleray_vision.layers.residual import ResidualBlock
@@ -344,8 +349,7 @@ class SeamlessNetwork(nn.Module):
             codes: ``(sum of k_i, things, 4)``.
             valid_sizes: Unpadded height and width per image.
         """
-        roi = self.settings.roi
-        rule = DetectionRule(roi.score_threshold, roi.nms_threshold, roi.max_predictions)
+        roi, rule = self.settings.roi, self._detection_rule()
         counts = [len(p) for p in proposals]
         references = torch.cat(list(proposals))
         scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
@@ -429,13 +433,36 @@ class SeamlessNetwork(nn.Module):
             logits, image_size, valid_size, chunk_pixels=self.settings.sem.loss_chunk_pixels
         )
 
+    @property
+    def has_semantics(self) -> bool:
+        """Whether there is a semantic head."""
+        return self.sem_head is not None
+
+    @property
+    def semantic_stride(self) -> int:
+        """Stride of the semantic logits in pixels of the input."""
+        return FINEST_STRIDE << self.settings.sem.fpn_min_level
+
+    @property
+    def mask_hw(self) -> Size:
+        """Rows and columns of a detection's mask."""
+        rows, columns = self.settings.roi.roi_size
+        return (2 * rows, 2 * columns)
+
+    def merge_detections(self, views: Sequence[Detections]) -> Detections:
+        """Choose among the united detections of several views as among those of one."""
+        return merge_detections(views, self.num_thing, self._detection_rule())
+
+    def _detection_rule(self) -> DetectionRule:
+        roi = self.settings.roi
+        return DetectionRule(roi.score_threshold, roi.nms_threshold, roi.max_predictions)
+
     def infer_masks(
         self, levels: Sequence[Tensor], detections: Sequence[Detections], image_size: Size
     ) -> list[Tensor]:
         """Return the mask logits of each image's detections, ``(k_i, 2 rows, 2 columns)``."""
         if self.roi_head is None:
-            rows, columns = self.settings.roi.roi_size
-            return [levels[0].new_zeros(0, 2 * rows, 2 * columns) for _ in detections]
+            return [levels[0].new_zeros(0, *self.mask_hw) for _ in detections]
         rois = self.roi_features(levels, [d.boxes for d in detections], image_size)
         classes = torch.cat([d.classes for d in detections])
         chosen = self.roi_head.masks_of_classes(rois, classes)

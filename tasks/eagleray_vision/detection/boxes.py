@@ -136,3 +136,22 @@ def clip_boxes(
     """
     limit = boxes_yxyx.new_tensor(image_size) - int(inclusive)
     return torch.minimum(boxes_yxyx.clamp(min=0), torch.cat([limit, limit]))
+
+
+def scaled_boxes(boxes_yxyx: Tensor, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
+    """Scale boxes from one image size to another.
+
+    Args:
+        boxes_yxyx: ``(n, 4)`` in pixels of an image of size ``from_hw``.
+        from_hw: Height and width.
+        to_hw: Height and width.
+
+    Returns:
+        ``(n, 4)`` in pixels of an image of size ``to_hw``.
+    """
+    factors = torch.tensor(
+        [to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]] * 2,
+        dtype=boxes_yxyx.dtype,
+        device=boxes_yxyx.device,
+    )
+    return boxes_yxyx * factors

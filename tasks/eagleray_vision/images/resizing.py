@@ -1,15 +1,13 @@
-"""Resize photographs, masks and label maps, by Pillow's rules and by OpenCV's.
+"""Resize photographs, masks and label maps by Pillow's rules.
 
-Pillow's nearest neighbor has the source index ``floor((i + 0.5) * in / out)``; torch and OpenCV
-take ``floor(i * in / out)`` and give other masks. Pillow's bilinear filter widens its support when
-it reduces an image, OpenCV's always mixes four pixels.
+Labels use Pillow's nearest neighbor, whose source index is ``floor((i + 0.5) * in / out)``; torch
+and OpenCV take ``floor(i * in / out)`` and give other masks (`opencv_resizing`).
 """
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -99,46 +97,3 @@ def resize_nearest(labels: npt.NDArray[Label], size_hw: tuple[int, int]) -> npt.
     carrier = labels.astype(np.uint8 if is_narrow else np.int32)
     resized = Image.fromarray(carrier).resize((size_hw[1], size_hw[0]), Image.Resampling.NEAREST)
     return np.asarray(resized).astype(labels.dtype)
-
-
-def resize_rgb_opencv(
-    image: npt.NDArray[np.uint8], size_hw: tuple[int, int]
-) -> npt.NDArray[np.uint8]:
-    """Resize an 8-bit image (grey or RGB) by OpenCV's bilinear rule, in reduction too.
-
-    Args:
-        image: ``(H, W)`` or ``(H, W, 3)`` uint8.
-        size_hw: Wanted height and width in pixels.
-
-    Returns:
-        uint8 array of the wanted size with the same number of channels.
-    """
-    if image.shape[:2] == tuple(size_hw):
-        return image
-    resized = cv2.resize(image, (size_hw[1], size_hw[0]), interpolation=cv2.INTER_LINEAR)
-    return np.asarray(resized, dtype=np.uint8)
-
-
-def resize_nearest_floor(
-    labels: npt.NDArray[Label], size_hw: tuple[int, int]
-) -> npt.NDArray[Label]:
-    """Resize a map of labels, ids or booleans by the source index ``floor(i * in / out)``.
-
-    This is OpenCV's nearest neighbor, computed in whole numbers and for every dtype.
-
-    Args:
-        labels: ``(H, W)`` array.
-        size_hw: Wanted height and width in pixels.
-
-    Returns:
-        ``size_hw`` array of the same dtype.
-
-    Example:
-        >>> resize_nearest_floor(np.arange(4)[None], (1, 2)).tolist()
-        [[0, 2]]
-    """
-    if labels.shape == tuple(size_hw):
-        return labels
-    rows = np.arange(size_hw[0]) * labels.shape[0] // size_hw[0]
-    columns = np.arange(size_hw[1]) * labels.shape[1] // size_hw[1]
-    return labels[rows[:, None], columns]

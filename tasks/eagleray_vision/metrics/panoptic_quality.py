@@ -7,9 +7,8 @@ PQ: Kirillov et al., "Panoptic Segmentation", CVPR 2019, eq. 1 and 2. PQ-dagger:
     RQ = |TP| / (|TP| + |FP| / 2 + |FN| / 2).
 
 PQ-dagger takes, for stuff classes, the mean IoU over images that contain the class, without the 0.5
-threshold. Statistics of one image are small arrays (`PanopticStatistics`) that add up; two rules
-produce them: that of the official COCO evaluation (here) and that of the original Seamless code
-(`eagleray_vision.metrics.seamless_quality`).
+threshold. Statistics of one image are small arrays (`PanopticStatistics`) that add up. The rule
+here is that of the official COCO evaluation; a system may bring its original's own.
 """
 
 from __future__ import annotations

@@ -16,11 +16,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
 from eagleray_vision.images.resizing import (
     resize_nearest,
-    resize_nearest_floor,
     resize_rgb,
-    resize_rgb_opencv,
     scale_to_shortest,
     scaled_size,
 )
@@ -124,7 +123,7 @@ def place_image(
         >>> place_image(grey, Placement((2, 3)), one).shape
         torch.Size([3, 2, 3])
     """
-    resize = resize_rgb if placement.resizing == "pillow" else resize_rgb_opencv
+    resize = resize_rgb if placement.resizing == "pillow" else resize_bilinear
     placed = _cropped_and_mirrored(resize(image, placement.size_hw), placement)
     values = placed.astype(np.float32) / np.float32(_MAX_LEVEL)
     mean = np.asarray(normalization.mean, dtype=np.float32)

@@ -14,12 +14,11 @@ from tests.eagleray_vision.small_data import photo, small_cityscapes
 
 from eagleray.task import InputError, SettingsError
 from eagleray_seamseg.exports import EXPORT_FORMATS
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.exports import check_export_format
 from eagleray_vision.exports.coco_panoptic import coco_panoptic_json
 from eagleray_vision.exports.instance_ids import instance_values
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.coco_panoptic import read_coco_panoptic, read_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids

@@ -21,11 +21,10 @@ from tests.eagleray_seamseg.exports.independent_reader import (
 )
 from torchmetrics.detection import PanopticQuality
 
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_seamseg.predict import PanopticPrediction
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_toyworld.formats.panoptic import street_panoptic_sample
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.metrics.cityscapes_ap import compute_cityscapes_ap, instance_overlap
 from eagleray_vision.panoptic.label_image import deep_ids_png, rgb_ids_png
 from eagleray_vision.panoptic.label_space import CITYSCAPES, VOID_CLASS

@@ -8,11 +8,10 @@ from tests.eagleray_seamseg.small_network import NUM_STUFF, NUM_THING, small_net
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_seamseg.model.config import NetworkSettings
-from eagleray_seamseg.model.multi_view import View, infer_views
 from eagleray_seamseg.model.network import SeamlessNetwork
-from eagleray_vision.detection.detections import Detections
+from eagleray_vision.detection.detections import DetectionRule, Detections, merge_detections
 from eagleray_vision.detection.mask_paste import paste_mask_in_box
+from eagleray_vision.inference.multi_view import View, infer_views
 
 SIZE = (50, 81)
 """Odd width, and no multiple of any stride."""
@@ -106,10 +105,13 @@ class ShapeFinder(nn.Module):
 
     def __init__(self, score: float = 0.9) -> None:
         super().__init__()
-        self.settings: NetworkSettings = small_settings()
-        self.sem_head = nn.Identity()
         self.anchor = nn.Parameter(torch.zeros(1))
         self.score = score
+
+    has_semantics, semantic_stride, mask_hw = True, 4, (28, 28)
+
+    def merge_detections(self, views) -> Detections:
+        return merge_detections(views, self.num_thing, DetectionRule(0.05, 0.3, 100))
 
     def features(self, images: Tensor) -> list[Tensor]:
         return [images]

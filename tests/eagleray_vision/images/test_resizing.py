@@ -5,11 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
 from eagleray_vision.images.resizing import (
     resize_nearest,
-    resize_nearest_floor,
     resize_rgb,
-    resize_rgb_opencv,
     scale_to_shortest,
     scaled_size,
 )
@@ -62,7 +61,7 @@ def test_opencvs_rules(size_hw):
     rng = np.random.default_rng(0)
     image = rng.integers(0, 256, (12, 20, 3), dtype=np.uint8)
     wanted = (size_hw[1], size_hw[0])
-    assert np.array_equal(resize_rgb_opencv(image, size_hw), cv2.resize(image, wanted))
+    assert np.array_equal(resize_bilinear(image, size_hw), cv2.resize(image, wanted))
     labels = rng.integers(0, 60_000, (12, 20)).astype(np.uint16)
     expected = cv2.resize(labels, wanted, interpolation=cv2.INTER_NEAREST)
     assert np.array_equal(resize_nearest_floor(labels, size_hw), expected)

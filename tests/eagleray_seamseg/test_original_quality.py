@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from eagleray_seamseg.original_quality import seamless_statistics
 from eagleray_vision.metrics.panoptic_quality import panoptic_statistics
-from eagleray_vision.metrics.seamless_quality import seamless_statistics
 from eagleray_vision.panoptic.errors import EmptySegmentError, LabelSizeError, UnknownCategoryError
 from eagleray_vision.panoptic.panoptic_map import indexed_panoptic
 

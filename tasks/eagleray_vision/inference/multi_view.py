@@ -1,7 +1,7 @@
 """Test-time augmentation: one prediction out of several views of an image.
 
-A view is the image at another size, mirrored or not. The original Seamless code has no such mode
-(spec 7), so the procedure is the field's common one:
+A view is the image at another size, mirrored or not. Neither Seamless' original nor that of
+EfficientPS has such a mode, so the procedure is the field's common one:
 
 * Semantic classes: the class probabilities (softmax) of all views, brought to the size of the
   network input, are averaged. Scales and mirror images are those of Chen et al., "Rethinking Atrous
@@ -13,7 +13,7 @@ A view is the image at another size, mirrored or not. The original Seamless code
   enhanced results).
 
 The papers leave the details open; here they are settled like this: views count equally; suppression
-has the settings of the detections of one view (``roi.nms_threshold``, ``roi.max_predictions``);
+has the settings of the detections of one view (`PanopticNetwork.merge_detections`);
 proposals are not shared between views, and a box takes its pyramid level in each view's own pixels.
 The features of a view are computed again for the masks, so that memory does not grow with the
 number of views, and full-size probabilities are made strip by strip.
@@ -27,11 +27,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from eagleray_seamseg.model.network import FINEST_STRIDE, SeamlessNetwork, Size
-from eagleray_seamseg.model.prediction import PanopticInference
-from eagleray_vision.detection.boxes import clip_boxes
-from eagleray_vision.detection.detections import DetectionRule, Detections, merge_detections
+from eagleray_vision.detection.boxes import clip_boxes, scaled_boxes
+from eagleray_vision.detection.detections import Detections
+from eagleray_vision.inference.network import PanopticNetwork, Size
+from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.losses.bootstrapped_ce import VOID_ID, upsample_rows
+
+CHUNK_PIXELS = 1 << 18
+"""Pixels whose full-size probabilities are held at a time where nothing else is said."""
 
 LEAST_PROBABILITY = 1e-7
 """Averaged probabilities are kept this far from 0 and 1 before they become logits again."""
@@ -57,7 +60,11 @@ class View:
 
 @torch.no_grad()
 def infer_views(
-    network: SeamlessNetwork, views: Sequence[View], size_hw: Size
+    network: PanopticNetwork,
+    views: Sequence[View],
+    size_hw: Size,
+    *,
+    chunk_pixels: int = CHUNK_PIXELS,
 ) -> PanopticInference:
     """Predict one image from several views.
 
@@ -66,43 +73,40 @@ def infer_views(
         views: The views, at least one.
         size_hw: Height and width of the network input without augmentation; the prediction is in
             its pixels.
+        chunk_pixels: Pixels whose full-size probabilities are held at a time; changes no result.
 
     Returns:
         The prediction; ``semantic_logits`` are the logarithms of the averaged probabilities, and
         ``mask_logits`` the logits of the averaged masks.
     """
-    found = [_look(network, view, size_hw) for view in views]
-    roi = network.settings.roi
-    rule = DetectionRule(roi.score_threshold, roi.nms_threshold, roi.max_predictions)
-    merged = merge_detections([detections for detections, _ in found], network.num_thing, rule)
-    logits = [one for _, one in found]
+    looks = [_look(network, view, size_hw) for view in views]
+    merged = network.merge_detections([detections for detections, _ in looks])
+    logits = [one for _, one in looks]
     return PanopticInference(
         boxes_yxyx=merged.boxes,
         classes=merged.classes,
         scores=merged.scores,
         mask_logits=_mean_masks(network, views, merged, size_hw),
-        semantic_classes=_mean_classes(network, views, logits, size_hw),
+        semantic_classes=_mean_classes(network, views, logits, size_hw, chunk_pixels),
         semantic_logits=_mean_logits(network, views, logits, size_hw),
     )
 
 
-def _look(network: SeamlessNetwork, view: View, size_hw: Size) -> tuple[Detections, Tensor]:
+def _look(network: PanopticNetwork, view: View, size_hw: Size) -> tuple[Detections, Tensor]:
     """Return a view's detections in the frame of the network input, and its semantic logits."""
     images = _on_device(network, view)
     levels = network.features(images)
-    (found,) = network.detect(levels, view.size_hw, [view.size_hw])
-    boxes = clip_boxes(_from_view(found.boxes, view, size_hw), size_hw)
-    return Detections(boxes, found.classes, found.scores), network.infer_semantics(images, levels)[
-        0
-    ]
+    (seen,) = network.detect(levels, view.size_hw, [view.size_hw])
+    boxes = clip_boxes(_from_view(seen.boxes, view, size_hw), size_hw)
+    (logits,) = network.infer_semantics(images, levels)
+    return Detections(boxes, seen.classes, seen.scores), logits
 
 
 def _mean_masks(
-    network: SeamlessNetwork, views: Sequence[View], merged: Detections, size_hw: Size
+    network: PanopticNetwork, views: Sequence[View], merged: Detections, size_hw: Size
 ) -> Tensor:
     """Return the logits of the mean mask of each merged detection, ``(n, rows, columns)``."""
-    rows, columns = network.settings.roi.roi_size
-    total = merged.boxes.new_zeros(len(merged.classes), 2 * rows, 2 * columns)
+    total = merged.boxes.new_zeros(len(merged.classes), *network.mask_hw)
     if len(merged.classes):
         for view in views:
             levels = network.features(_on_device(network, view))
@@ -116,22 +120,26 @@ def _mean_masks(
 
 
 def _mean_classes(
-    network: SeamlessNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
+    network: PanopticNetwork,
+    views: Sequence[View],
+    logits: Sequence[Tensor],
+    size_hw: Size,
+    chunk_pixels: int,
 ) -> Tensor:
     """Return the class of highest mean probability per pixel, the first one on ties."""
-    if network.sem_head is None:
+    if not network.has_semantics:
         return torch.full(size_hw, VOID_ID, dtype=torch.int64, device=logits[0].device)
-    step = max(1, network.settings.sem.loss_chunk_pixels // size_hw[1])
+    step = max(1, chunk_pixels // size_hw[1])
     return torch.cat([part.argmax(0) for part in _mean_strips(views, logits, size_hw, step)])
 
 
 def _mean_logits(
-    network: SeamlessNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
+    network: PanopticNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
 ) -> Tensor:
     """Return the logarithm of the mean probabilities at the stride of the finest level."""
-    if network.sem_head is None:
+    if not network.has_semantics:
         return torch.zeros_like(logits[0])
-    stride = FINEST_STRIDE << network.settings.sem.fpn_min_level
+    stride = network.semantic_stride
     coarse = (-(-size_hw[0] // stride), -(-size_hw[1] // stride))
     (mean,) = _mean_strips(views, logits, coarse, coarse[0])
     return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
@@ -152,18 +160,18 @@ def _mean_strips(
             yield total / len(views)
 
 
-def _on_device(network: SeamlessNetwork, view: View) -> Tensor:
+def _on_device(network: PanopticNetwork, view: View) -> Tensor:
     return view.image[None].to(next(network.parameters()).device)
 
 
 def _from_view(boxes_yxyx: Tensor, view: View, size_hw: Size) -> Tensor:
     """Bring boxes from the pixels of a view to those of the network input."""
-    return _scaled(_mirrored(boxes_yxyx, view), view.size_hw, size_hw)
+    return scaled_boxes(_mirrored(boxes_yxyx, view), view.size_hw, size_hw)
 
 
 def _to_view(boxes_yxyx: Tensor, view: View, size_hw: Size) -> Tensor:
     """Bring boxes from the pixels of the network input to those of a view."""
-    return _mirrored(_scaled(boxes_yxyx, size_hw, view.size_hw), view)
+    return _mirrored(scaled_boxes(boxes_yxyx, size_hw, view.size_hw), view)
 
 
 def _mirrored(boxes_yxyx: Tensor, view: View) -> Tensor:
@@ -172,8 +180,3 @@ def _mirrored(boxes_yxyx: Tensor, view: View) -> Tensor:
     y0, x0, y1, x1 = boxes_yxyx.unbind(-1)
     width = view.size_hw[1]
     return torch.stack([y0, width - x1, y1, width - x0], dim=-1)
-
-
-def _scaled(boxes_yxyx: Tensor, from_hw: Size, to_hw: Size) -> Tensor:
-    factors = [to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]] * 2
-    return boxes_yxyx * boxes_yxyx.new_tensor(factors)

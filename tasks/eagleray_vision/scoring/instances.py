@@ -1,17 +1,11 @@
-"""Scoring of one image: panoptic quality, semantic IoU and instances for COCO AP (spec 6).
-
-`faithful` scores at the resolution of the network input by the original's rules; otherwise at the
-resolution of the labels by the official ones (spec 12).
-"""
+"""Instances of one image for COCO AP: of the truth, of a fused map, of the network's heads."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch import Tensor
 
 from eagleray_vision.detection.mask_paste import paste_mask_in_box
@@ -22,63 +16,19 @@ from eagleray_vision.metrics.average_precision import (
     mask_runs,
     polygon_runs,
 )
-from eagleray_vision.metrics.mean_iou import confusion_matrix
-from eagleray_vision.metrics.panoptic_quality import PanopticStatistics, panoptic_statistics
-from eagleray_vision.metrics.seamless_quality import seamless_statistics
 from eagleray_vision.panoptic.contours import mask_polygons
 from eagleray_vision.panoptic.fusion import MASK_THRESHOLD
 from eagleray_vision.panoptic.label_space import VOID_CLASS
-from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, without_crowds
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 
-def panoptic_unit(
-    truth: IndexedPanoptic, predicted: IndexedPanoptic, num_classes: int, *, faithful: bool
-) -> PanopticStatistics:
-    """Compare a fused map with its truth, both of one size.
-
-    Args:
-        truth: Truth.
-        predicted: Fused map; its crowd segments (things seen by the semantic head alone) are void.
-        num_classes: C.
-        faithful: Use the original's rule instead of the official one.
-
-    Returns:
-        Statistics of this image.
-
-    Raises:
-        LabelSizeError: The sizes differ.
-    """
-    if faithful:
-        return seamless_statistics(truth, predicted, num_classes)
-    visible = without_crowds(predicted)
-    return panoptic_statistics(
-        truth.id_map, truth.segments(), visible.id_map, visible.segments(), range(num_classes)
-    )
-
-
-def semantic_unit(
-    truth: IndexedPanoptic, predicted_classes: npt.NDArray[np.integer[Any]], num_classes: int
-) -> npt.NDArray[np.int64]:
-    """Count pixels by true and predicted class; crowd segments count.
-
-    Args:
-        truth: Truth.
-        predicted_classes: ``(H, W)`` classes of the same size, 255 = void.
-        num_classes: C.
-
-    Returns:
-        ``(C, C + 1)`` int64, see `confusion_matrix`.
-    """
-    return confusion_matrix(truth.class_map(VOID_CLASS), predicted_classes, num_classes, VOID_CLASS)
-
-
-def true_instances(truth: IndexedPanoptic, num_stuff: int, *, faithful: bool = False) -> Instances:
+def true_instances(truth: IndexedPanoptic, num_stuff: int, *, polygons: bool = False) -> Instances:
     """Return the things of the truth, crowds included, for COCO AP.
 
     Args:
         truth: Truth.
         num_stuff: Classes from here on are things.
-        faithful: Take the simplified polygons of the original's COCO file instead of the masks;
+        polygons: Take the simplified polygons of the original's COCO file instead of the masks;
             instances that leave no polygon are missing, holes are filled, area and box are the
             mask's.
 
@@ -89,7 +39,7 @@ def true_instances(truth: IndexedPanoptic, num_stuff: int, *, faithful: bool = F
     masks = [truth.id_map == index for index in chosen]
     crowds = truth.is_crowd[chosen].tolist()
     instances = instances_from_masks(masks, truth.categories[chosen].tolist(), is_crowd=crowds)
-    if not faithful:
+    if not polygons:
         return instances
     runs = [
         mask_runs(mask) if crowd else polygon_runs(mask_polygons(mask), mask.shape)
@@ -190,30 +140,6 @@ def pasted_mask(
     mask = np.zeros(size_hw, dtype=np.bool_)
     mask[y0:y1, x0:x1] = (patch > MASK_THRESHOLD).numpy(force=True)
     return mask
-
-
-def scaled_boxes(boxes_yxyx: Tensor, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Tensor:
-    """Scale boxes from one image size to another.
-
-    Args:
-        boxes_yxyx: ``(n, 4)`` in pixels of an image of size ``from_hw``.
-        from_hw: Height and width.
-        to_hw: Height and width.
-
-    Returns:
-        ``(n, 4)`` in pixels of an image of size ``to_hw``.
-    """
-    factors = torch.tensor(
-        [to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]] * 2,
-        dtype=boxes_yxyx.dtype,
-        device=boxes_yxyx.device,
-    )
-    return boxes_yxyx * factors
-
-
-def statistics_of(rows: Iterable[Mapping[str, Any]]) -> list[PanopticStatistics]:
-    """Read the panoptic statistics out of the rows of a split."""
-    return [PanopticStatistics.from_row(row) for row in rows]
 
 
 def _thing_segments(

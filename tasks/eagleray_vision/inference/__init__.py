@@ -1,0 +1,1 @@
+"""What a panoptic network predicts: from one view of an image or several, fused when asked."""

@@ -1,0 +1,58 @@
+"""What a panoptic network offers, so that views and batches of it are handled alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from eagleray_vision.detection.detections import Detections
+from eagleray_vision.inference.prediction import PanopticInference
+
+Size = tuple[int, int]
+
+
+class PanopticNetwork(Protocol):
+    """A network with boxes, masks and semantic classes on one feature pyramid.
+
+    Boxes are yxyx edges in pixels of the padded input; a network that computes with others turns
+    them in these methods. ``valid_sizes`` are heights and widths before padding.
+    """
+
+    @property
+    def has_semantics(self) -> bool:
+        """Whether there is a semantic head."""
+
+    @property
+    def semantic_stride(self) -> int:
+        """Stride of the semantic logits in pixels of the input."""
+
+    @property
+    def mask_hw(self) -> Size:
+        """Rows and columns of a detection's mask."""
+
+    def parameters(self, recurse: bool = True) -> Iterator[nn.Parameter]:
+        """Return the parameters, whose device the images go to."""
+
+    def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
+        """Predict a batch of padded images ``(n, 3, h, w)``, each in pixels of its input."""
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Map images ``(n, 3, h, w)`` to pyramid levels, finest first."""
+
+    def detect(
+        self, levels: list[Tensor], image_size: Size, valid_sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """Return each image's detections, without masks."""
+
+    def merge_detections(self, views: Sequence[Detections]) -> Detections:
+        """Choose among the united detections of several views as among those of one."""
+
+    def infer_masks(
+        self, levels: list[Tensor], detections: Sequence[Detections], image_size: Size
+    ) -> list[Tensor]:
+        """Return the mask logits of each image's detections, ``(k_i, *mask_hw)``."""
+
+    def infer_semantics(self, images: Tensor, levels: list[Tensor]) -> Tensor:
+        """Return semantic logits ``(n, classes, h, w)`` that cover the images."""

@@ -1,0 +1,29 @@
+"""Presets: named values that are the defaults of settings, under what an experiment states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+
+def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay nested mappings over one another; a model that is given whole replaces the default.
+
+    Args:
+        base: Values of the preset.
+        over: What is stated.
+
+    Example:
+        >>> laid_over({"a": {"b": 1, "c": 2}}, {"a": {"c": 3}})
+        {'a': {'b': 1, 'c': 3}}
+    """
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        if isinstance(value, Mapping) and isinstance(below, Mapping):
+            merged[key] = laid_over(below, value)
+        else:
+            merged[key] = value.model_dump() if isinstance(value, BaseModel) else value
+    return merged
