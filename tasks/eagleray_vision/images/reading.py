@@ -21,7 +21,7 @@ MAX_PIXELS = 178_956_970
 """Largest image accepted by default, in pixels: the size at which Pillow itself refuses (2 x
 89478485)."""
 
-FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "MPO", "PPM")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 """Formats that are tried. Pillow knows more, some of which start other programs (EPS runs
 Ghostscript) or read over the network."""
 
