@@ -11,6 +11,7 @@ numbers in a hundredth of the memory.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -92,22 +93,52 @@ def fuse_logits(
     full = enlarged_logits(semantic_logits, size_hw)
     best, stuff = full[:num_stuff].max(0)
     is_thing = full[num_stuff:].amax(0) > best
-    order = torch.argsort(scores, descending=True, stable=True).tolist()
     instances: list[_Instance] = []
-    occupied = torch.zeros(size_hw, dtype=torch.bool, device=full.device)
     winner = torch.zeros(size_hw, dtype=torch.int16, device=full.device)
-    for index in order:
+    for index, logits, window in instance_logits(
+        full, boxes_xyxy, things, scores, mask_logits, num_stuff=num_stuff, rule=rule
+    ):
         category = num_stuff + int(things[index])
-        fused = _fused_logits(full[category], boxes_xyxy[index], mask_logits[index], occupied, rule)
-        if fused is not None:
-            logits, window = fused
-            instances.append(_Instance(window, category, float(scores[index])))
-            _compete(logits, window, len(instances), best, winner)
+        instances.append(_Instance(window, category, float(scores[index])))
+        _compete(logits, window, len(instances), best, winner)
     _give_zeros(instances, best, winner)
     labels = stuff.to(torch.int16)
     if not rule.fill_void:
         labels[is_thing] = num_stuff
     return _assemble(winner, labels, instances, num_stuff, rule)
+
+
+def instance_logits(
+    full: Tensor,
+    boxes_xyxy: Tensor,
+    things: Tensor,
+    scores: Tensor,
+    mask_logits: Tensor,
+    *,
+    num_stuff: int,
+    rule: FusionRule,
+) -> Iterator[tuple[int, Tensor, Window]]:
+    """Yield the fused logits of the detections whose masks are not taken already.
+
+    Args:
+        full: ``(classes, H, W)`` semantic logits at the size of the result.
+        boxes_xyxy: As in `fuse_logits`.
+        things: As in `fuse_logits`.
+        scores: As in `fuse_logits`.
+        mask_logits: As in `fuse_logits`.
+        num_stuff: Number of stuff classes.
+        rule: Parameters.
+
+    Yields:
+        By falling score: position of the detection, its logits, and where they lie; outside of
+        this window they are 0.
+    """
+    occupied = torch.zeros(full.shape[1:], dtype=torch.bool, device=full.device)
+    for index in torch.argsort(scores, descending=True, stable=True).tolist():
+        class_logits = full[num_stuff + int(things[index])]
+        fused = _fused_logits(class_logits, boxes_xyxy[index], mask_logits[index], occupied, rule)
+        if fused is not None:
+            yield (index, *fused)
 
 
 def enlarged_logits(semantic_logits: Tensor, size_hw: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -9,14 +10,10 @@ from torch.nn import functional as F
 
 from eagleray.task import LossTerm
 from eagleray_efficientps.model.network import EfficientPsNetwork, Size
-from eagleray_efficientps.targets import (
-    PanopticTarget,
-    anchor_targets,
-    roi_targets,
-    thing_truth,
-)
+from eagleray_efficientps.targets import anchor_targets, roi_targets
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
 from eagleray_vision.losses.detection import roi_class_loss, roi_mask_loss, rpn_losses
+from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 LOSS_NAMES = ("semantic", "rpn_class", "rpn_box", "roi_class", "roi_box", "roi_mask")
 
@@ -142,10 +139,9 @@ def _instance_losses(
     rpn = network.run_rpn(levels)
     proposals = network.proposals(rpn, valid_sizes)
     anchors = rpn.anchors_xyxy
-    truths = [
-        thing_truth(t, network.num_stuff, anchors.dtype, ignore_crowds=not faithful)
-        for t in targets
-    ]
+    truths = [thing_truth(t, network.num_stuff, anchors.dtype) for t in targets]
+    if faithful:
+        truths = [replace(truth, crowd=None) for truth in truths]
     sampled = anchor_targets(anchors, truths, valid_sizes, settings.rpn, generators)
     (objectness, _), (boxes, _) = rpn_losses(
         rpn.logits, rpn.codes, sampled.match, sampled.codes, settings.rpn.beta**-0.5

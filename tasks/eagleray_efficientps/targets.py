@@ -16,58 +16,20 @@ from torch import Tensor
 from eagleray_efficientps.model.config import RoiSettings, RpnSettings
 from eagleray_vision.detection.assignment import VOID, assign_by_iou, sample_matches
 from eagleray_vision.detection.box_coding import encode_boxes
-from eagleray_vision.detection.boxes import box_coverage, boxes_from_id_map
-from eagleray_vision.losses.bootstrapped_ce import VOID_ID
+from eagleray_vision.detection.boxes import mask_coverage
+from eagleray_vision.samples.target import ThingTruth
 
 Size = tuple[int, int]
 
 CROWD_COVERAGE = 0.5
-"""Share of a box in a crowd from which the box takes no part (unless faithful): ours, as the
-released code has the ignore list that mmdetection fills, but never reads it."""
+"""Share of a box in a crowd above which a box without an instance takes no part. The released code
+never reads its list of crowds; instances of faithful training come without their crowds."""
 
 
-@dataclass(frozen=True, slots=True)
-class PanopticTarget:
-    """Ground truth of one image at the unpadded size of the network input.
-
-    Args:
-        ids: Segment id per pixel, ``(h, w)`` int64; 0 = void.
-        classes: Class of each segment id, ``(k,)`` int64; entry 0 is 255.
-        is_crowd: Whether a segment is a group of instances, ``(k,)`` bool.
-    """
-
-    ids: Tensor
-    classes: Tensor
-    is_crowd: Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class ThingTruth:
-    """Instances of one image.
-
-    Args:
-        boxes_xyxy: ``(g, 4)`` inclusive corners.
-        things: Thing index from 0, ``(g,)`` int64.
-        ids: Segment ids, ``(g,)`` int64.
-        crowds_xyxy: Boxes of the groups, ``(c, 4)``; none where groups are not ignored.
-    """
-
-    boxes_xyxy: Tensor
-    things: Tensor
-    ids: Tensor
-    crowds_xyxy: Tensor
-
-
-def thing_truth(
-    target: PanopticTarget, num_stuff: int, dtype: torch.dtype, *, ignore_crowds: bool
-) -> ThingTruth:
-    """Return the instances of a target: things that are no crowd and have pixels."""
-    edges = boxes_from_id_map(target.ids, target.classes.shape[0], dtype=dtype)
-    boxes = edges[:, [1, 0, 3, 2]] - edges.new_tensor([0.0, 0.0, 1.0, 1.0])
-    is_thing = (target.classes >= num_stuff) & (target.classes != VOID_ID) & (edges[:, 2] > 0)
-    chosen = (is_thing & ~target.is_crowd).nonzero()[:, 0]
-    crowds = boxes[is_thing & target.is_crowd] if ignore_crowds else boxes[:0]
-    return ThingTruth(boxes[chosen], target.classes[chosen] - num_stuff, chosen, crowds)
+def inclusive_boxes(truth: ThingTruth) -> Tensor:
+    """Return the instances' boxes, ``(g, 4)`` xyxy with inclusive corners."""
+    edges = truth.boxes_yxyx[:, [1, 0, 3, 2]]
+    return edges - edges.new_tensor([0.0, 0.0, 1.0, 1.0])
 
 
 def anchors_inside(anchors_xyxy: Tensor, valid_size: Size) -> Tensor:
@@ -101,15 +63,16 @@ def _assign(
 ) -> Tensor:
     match = assign_by_iou(
         boxes,
-        truth.boxes_xyxy,
+        inclusive_boxes(truth),
         pos_threshold=positive,
         neg_threshold=negative,
         force_best="ties",
         force_min_iou=min_positive,
         inclusive=True,
     )
-    if len(truth.crowds_xyxy):
-        inside = box_coverage(boxes, truth.crowds_xyxy).amax(1) > CROWD_COVERAGE
+    if truth.crowd is not None:
+        edges = (boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0]))[:, [1, 0, 3, 2]]
+        inside = mask_coverage(edges, truth.crowd) > CROWD_COVERAGE
         match[inside & (match < 0)] = VOID
     return match
 
@@ -155,7 +118,7 @@ def anchor_targets(
                 sampled[part] = match[part]
             match = sampled
         positive = match >= 0
-        instance = truth.boxes_xyxy[match[positive]]
+        instance = inclusive_boxes(truth)[match[positive]]
         codes.append(encode_boxes(anchors_xyxy[positive], instance, inclusive=True))
         num_positive = int(positive.sum())
         num_negative = int((match > VOID).sum()) - num_positive
@@ -197,13 +160,13 @@ def roi_targets(
         settings: Settings of the heads.
         generator: Of the random choice; ``None`` takes the first ones.
     """
-    boxes = torch.cat([truth.boxes_xyxy, proposals])
+    boxes = torch.cat([inclusive_boxes(truth), proposals])
     match = _assign(
         boxes, truth, settings.pos_threshold, settings.neg_threshold, settings.min_pos_threshold
     )
     positive, negative = sample_matches(match, settings.num_samples, settings.pos_ratio, generator)
     instance = match[positive]
-    codes = encode_boxes(boxes[positive], truth.boxes_xyxy[instance], inclusive=True)
+    codes = encode_boxes(boxes[positive], inclusive_boxes(truth)[instance], inclusive=True)
     labels = boxes.new_zeros(len(positive) + len(negative), dtype=torch.int64)
     labels[: len(positive)] = truth.things[instance] + 1
     return RoiTargets(

@@ -22,7 +22,7 @@ from eagleray_efficientps.model.network import (
 )
 from eagleray_efficientps.model.pyramid import TwoWayPyramid
 from eagleray_efficientps.model.semantic_head import SemanticHead
-from eagleray_efficientps.targets import ThingTruth, anchor_targets, mask_targets
+from eagleray_efficientps.targets import anchor_targets, mask_targets
 from eagleray_vision.detection.anchors import grid_anchors, inclusive_cell_anchors
 from eagleray_vision.detection.assignment import assign_by_iou, best_overlaps
 from eagleray_vision.detection.box_coding import decode_boxes, encode_boxes
@@ -36,6 +36,7 @@ from eagleray_vision.heads.rpn import RpnHead, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
 from eagleray_vision.losses.detection import roi_class_loss, roi_mask_loss, rpn_losses
+from eagleray_vision.samples.target import ThingTruth
 
 YXYX = [1, 0, 3, 2]
 LEVELS = ("P4", "P8", "P16", "P32")
@@ -206,11 +207,9 @@ def test_rpn_outputs_anchors_proposals_and_losses(path: Path) -> None:
     close(scores, expected[:, 4], rtol=1e-5, atol=1e-6)
     close(boxes, expected[:, :4], rtol=1e-5, atol=1e-3)
 
-    truth_boxes = case["in.gt_boxes"]
-    count = len(truth_boxes)
-    truth = ThingTruth(
-        truth_boxes, torch.zeros(count).long(), torch.arange(count) + 1, truth_boxes[:0]
-    )
+    edges = edge_based(case["in.gt_boxes"])[:, YXYX]
+    things = torch.zeros(len(edges)).long()
+    truth = ThingTruth(edges, things, torch.arange(len(edges)) + 1, crowd=None)
     sampled = anchor_targets(output.anchors_xyxy, [truth], [size], settings, [None])
     first = code = 0
     for level, length in enumerate(output.level_sizes):

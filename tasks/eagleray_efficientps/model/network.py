@@ -1,12 +1,14 @@
 """Assembly of the EfficientPS network (Mohan & Valada, IJCV 2021)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from eagleray_efficientps.model.backbone_weights import load_backbone_weights
 from eagleray_efficientps.model.config import (
     BACKBONE_EPS,
     HEAD_EPS,
@@ -21,11 +23,18 @@ from eagleray_efficientps.model.semantic_head import SemanticHead
 from eagleray_vision.detection.anchors import grid_anchors, inclusive_cell_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
 from eagleray_vision.detection.boxes import clip_boxes
-from eagleray_vision.detection.detections import DetectionRule, Detections, select_detections
+from eagleray_vision.detection.detections import (
+    DetectionRule,
+    Detections,
+    merge_detections,
+    select_detections,
+)
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
+from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm, NormSpec
+from eagleray_vision.losses.bootstrapped_ce import upsampled_argmax
 
 Size = tuple[int, int]
 
@@ -67,7 +76,8 @@ def norm_spec(settings: BackboneSettings, eps: float) -> NormSpec:
 class EfficientPsNetwork(nn.Module):
     """Backbone, pyramid, semantic head, RPN, box head and mask head, with random weights.
 
-    Boxes are xyxy and inclusive: a side measures x1 - x0 + 1.
+    Inside, boxes are xyxy and inclusive (a side measures x1 - x0 + 1), as in the released code;
+    what `infer`, `detect` and `infer_masks` take and return are yxyx boxes by their edges.
 
     Args:
         settings: Settings of the network.
@@ -115,10 +125,41 @@ class EfficientPsNetwork(nn.Module):
         )
         self.mask_head = MaskHead(channels, num_thing, norm, num_convs=roi.num_mask_convs)
 
+    @property
+    def has_semantics(self) -> bool:
+        """Whether there is a semantic head: always."""
+        return True
+
+    @property
+    def semantic_stride(self) -> int:
+        """Stride of the semantic logits in pixels of the input."""
+        return PYRAMID_STRIDES[0]
+
+    @property
+    def mask_hw(self) -> Size:
+        """Rows and columns of a detection's mask."""
+        side = 2 * self.settings.roi.mask_size
+        return (side, side)
+
+    def load_pretrained(self) -> None:
+        """Put the pretrained weights that ``backbone.weights`` names into the backbone.
+
+        Raises:
+            WeightFileError: If the weight file cannot be read or does not fit.
+        """
+        if self.settings.backbone.weights is not None:
+            load_backbone_weights(self.backbone, Path(self.settings.backbone.weights))
+
     def norm_layers(self) -> list[ActivatedBatchNorm | ActivatedGroupNorm]:
         """Return all normalization layers."""
         kinds = (ActivatedBatchNorm, ActivatedGroupNorm)
         return [module for module in self.modules() if isinstance(module, kinds)]
+
+    def freeze_statistics(self, frozen: bool) -> None:
+        """Let batch normalization use, and leave alone, its running statistics in training too."""
+        for layer in self.norm_layers():
+            if isinstance(layer, ActivatedBatchNorm):
+                layer.frozen = frozen
 
     def checkpoint_blocks(self) -> list[nn.Module]:
         """Return the blocks whose activations are worth recomputing to save memory."""
@@ -239,31 +280,22 @@ class EfficientPsNetwork(nn.Module):
         class_logits: Tensor,
         codes: Tensor,
         valid_sizes: Sequence[Size],
-        score_threshold: float | None = None,
     ) -> list[Detections]:
-        """Choose each image's detections; boxes xyxy.
+        """Choose each image's detections; boxes xyxy, inclusive.
 
         Args:
             proposals: ``(k_i, 4)`` xyxy per image.
             class_logits: ``(sum of k_i, things + 1)``, background first.
             codes: ``(sum of k_i, things + 1, 4)``.
             valid_sizes: Unpadded height and width per image.
-            score_threshold: Instead of the settings' one.
         """
-        roi = self.settings.roi
-        threshold = roi.score_threshold if score_threshold is None else score_threshold
-        rule = DetectionRule(
-            threshold,
-            roi.nms_threshold,
-            roi.max_detections,
-            suppress_equal=False,
-            inclusive=True,
-            class_order=False,
-        )
+        rule = replace(self._detection_rule(), inclusive=True)
         counts = [len(p) for p in proposals]
         references = torch.cat(list(proposals))
         scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
-        things = codes[:, 1:].to(references.dtype) * references.new_tensor(roi.code_stds)
+        things = codes[:, 1:].to(references.dtype) * references.new_tensor(
+            self.settings.roi.code_stds
+        )
         boxes = decode_boxes(references[:, None], things, inclusive=True, clamp_both_sides=True)
         return [
             select_detections(
@@ -274,34 +306,98 @@ class EfficientPsNetwork(nn.Module):
             )
         ]
 
+    @torch.no_grad()
+    def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
+        """Predict detections and semantic classes.
+
+        Args:
+            images: Normalized images padded with zeros at the bottom and right, ``(n, 3, h, w)``.
+            valid_sizes: Height and width of each image before padding.
+
+        Returns:
+            One prediction per image, coordinates in pixels of the network input.
+        """
+        image_size = (images.shape[2], images.shape[3])
+        levels = self.features(images)
+        detections = self.detect(levels, image_size, valid_sizes)
+        masks = self.infer_masks(levels, detections, image_size)
+        logits = self.infer_semantics(images, levels)
+        return [
+            PanopticInference(
+                boxes_yxyx=detection.boxes,
+                classes=detection.classes,
+                scores=detection.scores,
+                mask_logits=mask.to(detection.boxes.dtype),
+                semantic_classes=self.semantic_classes(one, image_size, size),
+                semantic_logits=one,
+            )
+            for detection, mask, one, size in zip(
+                detections, masks, logits, valid_sizes, strict=True
+            )
+        ]
+
     def detect(
-        self,
-        levels: Sequence[Tensor],
-        valid_sizes: Sequence[Size],
-        score_threshold: float | None = None,
+        self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
     ) -> list[Detections]:
-        """Return each image's detections, boxes xyxy, without masks.
+        """Return each image's detections, boxes yxyx by their edges, without masks.
 
         Args:
             levels: The pyramid.
+            image_size: Height and width of the padded images.
             valid_sizes: Unpadded height and width per image.
-            score_threshold: Instead of the settings' one.
         """
         proposals = self.proposals(self.run_rpn(levels), valid_sizes)
         features = self.roi_features(levels, proposals, self.settings.roi.box_size)
         class_logits, codes = self.box_head(features)
-        return self.detections(proposals, class_logits, codes, valid_sizes, score_threshold)
+        return [
+            Detections(edge_based(found.boxes)[:, YXYX], found.classes, found.scores)
+            for found in self.detections(proposals, class_logits, codes, valid_sizes)
+        ]
+
+    def merge_detections(self, views: Sequence[Detections]) -> Detections:
+        """Choose among the united detections of several views as among those of one."""
+        return merge_detections(views, self.num_thing, self._detection_rule())
+
+    def _detection_rule(self) -> DetectionRule:
+        roi = self.settings.roi
+        return DetectionRule(
+            roi.score_threshold,
+            roi.nms_threshold,
+            roi.max_detections,
+            suppress_equal=False,
+            class_order=False,
+        )
 
     def infer_masks(
-        self, levels: Sequence[Tensor], detections: Sequence[Detections]
+        self, levels: Sequence[Tensor], detections: Sequence[Detections], image_size: Size
     ) -> list[Tensor]:
-        """Return the mask logits of each image's detections, ``(k_i, 28, 28)``."""
-        features = self.roi_features(
-            levels, [d.boxes for d in detections], self.settings.roi.mask_size
-        )
+        """Return the mask logits of each image's detections, ``(k_i, 28, 28)``.
+
+        Args:
+            levels: The pyramid.
+            detections: Detections, boxes yxyx by their edges.
+            image_size: Height and width of the padded images.
+        """
+        boxes = [inclusive(d.boxes[:, YXYX]) for d in detections]
+        features = self.roi_features(levels, boxes, self.settings.roi.mask_size)
         things = torch.cat([d.classes for d in detections])
         masks = self.mask_head.masks_of_classes(features, things)
         return list(torch.split(masks, [len(d.classes) for d in detections]))
+
+    def infer_semantics(self, images: Tensor, levels: list[Tensor]) -> Tensor:
+        """Return semantic logits of images, float32 or wider."""
+        return self.semantic_logits(levels)
+
+    def semantic_classes(self, logits: Tensor, image_size: Size, valid_size: Size) -> Tensor:
+        """Return the class of every pixel of one image.
+
+        Args:
+            logits: ``(classes, h, w)`` of the padded image.
+            image_size: Height and width of the padded image.
+            valid_size: Height and width of the unpadded image.
+        """
+        chunk = self.settings.semantic.loss_chunk_pixels
+        return upsampled_argmax(logits, image_size, valid_size, chunk_pixels=chunk)
 
 
 def decode_proposals(rpn_output: RpnOutput, image: int) -> Tensor:
@@ -315,3 +411,8 @@ def decode_proposals(rpn_output: RpnOutput, image: int) -> Tensor:
 def edge_based(boxes: Tensor) -> Tensor:
     """Turn inclusive corners ``(..., 4)`` into edges: add 1 to the last two coordinates."""
     return boxes + boxes.new_tensor([0.0, 0.0, 1.0, 1.0])
+
+
+def inclusive(boxes: Tensor) -> Tensor:
+    """Turn edges ``(..., 4)`` into inclusive corners, the reverse of `edge_based`."""
+    return boxes - boxes.new_tensor([0.0, 0.0, 1.0, 1.0])

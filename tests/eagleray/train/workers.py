@@ -13,7 +13,6 @@ import torch.multiprocessing as mp
 from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.options import RunOptions
 from eagleray.progress import Silent
 from eagleray.runs.metrics import read_lines
 from eagleray.storage import Store
@@ -49,7 +48,9 @@ def train_here(
         TinyTask(asked.settings),
         Store(str(folder)),
         {},
-        RunOptions(inline=True, limit=limit),
+        inline=True,
+        limit=limit,
+        progress=Silent(),
     )
 
 

@@ -1,0 +1,155 @@
+"""Predictions as files: the formats of panoptic maps, semantic ids, and ``raw``, which holds what
+both heads say before fusion and the logits that the fusion compares.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from eagleray.task import InputError, Item, Record
+from eagleray_efficientps.fusion import instance_logits
+from eagleray_efficientps.model.network import inclusive
+from eagleray_efficientps.predict import full_logits, fusion_rule
+from eagleray_efficientps.settings import EfficientPsSettings
+from eagleray_vision.exports import (
+    PANOPTIC_FORMATS,
+    check_export_format,
+    export_index,
+    export_panoptic,
+)
+from eagleray_vision.exports.cityscapes_panoptic import (
+    cityscapes_panoptic_json,
+    cityscapes_panoptic_record,
+)
+from eagleray_vision.exports.instance_ids import check_instance_ids
+from eagleray_vision.exports.semantic_ids import semantic_ids_record
+from eagleray_vision.inference.prediction import PanopticPrediction
+from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.panoptic.panoptic_map import resize_panoptic, without_crowds
+from eagleray_vision.samples.sample import PanopticSample
+
+_SERVER, _SEMANTIC, _RAW = "cityscapes_panoptic", "semantic_ids", "raw"
+EXPORT_FORMATS = (*PANOPTIC_FORMATS, _SERVER, _SEMANTIC, _RAW)
+
+_XYXY = [1, 0, 3, 2]
+
+
+def check_format(format: str, space: LabelSpace) -> None:
+    """Refuse a format that a class list cannot be written in.
+
+    Raises:
+        SettingsError: The ids of the classes do not fit.
+    """
+    if format == _SERVER:
+        check_instance_ids(space)
+    check_export_format(format, space)
+
+
+def export_prediction(
+    item: Item,
+    sample: PanopticSample,
+    prediction: PanopticPrediction,
+    format: str,
+    space: LabelSpace,
+    settings: EfficientPsSettings,
+) -> Record:
+    """Write one prediction in one of `EXPORT_FORMATS`; all but ``raw`` at the photograph's size.
+
+    Args:
+        item: The user's file.
+        sample: It, as read.
+        prediction: What was predicted.
+        format: Name of the format.
+        space: Class list.
+        settings: Settings of the experiment.
+
+    Returns:
+        Files, and a row of JSON values for the format's index.
+
+    Raises:
+        InputError: The format is unknown, or cannot hold this prediction.
+    """
+    match format:
+        case "cityscapes_panoptic":
+            visible = resize_panoptic(without_crowds(prediction.fused), sample.output_hw)
+            return cityscapes_panoptic_record(item, visible, space)
+        case "semantic_ids":
+            classes = prediction.semantic_classes
+            return semantic_ids_record(item, classes, sample.output_hw, space)
+        case "raw":
+            return raw_record(item, sample, prediction, space, settings)
+    if format not in EXPORT_FORMATS:
+        raise InputError(
+            f"unknown export format {format!r}; allowed are {', '.join(EXPORT_FORMATS)}"
+        )
+    return export_panoptic(item, sample, prediction.fused, format, space, faithful=False)
+
+
+def index_of(
+    format: str, rows: Sequence[Mapping[str, Any]], space: LabelSpace
+) -> Mapping[str, bytes]:
+    """Write what a format has once for all predictions; see `export_index`."""
+    if format == _SERVER:
+        return cityscapes_panoptic_json(rows)
+    return export_index(format, rows, space)
+
+
+def raw_record(
+    item: Item,
+    sample: PanopticSample,
+    prediction: PanopticPrediction,
+    space: LabelSpace,
+    settings: EfficientPsSettings,
+) -> Record:
+    """Write ``raw/<name>.pth``, which opens with ``weights_only=True``.
+
+    In pixels of the network input, for n detections: ``semantic_logits`` (classes, h / 4, w / 4) of
+    the padded input, ``boxes_yxyx`` (n, 4) by their edges, ``things`` (n,), ``scores`` (n,),
+    ``mask_logits`` (n, 28, 28); ``fused_logits``, a list of the detections that take part in the
+    fusion by falling score: their ``index``, ``window`` [y0, x0, y1, x1] and ``logits`` there in
+    half precision (0 elsewhere), which compete with the enlarged stuff logits. Then
+    ``original_size`` and ``input_size`` [height, width], ``num_stuff``, ``classes`` and
+    ``original_ids``.
+
+    Args:
+        item: The user's file.
+        sample: It, as read.
+        prediction: What was predicted.
+        space: Class list.
+        settings: Settings of the experiment.
+    """
+    found, size = prediction.inference, sample.network_hw
+    chosen = (found.scores > settings.fusion.score_threshold).nonzero()[:, 0]
+    fused = instance_logits(
+        full_logits(found.semantic_logits, size, size),
+        inclusive(found.boxes_yxyx[chosen][:, _XYXY]),
+        found.classes[chosen],
+        found.scores[chosen],
+        found.mask_logits[chosen],
+        num_stuff=space.num_stuff,
+        rule=fusion_rule(settings),
+    )
+    content = {
+        # clones: a part of a batch would be saved with the whole batch
+        "semantic_logits": found.semantic_logits.clone(),
+        "boxes_yxyx": found.boxes_yxyx.clone(),
+        "things": found.classes.clone(),
+        "scores": found.scores.clone(),
+        "mask_logits": found.mask_logits.clone(),
+        "fused_logits": [
+            {"index": int(chosen[index]), "window": list(window), "logits": logits.half()}
+            for index, logits, window in fused
+        ],
+        "original_size": list(sample.output_hw),
+        "input_size": list(size),
+        "num_stuff": space.num_stuff,
+        "classes": list(space.class_names),
+        "original_ids": list(space.original_ids),
+    }
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    return Record(item.key, {}, {f"raw/{item.key}.pth": buffer.getvalue()})

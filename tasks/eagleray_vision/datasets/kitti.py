@@ -1,0 +1,59 @@
+"""KITTI panoptic (Mohan & Valada, IJCV 2021, section 4.1): KITTI frames with Cityscapes' classes.
+
+``{split}/images/{id}.png`` and ``{split}/annotations/{id}.png``, a PNG of 24-bit ids
+(``id = R + 256 G + 65536 B``): below 1000 the label id of stuff or of a group of things, from 1000
+on ``label id * 1000 + number``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from eagleray_vision.datasets.source import (
+    LabeledImage,
+    LabelSource,
+    fixed_folder,
+    paths_matching,
+)
+from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
+from eagleray_vision.panoptic.label_image import read_rgb_ids
+from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+
+
+class KittiPanopticSource(LabelSource):
+    """Photographs and annotations of equal names; sizes differ a little from frame to frame.
+
+    Args:
+        root: Folder that holds ``training`` and ``validation``.
+        images: Glob pattern of the photographs relative to ``root``; ``{split}`` is replaced.
+        labels: Annotation relative to ``root``; ``{split}`` and ``{id}`` are replaced.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        images: str = "{split}/images/*.png",
+        labels: str = "{split}/annotations/{id}.png",
+    ) -> None:
+        self._root, self._images, self._labels = root, images, labels
+
+    def label_space(self) -> LabelSpace:
+        """Return Cityscapes' 19 classes."""
+        return CITYSCAPES
+
+    def labeled_images(self, split: str) -> Iterator[LabeledImage]:
+        """List the photographs by path."""
+        for path in paths_matching(self._root, self._images.format(split=split)):
+            label = self._root / self._labels.format(split=split, id=path.stem)
+            yield LabeledImage(path.stem, path, label)
+
+    def photo_folder(self, split: str) -> str:
+        """Return the fixed part of the photographs' pattern."""
+        return fixed_folder(self._images.format(split=split))
+
+    def read_label(self, image: LabeledImage) -> IndexedPanoptic:
+        """Read the ids; groups of things become crowd segments."""
+        return cityscapes_to_indexed(read_rgb_ids(image.label_path))[0]
