@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray.task import InputError
-from eagleray_omniseg3d.click.selection import Prompt, prompt_at, select, similarities
+from eagleray_omniseg3d.click.selection import (
+    Similarity,
+    best_threshold,
+    likeness_in_view,
+    prompt_at,
+    select_in_view,
+)
 from eagleray_omniseg3d.data import ClickSample, InstanceSample
 from eagleray_omniseg3d.evaluation.labels import IdImage
 from eagleray_omniseg3d.evaluation.replica_protocol import ObjectScore, score_object
@@ -27,6 +32,7 @@ from eagleray_omniseg3d.model.view_rendering import (
 from eagleray_omniseg3d.settings import ReplicaProtocolSettings
 
 _THRESHOLDS = np.arange(1024) / 1024.0
+_COSINES = Similarity(normalize=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +61,13 @@ def click_object(model: SceneModel, sample: ClickSample, *, faithful: bool) -> C
     """
     view = _CACHE.render(model, sample.reference, faithful=faithful)
     prompt = prompt_at(sample.column, sample.row, view.features, view.positions)
-    likeness = _likeness(view, prompt)
-    threshold = best_threshold(likeness, sample.reference_mask)
+    likeness = likeness_in_view(view, prompt, _COSINES)
+    threshold = best_threshold(likeness, sample.reference_mask, _THRESHOLDS)
     masks = []
     for target, _ in sample.targets:
         seen = _CACHE.render(model, target, faithful=faithful)
-        masks.append(_likeness(seen, prompt) > threshold)
+        masks.append(likeness_in_view(seen, prompt, _COSINES) > threshold)
     return ClickPrediction(threshold, likeness > threshold, tuple(masks))
-
-
-def best_threshold(likeness: FloatImage, truth: BoolImage) -> float:
-    """Return the threshold of the best IoU of ``likeness > threshold`` with the truth."""
-    inside, everything = np.sort(likeness[truth]), np.sort(likeness.ravel())
-    hits = len(inside) - np.searchsorted(inside, _THRESHOLDS, side="right")
-    chosen = len(everything) - np.searchsorted(everything, _THRESHOLDS, side="right")
-    iou = hits / np.maximum(chosen + len(inside) - hits, 1)
-    return float(_THRESHOLDS[int(iou.argmax())])
 
 
 def score_instance(
@@ -105,16 +102,14 @@ class ClickRequest:
         reference: View that is clicked at.
         clicks: (column, row, positive) each.
         threshold: In [0, 1).
-        distance_weight: Similarity fades with distance, per scene unit.
-        normalize: Compare cosines; otherwise raw products, as the original's viewer does.
+        similarity: How pixels are compared with the clicks.
         views: Views to select in; the reference comes first.
     """
 
     reference: ViewSample
     clicks: tuple[tuple[int, int, bool], ...]
     threshold: float
-    distance_weight: float
-    normalize: bool
+    similarity: Similarity
     views: tuple[ViewSample, ...]
 
 
@@ -183,28 +178,6 @@ def answer_clicks(model: SceneModel, request: ClickRequest, *, faithful: bool) -
         for column, row, positive in request.clicks
     ]
     views = [_CACHE.render(model, view, faithful=faithful) for view in request.views]
-    masks = [select_in_view(view, prompts, request) for view in views]
+    masks = [select_in_view(v, prompts, request.threshold, request.similarity) for v in views]
     names = tuple(view.name for view in request.views)
     return SelectedViews(names, tuple(views), tuple(masks))
-
-
-def select_in_view(
-    view: RenderedView, prompts: Sequence[Prompt], request: ClickRequest
-) -> BoolImage:
-    """Return the (H, W) selection of a rendered view; empty space is never selected."""
-    found = select(
-        view.features.reshape(-1, view.features.shape[2]),
-        view.positions.reshape(-1, 3),
-        prompts,
-        request.threshold,
-        distance_weight=request.distance_weight,
-        normalize=request.normalize,
-    )
-    return np.asarray(found.mask.reshape(view.opacity.shape) & (view.opacity > 0.5), np.bool_)
-
-
-def _likeness(view: RenderedView, prompt: Prompt) -> FloatImage:
-    height, width, dim = view.features.shape
-    features, positions = view.features.reshape(-1, dim), view.positions.reshape(-1, 3)
-    flat = similarities(features, positions, prompt, normalize=True)
-    return flat.reshape(height, width)

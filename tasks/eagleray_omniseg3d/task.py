@@ -21,6 +21,7 @@ from eagleray.task import (
     ImportedCheckpoint,
     Importing,
     InputError,
+    InteractiveScene,
     Item,
     LossTerm,
     Metrics,
@@ -35,7 +36,7 @@ from eagleray.task import (
     Stage,
     StepContext,
     Task,
-    Tool,
+    Viewing,
 )
 from eagleray_kernels import TrainingSamples
 from eagleray_omniseg3d.benchmarks import (
@@ -50,6 +51,7 @@ from eagleray_omniseg3d.benchmarks import (
     score_view,
 )
 from eagleray_omniseg3d.checkpoint_import import convert, read_checkpoint
+from eagleray_omniseg3d.click.selection import Prompt, Similarity
 from eagleray_omniseg3d.data import (
     TEST,
     ClickedObjects,
@@ -94,8 +96,7 @@ from eagleray_omniseg3d.requirements import operator_requirements
 from eagleray_omniseg3d.scenes.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, OriginalFolderStage, PatchStage
-from eagleray_omniseg3d.tools import SceneTools
-from eagleray_omniseg3d.view.viewing import SceneViewing
+from eagleray_omniseg3d.view.trained_scene import TrainedScene
 from eagleray_toyworld.stage import RoomStage
 
 _EPOCH_STEPS = 1000
@@ -107,7 +108,7 @@ _MARCHED_SAMPLES_FACTOR = 4
 """Samples that are only marched, or frozen, keep no activations: a step takes more of them."""
 
 
-class OmniSeg3DTask(Task, Importing):
+class OmniSeg3DTask(Task, Importing, Viewing):
     """Hierarchical segmentation of a captured scene, by clicks."""
 
     name: ClassVar[str] = "omniseg3d"
@@ -303,8 +304,9 @@ class OmniSeg3DTask(Task, Importing):
             views[0],
             tuple(values["clicks"]),
             values["threshold"],
-            values["distance_weight"],
-            not self.settings.faithful,
+            Similarity(
+                normalize=not self.settings.faithful, distance_weight=values["distance_weight"]
+            ),
             views,
         )
 
@@ -312,13 +314,11 @@ class OmniSeg3DTask(Task, Importing):
         """Write a selection; points are in the capture's own coordinates."""
         return export_selection(item, prediction, format, self.data.scene)
 
-    def tools(self) -> Sequence[Tool]:
-        """Return render, click, levels, objects and what the viewer needs; each takes the model and
-        its arguments.
-        """
+    def interactive_scene(self, model: SceneModel) -> InteractiveScene[Prompt]:
+        """Return the scene for the viewer."""
         faithful = self.settings.faithful
-        viewing = SceneViewing(self.data, faithful=faithful)
-        return [*SceneTools(self.data, faithful=faithful).tools(), *viewing.tools()]
+        how = Similarity(normalize=not faithful)
+        return TrainedScene(self.data, model, how, faithful=faithful)
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read a full or slim checkpoint of the original."""

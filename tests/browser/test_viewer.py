@@ -4,9 +4,8 @@ import time
 
 import pytest
 from tests.browser.conftest import Visit
-from tests.eagleray.view.orbit_task import OrbitTask, Start, no_model
+from tests.eagleray.view.orbit_scene import START, OrbitScene
 
-from eagleray.view.functions import ViewFunctions
 from eagleray.view.server import Viewer
 
 pytestmark = pytest.mark.browser
@@ -14,12 +13,12 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def opened(chromium):
-    task = OrbitTask()
-    viewer = Viewer(ViewFunctions(task, no_model()), "a ball", port=0, max_side_px=160)
+    scene = OrbitScene()
+    viewer = Viewer(scene, "a ball", port=0, max_side_px=160)
     visit = Visit(chromium, viewer.address, accept_downloads=True)
     visit.page.goto(viewer.address)
     visit.page.get_by_text("a ball").first.wait_for()
-    yield task, visit.page
+    yield scene, visit.page
     visit.context.close()
     viewer.close()
     assert visit.foreign == []
@@ -30,6 +29,10 @@ def wait_for(condition, seconds=30):
     while not condition():
         assert time.monotonic() < end, "the viewer did not react"
         time.sleep(0.05)
+
+
+def selection_of(scene):
+    return list(scene.looks[-1].selection)
 
 
 def drag(page, start, stop):
@@ -50,93 +53,93 @@ def press(page, text):
 
 
 def test_viewer_orbits_and_comes_back(opened):
-    task, page = opened
+    scene, page = opened
 
     def distance_from_start():
-        if not task.looks:
+        if not scene.looks:
             return 1.0
-        pairs = zip(task.looks[-1].position, Start.position, strict=True)
+        pairs = zip(scene.looks[-1].camera.position, START.position, strict=True)
         return sum((a - b) ** 2 for a, b in pairs)
 
     wait_for(lambda: distance_from_start() < 1e-6)
-    wait_for(lambda: any(a.width_px == 160 or a.height_px == 160 for a in task.looks))
+    wait_for(lambda: any(160 in (a.camera.width_px, a.camera.height_px) for a in scene.looks))
     drag(page, (500, 450), (650, 450))
     wait_for(lambda: distance_from_start() > 0.01)
-    assert task.picks == []
+    assert scene.picks == []
     press(page, "back to the start")
     wait_for(lambda: distance_from_start() < 1e-6)
 
 
 def test_viewer_shows_what_is_chosen(opened):
-    task, page = opened
-    wait_for(lambda: task.looks)
+    scene, page = opened
+    wait_for(lambda: scene.looks)
     choose(page, "show", "grey")
-    wait_for(lambda: task.looks[-1].mode == "grey")
+    wait_for(lambda: scene.looks[-1].mode == "grey")
     slider = page.get_by_role("slider").first
     slider.focus()
     for _ in range(5):
         page.keyboard.press("ArrowLeft")
-    wait_for(lambda: task.looks[-1].threshold == pytest.approx(0.75))
+    wait_for(lambda: scene.looks[-1].threshold == pytest.approx(0.75))
 
 
 def test_clicks_select_add_take_away_and_come_undone(opened):
-    task, page = opened
-    wait_for(lambda: task.looks)
+    scene, page = opened
+    wait_for(lambda: scene.looks)
     page.mouse.click(600, 430)
-    wait_for(lambda: task.picks)
+    wait_for(lambda: scene.picks)
     canvas = page.locator("canvas").first.bounding_box()
     share = (600 - canvas["x"]) / canvas["width"], (430 - canvas["y"]) / canvas["height"]
-    pick = task.picks[0]
-    assert pick.positive
-    assert pick.column == pytest.approx(share[0] * pick.width_px, abs=2)
-    assert pick.row == pytest.approx(share[1] * pick.height_px, abs=2)
-    wait_for(lambda: task.looks[-1].mode == "selection" and len(task.selections[-1]) == 1)
+    (column, row, positive), camera = scene.picks[0], scene.cameras[0]
+    assert positive
+    assert column == pytest.approx(share[0] * camera.width_px, abs=2)
+    assert row == pytest.approx(share[1] * camera.height_px, abs=2)
+    wait_for(lambda: scene.looks[-1].mode == "selection" and len(selection_of(scene)) == 1)
     page.mouse.click(640, 470)
-    wait_for(lambda: len(task.picks) == 2)
-    wait_for(lambda: task.selections[-1] == [(task.picks[1].column, task.picks[1].row, True)])
+    wait_for(lambda: len(scene.picks) == 2)
+    wait_for(lambda: selection_of(scene) == [scene.picks[1]])
     choose(page, "a click will", "add")
     page.mouse.click(560, 400)
-    wait_for(lambda: len(task.selections[-1]) == 2)
+    wait_for(lambda: len(selection_of(scene)) == 2)
     choose(page, "a click will", "take away")
     page.mouse.click(620, 460)
-    wait_for(lambda: len(task.selections[-1]) == 3)
-    assert [positive for *_, positive in task.selections[-1]] == [True, True, False]
+    wait_for(lambda: len(selection_of(scene)) == 3)
+    assert [positive for *_, positive in selection_of(scene)] == [True, True, False]
     choose(page, "a click will", "nothing")
     page.mouse.click(580, 460)
     press(page, "undo")
-    wait_for(lambda: len(task.selections[-1]) == 2)
-    assert len(task.picks) == 4
+    wait_for(lambda: len(selection_of(scene)) == 2)
+    assert len(scene.picks) == 4
     press(page, "clear")
-    wait_for(lambda: task.selections[-1] == [])
+    wait_for(lambda: selection_of(scene) == [])
     press(page, "undo")
-    wait_for(lambda: len(task.selections[-1]) == 2)
+    wait_for(lambda: len(selection_of(scene)) == 2)
     for _ in range(3):
         press(page, "undo")
-    wait_for(lambda: task.selections[-1] == [])
+    wait_for(lambda: selection_of(scene) == [])
 
 
 def test_clicks_on_nothing_and_levels_of_nothing_are_told(opened):
-    task, page = opened
-    wait_for(lambda: task.looks)
+    scene, page = opened
+    wait_for(lambda: scene.looks)
     page.mouse.click(40, 430)
     page.get_by_text("nothing there").wait_for()
     press(page, "coarse")
     page.get_by_text("click at a thing first").wait_for()
-    assert task.selections[-1] == []
+    assert selection_of(scene) == []
     page.mouse.click(600, 430)
-    wait_for(lambda: len(task.selections[-1]) == 1)
+    wait_for(lambda: len(selection_of(scene)) == 1)
     for level, threshold in (("coarse", 0.25), ("medium", 0.62), ("fine", 0.62)):
         press(page, level)
-        wait_for(lambda t=threshold: task.looks[-1].threshold == pytest.approx(t))
+        wait_for(lambda t=threshold: scene.looks[-1].threshold == pytest.approx(t))
 
 
 def test_downloads_reach_the_disk(opened, tmp_path):
-    task, page = opened
-    wait_for(lambda: task.looks)
+    scene, page = opened
+    wait_for(lambda: scene.looks)
     press(page, "points")
     page.get_by_text("nothing is selected").wait_for()
     page.mouse.click(600, 430)
-    wait_for(lambda: len(task.selections[-1]) == 1)
+    wait_for(lambda: len(selection_of(scene)) == 1)
     with page.expect_download() as download:
         press(page, "points")
         page.get_by_text("points.txt").last.wait_for(timeout=5000)
@@ -148,8 +151,8 @@ def test_downloads_reach_the_disk(opened, tmp_path):
 
 
 def test_only_who_knows_the_token_sees_anything(chromium):
-    task = OrbitTask()
-    viewer = Viewer(ViewFunctions(task, no_model()), "a ball", port=0, token="s3cret")
+    scene = OrbitScene()
+    viewer = Viewer(scene, "a ball", port=0, token="s3cret")
     address, _, query = viewer.address.partition("/?")
     try:
         stranger = Visit(chromium, address)
@@ -164,10 +167,10 @@ def test_only_who_knows_the_token_sees_anything(chromium):
         )
         assert stranger.page.evaluate("window.socketState") == "closed"
         stranger.context.close()
-        assert task.looks == []
+        assert scene.looks == []
         guest = Visit(chromium, address)
         guest.page.goto(f"{address}/?{query}")
-        wait_for(lambda: task.looks)
+        wait_for(lambda: scene.looks)
         assert "token" not in guest.page.url
         assert guest.context.cookies()[0]["httpOnly"]
         guest.context.close()

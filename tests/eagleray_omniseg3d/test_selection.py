@@ -8,16 +8,18 @@ import pytest
 from eagleray_omniseg3d.click.objects import find_objects
 from eagleray_omniseg3d.click.selection import (
     Prompt,
+    Similarity,
     color_features,
     color_scores,
     feature_projection,
     level_thresholds,
+    likeness,
     prompt_at,
     select,
-    similarities,
 )
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.evaluation.replica_protocol import area_weights, score_object
+from eagleray_omniseg3d.settings import ReplicaProtocolSettings
 from eagleray_omniseg3d.view.orbit_camera import OrbitCamera
 
 EAST, NORTH, WEST = (np.array(v, np.float32) for v in ([1, 0], [0, 1], [-1, 0]))
@@ -51,10 +53,20 @@ def test_negative_click_takes_away():
 
 
 def test_distance_fades_similarity():
-    near = similarities(EAST[None], ORIGIN[None], Prompt(EAST, ORIGIN), distance_weight=2.0)
-    far = similarities(EAST[None], ORIGIN[None] + 1, Prompt(EAST, ORIGIN), distance_weight=2.0)
-    assert near[0] == 1.0
-    assert far[0] == pytest.approx((1 + np.exp(-2 * np.sqrt(3))) / 2)
+    prompt, fading = Prompt(EAST, ORIGIN), np.exp(-2 * np.sqrt(3))
+    for to_opposite, wanted in ((False, (1 + fading) / 2), (True, fading)):
+        how = Similarity(distance_weight=2.0, fades_to_opposite=to_opposite)
+        assert likeness(EAST[None], ORIGIN[None], prompt, how) == [1.0]
+        assert likeness(EAST[None], ORIGIN[None] + 1, prompt, how) == pytest.approx(wanted)
+
+
+def test_cosines_do_not_depend_on_lengths():
+    long, short = Prompt(3 * EAST, ORIGIN), Prompt(EAST, ORIGIN)
+    pixels, places = np.stack([0.5 * EAST, 7 * NORTH]), np.zeros((2, 3), np.float32)
+    for prompt in (long, short):
+        cosines = likeness(pixels, places, prompt, Similarity(normalize=True))
+        np.testing.assert_allclose(cosines, [1, 0.5])
+    assert likeness(pixels, places, long)[0] == pytest.approx(1.25)
 
 
 @pytest.mark.parametrize(("column", "row"), [(-1, 0), (3, 0), (0, 2)])
@@ -162,6 +174,45 @@ def test_replica_object_with_telling_features_scores_one_and_a_single_view_zero(
     alone = score_object(Views(labels, features), weights * (weights == weights.max()), 1)
     assert alone.iou == 0.0 and alone.num_views == 1
     assert score_object(Views(labels, features), np.zeros(3), 1).reference_idx == -1
+
+
+class OneRow(Views):
+    """Views of one row of pixels; positions do not matter."""
+
+    def __init__(self, labels, features):
+        super().__init__(
+            [np.array([row]) for row in labels], [f.astype(np.float16) for f in features]
+        )
+
+
+def without_positions(**values):
+    return ReplicaProtocolSettings(
+        positive_position_weight=0.0, negative_position_weight=0.0, **values
+    )
+
+
+def test_replica_similarities_are_rounded_as_the_features_are():
+    """1 + 0.99268 is 1.99219 in float16, a threshold: not above it, where float32 would be."""
+    step = 1 / 128
+    decoy, below = 1 - step + 2**-11, 1 - step - 2**-9
+    rows = [[1.0, 0.0], [decoy, 0.121], [below, 0.1395]]
+    units = np.array(rows, np.float16)
+    assert (np.linalg.norm(units.astype(np.float64), axis=1).astype(np.float16) == 1).all()
+    reference, other = units[[0, 2]][None], units[[0, 1]][None]
+    views = OneRow([[1, 2], [1, 2]], [reference, other])
+    settings = without_positions(negative_weight=0.0)
+    score = score_object(views, np.array([2.0, 1.0]), 1, settings)
+    assert score.threshold == pytest.approx(2 - step)
+    assert score.iou == 1.0
+
+
+def test_replica_thresholds_begin_where_the_weight_of_negatives_lets_scores_fall():
+    """With weight 2 the object scores 2 - 2 * 1.5 = -1, the rest 1.5 - 2 * 2 = -2.5."""
+    units = np.array([[1.0, 0.0], [0.5, np.sqrt(0.75)]])[None]
+    views = OneRow([[1, 2], [1, 2]], [units, units])
+    score = score_object(views, np.array([2.0, 1.0]), 1, without_positions(negative_weight=2.0))
+    assert score.iou == 1.0
+    assert score.threshold == pytest.approx(-2.5, abs=1 / 128)
 
 
 def test_orbit_camera_keeps_its_distance():

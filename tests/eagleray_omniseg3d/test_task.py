@@ -21,9 +21,9 @@ from eagleray.prepare import prepare_stages
 from eagleray.progress import Silent
 from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
-from eagleray.task import InputError, Item, SettingsError, StepContext
+from eagleray.task import Camera, InputError, Item, SettingsError, StepContext, ViewRequest
 from eagleray.train import checkpoint_weights, train_run
-from eagleray_omniseg3d.click.selection import similarities
+from eagleray_omniseg3d.click.selection import Similarity, likeness_in_view
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.masks.hierarchy import read_npz
 from eagleray_omniseg3d.model.view_rendering import ViewCache, render_view
@@ -306,20 +306,6 @@ def test_a_click_file_that_cannot_be_read_is_a_reject_beside_the_others(done, tm
         list(task.inputs([tmp_path / "nowhere.json"]))
 
 
-def test_tools_render_click_and_find_levels(done):
-    task, *_, model = done
-    tools = {tool.name: tool for tool in task.tools()}
-    name = task.data.scene.views[1].name
-    view = tools["render"].call(model, tools["render"].arguments(view=name, scale=0.5))
-    assert view.rgb.shape == (24, 32, 3)
-    click = tools["click"]
-    arguments = click.arguments(view=name, clicks=[(30, 20)], threshold=0.2)
-    assert click.call(model, arguments).mask[20, 30]
-    levels = tools["levels"]
-    found = levels.call(model, levels.arguments(view=name, clicks=[(30, 20)], num_levels=2))
-    assert len(found) == 2 and found[0] < found[1]
-
-
 def test_views_without_masks_train_color_but_no_features(done):
     task = done[0]
     bank = task.dataset("train", {})
@@ -381,88 +367,101 @@ def viewer_camera(start, rotation):
     from scipy.spatial.transform import Rotation
 
     wxyz = Rotation.from_matrix(rotation).as_quat()[[3, 0, 1, 2]]
-    return {
-        "position": start.position,
-        "wxyz": tuple(wxyz.tolist()),
-        "fov_rad": start.fov_rad,
-        "width_px": 64,
-        "height_px": 48,
-    }
+    return Camera(start.position, tuple(wxyz.tolist()), start.fov_rad, 64, 48)
+
+
+def unconcerned(*_):
+    pass
+
+
+class Window:
+    """Asks a scene what a window of the viewer would, at the camera that it begins with."""
+
+    def __init__(self, scene, camera):
+        self.scene, self.camera = scene, camera
+
+    def request(self, selection=(), mode="color", threshold=0.5, camera=None):
+        return ViewRequest(camera or self.camera, mode, threshold, tuple(selection))
+
+    def look(self, selection=(), check=unconcerned, **how):
+        return self.scene.look(self.request(selection, **how), check)
+
+    def pick(self, column, row, *, positive=True):
+        return self.scene.pick(self.camera, column, row, positive=positive)
+
+    def thresholds(self, selection):
+        return self.scene.thresholds(self.request(selection))
+
+    def save(self, what, selection=(), note=unconcerned, **how):
+        return self.scene.save(self.request(selection, **how), what, note)
 
 
 @pytest.fixture
 def viewing(done):
-    """The viewer's functions, the start, and the arguments of the first training camera."""
+    """A window at the first training camera, the start, the view and its rendering."""
     task, *_, model = done
-    tools = {tool.name: tool for tool in task.tools()}
-    start = tools["start"].call(model, tools["start"].arguments())
+    scene = task.interactive_scene(model)
+    start = scene.start()
     view = task.data.scene.views[task.data.scene.split("train")[0]]
-    camera = viewer_camera(start, view.world_from_cam[:, :3])
-
-    def call(name, *more, **values):
-        arguments = tools[name].arguments(**(camera | values))
-        return tools[name].call(model, arguments, *more)
-
+    window = Window(scene, viewer_camera(start, view.world_from_cam[:, :3]))
     (rendered,) = task.predict(model, [task.data.sample(view)])
-    return call, start, view, rendered
+    return window, start, view, rendered
 
 
 def test_viewer_begins_at_a_training_camera_and_sees_what_it_saw(viewing):
-    call, start, view, rendered = viewing
+    window, start, view, rendered = viewing
     np.testing.assert_allclose(start.position, view.world_from_cam[:, 3])
     assert np.dot(start.up, view.world_from_cam[:, 1]) < 0
-    images = {m: call("look", mode=m) for m in ("color", "depth", "features", "objects")}
+    images = {m: window.look(mode=m) for m in ("color", "depth", "features", "objects")}
     assert all(i.shape == (48, 64, 3) and i.dtype == np.uint8 for i in images.values())
     assert len({i.tobytes() for i in images.values()}) == 4
     np.testing.assert_allclose(images["color"], np.rint(rendered.rgb * 255), atol=1)
     for mode in ("similarity", "selection", "cutout"):
-        np.testing.assert_array_equal(call("look", [], mode=mode), images["color"])
+        np.testing.assert_array_equal(window.look([], mode=mode), images["color"])
 
 
 def test_viewer_keeps_what_is_under_a_click(viewing):
-    call, _, _, rendered = viewing
-    prompt = call("pick", column=20, row=30)
+    window, _, _, rendered = viewing
+    prompt = window.pick(20, 30)
     np.testing.assert_allclose(prompt.feature, rendered.features[30, 20], atol=1e-4)
     np.testing.assert_allclose(prompt.position, rendered.positions[30, 20], atol=1e-4)
-    assert prompt.positive and not call("pick", column=20, row=30, positive=False).positive
+    assert prompt.positive and not window.pick(20, 30, positive=False).positive
     for column, row in ((-1, 3), (64, 3), (3, 48)):
         with pytest.raises(SelectionError, match="outside the image of 64 x 48"):
-            call("pick", column=column, row=row)
+            window.pick(column, row)
 
 
 def test_viewer_shows_and_saves_a_selection(viewing, done):
-    call, _, _, rendered = viewing
-    prompt = call("pick", column=32, row=24)
-    likeness = similarities(
-        rendered.features.reshape(-1, 16), rendered.positions.reshape(-1, 3), prompt, normalize=True
-    ).reshape(48, 64)
+    window, _, _, rendered = viewing
+    prompt = window.pick(32, 24)
+    likeness = likeness_in_view(rendered, prompt, Similarity(normalize=True))
     half = float(np.quantile(likeness, 0.5))
     chosen = (likeness > half) & (rendered.opacity > 0.5)
-    color = call("look").astype(int)
-    cutout = call("look", [prompt], mode="cutout", threshold=half).astype(int)
-    marked = np.abs(call("look", [prompt]).astype(int) - color).max(axis=2) > 0
+    color = window.look().astype(int)
+    cutout = window.look([prompt], mode="cutout", threshold=half).astype(int)
+    marked = np.abs(window.look([prompt]).astype(int) - color).max(axis=2) > 0
     assert marked[24, 32] and marked.sum() < 60
     np.testing.assert_array_equal(cutout[~marked & ~chosen], 0)
     np.testing.assert_array_equal(cutout[~marked & chosen], color[~marked & chosen])
-    shown = {m: call("look", [prompt], mode=m, threshold=half) for m in ("selection", "similarity")}
+    shown = {m: window.look([prompt], mode=m, threshold=half) for m in ("selection", "similarity")}
     assert not np.array_equal(shown["selection"], shown["similarity"])
-    assert call("save", [prompt], what="image")[0] == "view.png"
-    name, content = call("save", [prompt], what="mask", threshold=half)
+    assert window.save("image", [prompt])[0] == "view.png"
+    name, content = window.save("mask", [prompt], threshold=half)
     mask = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
     assert name == "mask.png" and np.array_equal(mask > 0, chosen)
     with pytest.raises(SelectionError, match="positive click"):
-        call("save", [], what="mask")
+        window.save("mask", [])
 
 
 def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
-    call, *_ = viewing
-    scene, prompt, notes = done[0].data.scene, call("pick", column=32, row=24), []
-    name, content = call("save", [prompt], notes.append, what="all_masks", threshold=0.6)
+    window, *_ = viewing
+    scene, prompt, notes = done[0].data.scene, window.pick(32, 24), []
+    name, content = window.save("all_masks", [prompt], notes.append, threshold=0.6)
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = {f"{scene.views[i].name}.png" for i in scene.split("train")}
         assert name == "masks.zip" and set(archive.namelist()) == names
     assert notes[0] == "view 1 of 35" and notes[-1] == "view 35 of 35"
-    name, content = call("save", [prompt], notes.append, what="point_cloud", threshold=0.6)
+    name, content = window.save("point_cloud", [prompt], notes.append, threshold=0.6)
     cloud = trimesh.load(io.BytesIO(content), file_type="ply")
     assert name == "object.ply" and len(cloud.vertices) > 10
     clicked = prompt.position * scene.scale + scene.shift
@@ -471,26 +470,26 @@ def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
     assert ((cloud.vertices > low - 1) & (cloud.vertices < high + 1)).all()
     assert len(np.unique(np.asarray(cloud.colors)[:, :3], axis=0)) > 3
     with pytest.raises(SelectionError, match="empty"):
-        call("save", [prompt, replace(prompt, positive=False)], what="point_cloud")
+        window.save("point_cloud", [prompt, replace(prompt, positive=False)])
 
     def stop(text):
         raise KeyboardInterrupt(text)
 
     with pytest.raises(KeyboardInterrupt, match="view 1 of 24"):
-        call("save", [prompt], stop, what="point_cloud", threshold=0.6)
+        window.save("point_cloud", [prompt], stop, threshold=0.6)
 
 
 def test_viewer_finds_levels_of_the_last_click(viewing):
-    call, *_ = viewing
-    prompts = [call("pick", column=32, row=24), call("pick", column=5, row=5, positive=False)]
-    found = call("thresholds", prompts)
+    window, *_ = viewing
+    prompts = [window.pick(32, 24), window.pick(5, 5, positive=False)]
+    found = window.thresholds(prompts)
     assert len(found) == 3 and 0.5 < found[0] < found[1] < found[2] < 1
     with pytest.raises(SelectionError, match="click at a thing first"):
-        call("thresholds", prompts[1:])
+        window.thresholds(prompts[1:])
 
 
 def test_a_view_that_nobody_wants_any_more_is_not_rendered(viewing, done):
-    call, *_ = viewing
+    window, *_ = viewing
 
     class UnwantedError(Exception):
         pass
@@ -498,9 +497,10 @@ def test_a_view_that_nobody_wants_any_more_is_not_rendered(viewing, done):
     def check():
         raise UnwantedError
 
+    wide = replace(window.camera, width_px=65)
     with pytest.raises(UnwantedError):
-        call("look", [], check, width_px=65)
-    assert call("look", [], lambda: None, width_px=65).shape == (48, 65, 3)
+        window.look((), check, camera=wide)
+    assert window.look(camera=wide).shape == (48, 65, 3)
 
 
 def test_cached_views_stay_within_their_memory(done):

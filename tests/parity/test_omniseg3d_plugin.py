@@ -13,6 +13,7 @@ from tests.parity.cases import cases
 from eagleray_kernels import HashGridLayout, MarchSettings, decode_morton, encode_morton
 from eagleray_omniseg3d.checkpoint_import import field_state
 from eagleray_omniseg3d.click.selection import (
+    Similarity,
     color_features,
     color_scores,
     feature_projection,
@@ -280,7 +281,7 @@ def test_click_selection(path):
         positions,
         prompts,
         float(case["threshold"]),
-        distance_weight=float(case["w_xyz"]),
+        Similarity(distance_weight=float(case["w_xyz"])),
     )
     score = found.score.reshape(height, width)
     np.testing.assert_array_equal(found.mask.reshape(height, width), case["mask"])

@@ -4,7 +4,6 @@ can do.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Generic
 
 from typing_extensions import TypeVar
@@ -16,7 +15,7 @@ from eagleray.contract.generics import B, D, M, P, S
 from eagleray.contract.importing import Importing
 from eagleray.contract.prediction import Prediction
 from eagleray.contract.training import Training
-from eagleray.contract.viewing import Tool, Viewing
+from eagleray.contract.viewing import Viewing
 
 C = TypeVar("C", bound=BaseTask)
 
@@ -27,10 +26,6 @@ class Task(Training[M, B, D], Evaluation[M, S, P], Prediction[M, S, P], Generic[
     One that does less names its capabilities instead, ``class Mine(Training[...],
     Evaluation[...])``; ``Importing`` and ``Viewing`` are added beside it.
     """
-
-    def tools(self) -> Sequence[Tool]:
-        """Return interactive functions."""
-        return ()
 
 
 _VERBS: dict[str, type[BaseTask]] = {

@@ -17,19 +17,8 @@ import numpy.typing as npt
 
 from eagleray.contract.base import ModelTask
 from eagleray.contract.generics import K, M
-from eagleray.contract.settings import Settings
 
 RgbImage = npt.NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """An interactive function behind ``view`` and ``query`` (click, threshold, text query)."""
-
-    name: str
-    help: str
-    arguments: type[Settings]
-    call: Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""viser's server behind the doorkeeper, and without its tunnel to the public.
+"""viser's server behind the request guard, and without its tunnel to the public.
 
 viser 1.x offers no hook for refusing requests, but it hands its own request handler to the
 websockets library, which asks it before every answer and every handshake. While the server starts
@@ -15,27 +15,32 @@ from typing import Any
 
 import viser
 import websockets.asyncio.server
+from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
+from eagleray.listening import GuardedRequest, Refusal, RequestGuard
 from eagleray.task import SettingsError
-from eagleray.view.access import Doorkeeper
+
+COOKIE = "eagleray_view_token"
+_POLICY = "frame-ancestors 'none'"
 
 
 class GuardedServer(viser.ViserServer):  # type: ignore[misc]  # untyped
-    """A viser server that answers only whom the doorkeeper lets in.
+    """A viser server that answers only whom the guard lets through.
 
     Args:
         host: Address to listen on.
         port: Port; 0 takes a free one.
         label: Title of the page.
-        doorkeeper: Decides about requests.
+        token: Who knows it may look; None lets this machine look and nobody else.
 
     Raises:
         SettingsError: This viser cannot be guarded.
     """
 
-    def __init__(self, *, host: str, port: int, label: str, doorkeeper: Doorkeeper) -> None:
-        with _guarded(doorkeeper) as guards, contextlib.redirect_stdout(io.StringIO()):
+    def __init__(self, *, host: str, port: int, label: str, token: str | None) -> None:
+        request_guard = RequestGuard("viewer", token, cookie=COOKIE, policy=_POLICY)
+        with _guarded(request_guard) as guards, contextlib.redirect_stdout(io.StringIO()):
             super().__init__(host=host, port=port, label=label, verbose=False)
         if not guards:
             self.stop()
@@ -50,8 +55,8 @@ class GuardedServer(viser.ViserServer):  # type: ignore[misc]  # untyped
 
 
 @contextlib.contextmanager
-def _guarded(doorkeeper: Doorkeeper) -> Iterator[list[str]]:
-    """Put the doorkeeper before every server that is started meanwhile; yields what it guards."""
+def _guarded(guard: RequestGuard) -> Iterator[list[str]]:
+    """Put the guard before every server that is started meanwhile; yields what it guards."""
     guards: list[str] = []
     start: Callable[..., Any] = websockets.asyncio.server.serve
 
@@ -59,10 +64,14 @@ def _guarded(doorkeeper: Doorkeeper) -> Iterator[list[str]]:
         *args: Any, process_request: Callable[..., Response | None] | None = None, **options: Any
     ) -> Any:
         def answer(connection: Any, request: Request) -> Response | None:
-            response = doorkeeper.refusal(request)
+            refusal = guard.refusal(_asked(request))
+            response = None if refusal is None else _response(refusal)
             if response is None and process_request is not None:
                 response = process_request(connection, request)
-            return None if response is None else doorkeeper.protect(response)
+            if response is not None:
+                for name, value in guard.headers.items():
+                    response.headers[name] = value
+            return response
 
         guards.append("server")
         return start(*args, process_request=answer, **options)
@@ -72,3 +81,22 @@ def _guarded(doorkeeper: Doorkeeper) -> Iterator[list[str]]:
         yield guards
     finally:
         websockets.asyncio.server.serve = start  # type: ignore[assignment,misc]
+
+
+def _asked(request: Request) -> GuardedRequest:
+    lists = (request.headers.get_all(name) for name in ("Host", "Origin", "Cookie"))
+    return GuardedRequest(request.path, *lists)
+
+
+def _response(refusal: Refusal) -> Response:
+    body = refusal.text.encode()
+    headers = Headers(
+        {
+            "Content-Type": "text/plain; charset=utf-8",
+            "Content-Length": str(len(body)),
+            "Connection": "close",
+        }
+    )
+    for name, value in refusal.headers.items():
+        headers[name] = value
+    return Response(int(refusal.status), refusal.status.phrase, headers, body)

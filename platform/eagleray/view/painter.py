@@ -1,7 +1,7 @@
 """Progressive rendering: coarse at once, finer while the camera rests.
 
-One thread per visitor renders; a newer wish interrupts an older one, also in the middle of an
-image. How coarse the first image is follows from how long images took so far, counting apart
+One thread per browser window renders; a newer request interrupts an older one, also in the middle
+of an image. How coarse the first image is follows from how long images took so far, counting apart
 those after which only threshold or clicks changed.
 """
 
@@ -12,9 +12,9 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
-from eagleray.task import EaglerayError
-from eagleray.view.functions import Camera, RgbImage, ViewFunctions, Wish
+from eagleray.task import Camera, EaglerayError, InteractiveScene, RgbImage, ViewRequest
 from eagleray.view.turns import Turns
 
 _log = logging.getLogger(__name__)
@@ -39,26 +39,26 @@ def reduced(camera: Camera, divisor: int) -> Camera:
 
 
 class Painter:
-    """Renders the newest wish of one visitor, coarse to fine.
+    """Renders the newest request of one browser window, coarse to fine.
 
     Args:
-        functions: The task's functions.
+        scene: What is looked at.
         show: Takes a finished image, and whether finer ones follow.
         complain: Takes the text of an error.
-        turns: The device, which visitors share.
+        turns: The device, which all windows share.
     """
 
     def __init__(
         self,
-        functions: ViewFunctions,
+        scene: InteractiveScene[Any],
         show: Callable[[RgbImage, bool], None],
         complain: Callable[[str], None],
         turns: Turns,
     ) -> None:
-        self._functions, self._show, self._complain = functions, show, complain
+        self._scene, self._show, self._complain = scene, show, complain
         self._turns = turns
         self._changed = threading.Condition()
-        self._wish: Wish | None = None
+        self._request: ViewRequest[Any] | None = None
         self._version = 0
         self._closed = False
         self._seconds_per_px: dict[tuple[str, bool], float] = {}
@@ -71,10 +71,10 @@ class Painter:
         """Whether rendering has been stopped."""
         return self._closed
 
-    def want(self, wish: Wish) -> None:
-        """Ask for an image; an older wish is dropped."""
+    def want(self, request: ViewRequest[Any]) -> None:
+        """Ask for an image; an older request is dropped."""
         with self._changed:
-            self._wish = wish
+            self._request = request
             self._version += 1
             self._changed.notify_all()
 
@@ -93,17 +93,17 @@ class Painter:
                     self._changed.wait()
                 if self._closed:
                     return
-                wish, done = self._wish, self._version
-            if wish is not None:
-                self._refine(wish, done)
+                request, done = self._request, self._version
+            if request is not None:
+                self._refine(request, done)
 
-    def _refine(self, wish: Wish, version: int) -> None:
-        """Show ever finer images until a newer wish comes; the first one is shown in any case."""
-        is_new = self._settled != (wish.camera, wish.mode)
-        first = self._first_divisor(wish, is_new=is_new)
+    def _refine(self, request: ViewRequest[Any], version: int) -> None:
+        """Show ever finer images until a newer request comes; the first is shown in any case."""
+        is_new = self._settled != (request.camera, request.mode)
+        first = self._first_divisor(request, is_new=is_new)
         for divisor in (d for d in COARSE_TO_FINE if d <= first):
             try:
-                image, seconds = self._image(wish, divisor, version, urgent=divisor == first)
+                image, seconds = self._image(request, divisor, version, urgent=divisor == first)
             except SupersededError:
                 return
             except EaglerayError as error:
@@ -113,20 +113,20 @@ class Painter:
                 _log.exception("rendering failed")
                 self._complain("rendering failed; the log has the details")
                 return
-            self._seconds_per_px[wish.mode, is_new] = seconds / (image.shape[0] * image.shape[1])
+            self._seconds_per_px[request.mode, is_new] = seconds / (image.shape[0] * image.shape[1])
             if divisor == 1:
-                self._settled = wish.camera, wish.mode
+                self._settled = request.camera, request.mode
             self._show(image, divisor > 1)
 
-    def _first_divisor(self, wish: Wish, *, is_new: bool) -> int:
+    def _first_divisor(self, request: ViewRequest[Any], *, is_new: bool) -> int:
         """Return the finest divisor whose image is expected in time; the coarsest if unknown."""
-        rate = self._seconds_per_px.get((wish.mode, is_new), float("inf"))
-        pixels = wish.camera.width_px * wish.camera.height_px
+        rate = self._seconds_per_px.get((request.mode, is_new), float("inf"))
+        pixels = request.camera.width_px * request.camera.height_px
         quick = [d for d in COARSE_TO_FINE if rate * pixels / d**2 <= FIRST_IMAGE_S]
         return min(quick, default=COARSE_TO_FINE[0])
 
     def _image(
-        self, wish: Wish, divisor: int, version: int, *, urgent: bool
+        self, request: ViewRequest[Any], divisor: int, version: int, *, urgent: bool
     ) -> tuple[RgbImage, float]:
         """Return one image and the seconds that it took."""
 
@@ -139,5 +139,5 @@ class Painter:
         with self._turns.take(urgent=urgent):
             check()
             begin = time.perf_counter()
-            smaller = replace(wish, camera=reduced(wish.camera, divisor))
-            return self._functions.look(smaller, check), time.perf_counter() - begin
+            smaller = replace(request, camera=reduced(request.camera, divisor))
+            return self._scene.look(smaller, check), time.perf_counter() - begin

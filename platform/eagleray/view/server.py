@@ -1,4 +1,4 @@
-"""Serving the viewer: one port, this machine only unless told otherwise, any number of visitors.
+"""Serving the viewer: one port, this machine only unless told otherwise, any number of windows.
 
 The page, its images and its clicks all go through the one port, so a forwarded port is enough to
 look at a run on a cluster. On an address that others can reach, only who knows the token gets in.
@@ -21,10 +21,9 @@ from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.listening import is_loopback, new_token
 from eagleray.runs.run_folder import find_run
-from eagleray.task import ModelTask, SettingsError
-from eagleray.view.functions import ViewFunctions
+from eagleray.task import InteractiveScene, SettingsError, Viewing
+from eagleray.view.session import ClientSession
 from eagleray.view.turns import Turns
-from eagleray.view.visitor import Visitor
 
 LOOPBACK = "127.0.0.1"
 _EVERYWHERE = ("0.0.0.0", "::")
@@ -34,7 +33,7 @@ class Viewer:
     """A running viewer.
 
     Args:
-        functions: The task's functions.
+        scene: What is looked at.
         title: Shown on top of the panel.
         host: Address to listen on; any other than loopback needs a token.
         port: Port; 0 takes a free one, one in use the next free one.
@@ -47,7 +46,7 @@ class Viewer:
 
     def __init__(
         self,
-        functions: ViewFunctions,
+        scene: InteractiveScene[Any],
         title: str,
         *,
         host: str = LOOPBACK,
@@ -56,20 +55,17 @@ class Viewer:
         token: str = "",
     ) -> None:
         try:
-            from eagleray.view.access import Doorkeeper
             from eagleray.view.guarded_server import GuardedServer
         except ImportError as error:
             raise SettingsError(
-                "the viewer needs the package viser: pip install 'eagleray[omniseg3d]'"
+                "the viewer needs the package viser: pip install 'eagleray[view]'"
             ) from error
         _require_address(host, port)
         self.token = token or (None if is_loopback(host) else new_token())
         self._host = host
-        self._visitors: dict[int, Visitor] = {}
-        self._arguments = (functions, Turns(), title, max_side_px)
-        self._server = GuardedServer(
-            host=host, port=port, label=title, doorkeeper=Doorkeeper(self.token)
-        )
+        self._sessions: dict[int, ClientSession] = {}
+        self._arguments = (scene, Turns(), title, max_side_px)
+        self._server = GuardedServer(host=host, port=port, label=title, token=self.token)
         logging.getLogger("websockets.server").setLevel(logging.CRITICAL)
         self._server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._server.gui.main_panel.dock_right()
@@ -86,17 +82,17 @@ class Viewer:
 
     def close(self) -> None:
         """Stop the viewer."""
-        for visitor in list(self._visitors.values()):
-            visitor.close()
+        for session in list(self._sessions.values()):
+            session.close()
         self._server.stop()
 
     def _enter(self, client: Any) -> None:
-        self._visitors[client.client_id] = Visitor(client, *self._arguments)
+        self._sessions[client.client_id] = ClientSession(client, *self._arguments)
 
     def _leave(self, client: Any) -> None:
-        visitor = self._visitors.pop(client.client_id, None)
-        if visitor is not None:
-            visitor.close()
+        session = self._sessions.pop(client.client_id, None)
+        if session is not None:
+            session.close()
 
 
 def view_run(
@@ -128,12 +124,12 @@ def view_run(
     """
     run = find_run(storage, run_name)
     experiment = run.experiment()
-    task = require(task_type(experiment.task)(experiment.settings), ModelTask)
+    task = require(task_type(experiment.task)(experiment.settings), Viewing)
     weights = find_weights(run, checkpoint, task, experiment.seed)
     chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(task, weights, torch.device(chosen))
-    functions = ViewFunctions(task, model)
-    return Viewer(functions, run_name, host=host, port=port, max_side_px=max_side_px, token=token)
+    scene = task.interactive_scene(model)
+    return Viewer(scene, run_name, host=host, port=port, max_side_px=max_side_px, token=token)
 
 
 def serve_forever(viewer: Viewer) -> None:

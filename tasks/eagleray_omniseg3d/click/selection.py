@@ -1,27 +1,33 @@
 """Selecting by click: similarity of rendered features, thresholds, levels of the hierarchy.
 
 A click keeps the feature and the 3-D point under it as a prompt. High thresholds select a part,
-low ones the whole object. All functions are stateless and work on flat pixels; (H, W) maps are
-raveled row by row.
+low ones the whole object. The viewer, click files, click benchmarks and the Replica protocol all
+compare by ``similarities``. All functions are stateless; (H, W) maps are raveled row by row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch import Tensor
 
 from eagleray_omniseg3d.errors import SelectionError
+from eagleray_omniseg3d.model.view_rendering import MIN_OPACITY, RenderedView
 
 FloatArray = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
-MIN_OPACITY = 0.5
-"""A click counts as hitting something where the ray is at least half opaque."""
+_EXACT_DISTANCE = "donot_use_mm_for_euclid_dist"
 _HISTOGRAM_BINS = 128
+_LEAST_NORM = 1e-12
+_TINY = torch.finfo(torch.float16).tiny
+"""The same for float16 features."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,32 +95,64 @@ def prompt_at(
     return Prompt(features[row, column].copy(), positions[row, column].copy(), positive)
 
 
-def similarities(
-    features: FloatArray,
-    positions: FloatArray,
-    prompt: Prompt,
-    *,
-    distance_weight: float = 0.0,
-    normalize: bool = False,
-) -> FloatArray:
-    """Return how similar pixels are to a prompt, 0 opposite to 1 identical (for unit features).
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """How pixels are compared with what was clicked at.
+
+    The viewer, click files, click benchmarks and the Replica protocol differ in nothing else.
 
     Args:
-        features: (n, D) rendered features.
-        positions: (n, 3) rendered points, scene units.
-        prompt: The click.
-        distance_weight: W; the similarity fades with exp(-W distance) in scene units.
-        normalize: Divide features by their norm first (Gaussian version).
+        normalize: Compare cosines; otherwise raw products, as the original's viewer does.
+        distance_weight: W; similarities fade with exp(-W distance), per scene unit.
+        fades_to_opposite: Far away they end at 0, opposite (the Replica protocol); otherwise at
+            0.5, features at right angles (the original's viewer).
     """
-    target = prompt.feature
-    if normalize:
-        features = unit_features(features)
-        target = unit_features(target[None])[0]
-    product = features @ target
-    if distance_weight > 0:
-        distance = np.linalg.norm(positions - prompt.position, axis=-1)
-        product = product * np.exp(-distance_weight * distance)
-    return ((product + 1.0) / 2.0).astype(np.float32)
+
+    normalize: bool = False
+    distance_weight: float = 0.0
+    fades_to_opposite: bool = False
+
+
+RAW_PRODUCTS = Similarity()
+"""As the original's viewer compares."""
+
+
+def similarities(
+    features: Tensor,
+    positions: Tensor,
+    prompt_features: Tensor,
+    prompt_positions: Tensor,
+    how: Similarity,
+) -> Tensor:
+    """Return how similar pixels are to prompts, 0 opposite to 1 identical (for unit features).
+
+    Products are rounded to the features' own type, and so is the 1 that is added where fading
+    ends at 0: with float16 features this is the arithmetic of the Replica protocol.
+
+    Args:
+        features: (n, D) rendered features, float32 or float16.
+        positions: (n, 3) float32 rendered points, scene units.
+        prompt_features: (k, D) features under the clicks.
+        prompt_positions: (k, 3) points under the clicks.
+        how: What counts.
+
+    Returns:
+        (n, k) float32.
+    """
+    if how.normalize:
+        features, prompt_features = (_unit(f) for f in (features, prompt_features))
+    products = (features.float() @ prompt_features.float().T).to(features.dtype)
+    if how.fades_to_opposite:
+        shifted = (products + 1.0).float()
+        return shifted * _fading(positions, prompt_positions, how) / 2.0
+    return (products.float() * _fading(positions, prompt_positions, how) + 1.0) / 2.0
+
+
+def _fading(positions: Tensor, prompt_positions: Tensor, how: Similarity) -> Tensor | float:
+    if how.distance_weight <= 0:
+        return 1.0
+    distance = torch.cdist(positions, prompt_positions, compute_mode=_EXACT_DISTANCE)
+    return torch.exp(-how.distance_weight * distance)
 
 
 def select(
@@ -122,9 +160,7 @@ def select(
     positions: FloatArray,
     prompts: Sequence[Prompt],
     threshold: float,
-    *,
-    distance_weight: float = 0.0,
-    normalize: bool = False,
+    how: Similarity = RAW_PRODUCTS,
 ) -> Selection:
     """Select the pixels that are similar enough to any positive prompt.
 
@@ -136,8 +172,7 @@ def select(
         positions: (n, 3) rendered points, scene units.
         prompts: Clicks, at least one of them positive.
         threshold: In [0, 1); pixels above it are selected.
-        distance_weight: See ``similarities``.
-        normalize: See ``similarities``.
+        how: How pixels and prompts are compared.
 
     Raises:
         SelectionError: No positive prompt, or a threshold outside [0, 1).
@@ -148,9 +183,7 @@ def select(
         raise SelectionError(f"threshold must lie in [0, 1), found {threshold}")
     best = {True: np.zeros(len(features), np.float32), False: np.zeros(len(features), np.float32)}
     for prompt in prompts:
-        value = similarities(
-            features, positions, prompt, distance_weight=distance_weight, normalize=normalize
-        )
+        value = likeness(features, positions, prompt, how)
         np.maximum(best[prompt.positive], value, out=best[prompt.positive])
     has_negative = any(not prompt.positive for prompt in prompts)
     mask = best[True] > threshold
@@ -159,6 +192,55 @@ def select(
     kept = np.where(mask, best[True], np.float32(0.0))
     score = (kept - np.float32(threshold)) / np.float32(1.0 - threshold)
     return Selection(score.astype(np.float32), mask)
+
+
+def likeness(
+    features: FloatArray, positions: FloatArray, prompt: Prompt, how: Similarity = RAW_PRODUCTS
+) -> FloatArray:
+    """Return the (n,) similarities of pixels (n, D), (n, 3) to one prompt."""
+    pixels = _tensor(features), _tensor(positions)
+    clicks = _tensor(prompt.feature[None]), _tensor(prompt.position[None])
+    return np.asarray(similarities(*pixels, *clicks, how)[:, 0].numpy(), np.float32)
+
+
+def _tensor(values: FloatArray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values, np.float32))
+
+
+def likeness_in_view(view: RenderedView, prompt: Prompt, how: Similarity) -> FloatArray:
+    """Return the (H, W) similarities of a rendered view to one prompt."""
+    flat = likeness(view.flat_features, view.positions.reshape(-1, 3), prompt, how)
+    return flat.reshape(view.opacity.shape)
+
+
+def select_in_view(
+    view: RenderedView, prompts: Sequence[Prompt], threshold: float, how: Similarity
+) -> BoolArray:
+    """Return the (H, W) selection of a rendered view; empty space is never selected.
+
+    Raises:
+        SelectionError: As ``select``.
+    """
+    flat = view.flat_features, view.positions.reshape(-1, 3)
+    selection = select(*flat, prompts, threshold, how)
+    return np.asarray(selection.mask.reshape(view.opacity.shape) & view.solid, np.bool_)
+
+
+def best_threshold(
+    scores: FloatArray, truth: BoolArray, thresholds: npt.NDArray[np.floating[Any]]
+) -> float:
+    """Return the threshold of the best IoU of ``scores > threshold`` with the truth.
+
+    Args:
+        scores: Scores of pixels, of any shape.
+        truth: Pixels of the object, of the same shape.
+        thresholds: Ascending candidates; of equally good ones the lowest is taken.
+    """
+    inside, everything = np.sort(scores[truth]), np.sort(scores.ravel())
+    hits = len(inside) - np.searchsorted(inside, thresholds, side="right")
+    selected = len(everything) - np.searchsorted(everything, thresholds, side="right")
+    iou = hits / np.maximum(selected + len(inside) - hits, 1)
+    return float(thresholds[int(iou.argmax())])
 
 
 def level_thresholds(similarity: FloatArray, num_levels: int) -> list[float]:
@@ -185,10 +267,15 @@ def level_thresholds(similarity: FloatArray, num_levels: int) -> list[float]:
     return [float(0.5 * (centers[s - 1] + centers[s])) for s in starts]
 
 
+def _unit(features: Tensor) -> Tensor:
+    norms = features.norm(dim=1, keepdim=True)
+    return features / norms.clamp_min(_LEAST_NORM if features.dtype == torch.float32 else _TINY)
+
+
 def unit_features(features: FloatArray) -> FloatArray:
     """Divide features (..., D) by their norm; zero features stay zero."""
     norms = np.linalg.norm(features, axis=-1, keepdims=True)
-    return np.asarray(features / np.maximum(norms, np.float32(1e-12)), np.float32)
+    return np.asarray(features / np.maximum(norms, np.float32(_LEAST_NORM)), np.float32)
 
 
 def feature_projection(features: FloatArray) -> FloatArray:

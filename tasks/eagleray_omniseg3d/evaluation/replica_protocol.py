@@ -1,4 +1,4 @@
-"""The Replica instance protocol (spec 11.1): one reference view prompts, all other views are
+"""The Replica instance protocol: one reference view prompts, all other views are
 scored.
 
 An object's reference view is the one in which it covers most area. The features of its pixels
@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eagleray_omniseg3d.click.selection import Similarity, best_threshold, similarities
 from eagleray_omniseg3d.settings import ReplicaProtocolSettings
 
 OBJECT_IDS: Mapping[str, tuple[int, ...]] = {
@@ -47,7 +48,7 @@ EXCLUDED_FRAMES: Mapping[str, range] = {
     "office_4": range(618, 734),
 }
 """Frames of the 900 that are left out (original test_replica)."""
-_THRESHOLDS = np.arange(-0.3, 2.0, 1 / 128)
+_THRESHOLD_STEP = 1 / 128
 _PIXELS_AT_ONCE = 1 << 14
 
 LabelArray = npt.NDArray[np.integer[Any]]
@@ -135,7 +136,10 @@ def score_object(
     def scores(view_idx: int) -> npt.NDArray[np.float32]:
         return _scores(*_maps(views, view_idx, device), positive, negative, settings, fade)
 
-    threshold = _best_threshold(scores(reference), truth)
+    # The lowest score that the protocol's range of similarities, 0 to 2, leaves for negatives.
+    lowest = -2.0 * settings.negative_weight
+    thresholds = np.arange(lowest, 2.0, _THRESHOLD_STEP).astype(np.float32)
+    threshold = np.float32(best_threshold(scores(reference), truth, thresholds))
     others = []
     for view_idx in seen[1:]:
         mask, target = scores(view_idx) > threshold, views.labels(view_idx).ravel() == object_id
@@ -145,11 +149,11 @@ def score_object(
 
 
 def _maps(views: RenderedViews, view_idx: int, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Return float32 features, normalized in the float16 they are stored in, and positions."""
+    """Return float16 features, normalized in the type they are stored in, and positions."""
     stored = torch.from_numpy(views.features(view_idx)).to(device).flatten(0, 1)
     unit = stored / stored.norm(dim=1, keepdim=True).clamp_min(torch.finfo(torch.float16).tiny)
     positions = torch.from_numpy(views.positions(view_idx)).to(device).flatten(0, 1)
-    return unit.float(), positions.float()
+    return unit, positions.float()
 
 
 def _prompts(
@@ -171,30 +175,19 @@ def _scores(
     for first in range(0, len(features), _PIXELS_AT_ONCE):
         some = slice(first, first + _PIXELS_AT_ONCE)
         pixel = _Prompts(features[some], positions[some])
-        near = _similarity(pixel, positive, settings.positive_position_weight * fade)
+        near = _likeness(pixel, positive, settings.positive_position_weight * fade)
         score = torch.quantile(near, settings.positive_quantile, dim=1)
         if len(negative.features):
-            far = _similarity(pixel, negative, settings.negative_position_weight * fade)
+            far = _likeness(pixel, negative, settings.negative_position_weight * fade)
             worst = torch.quantile(far, settings.negative_quantile, dim=1)
             score = score - settings.negative_weight * worst
         parts.append(score)
     return np.asarray(torch.cat(parts).cpu().numpy(), np.float32)
 
 
-def _similarity(pixel: _Prompts, prompts: _Prompts, position_weight: float) -> Tensor:
-    cosine = pixel.features @ prompts.features.T
-    distance = torch.cdist(pixel.positions, prompts.positions, compute_mode=_EXACT_DISTANCE)
-    return (cosine + 1.0) * torch.exp(-position_weight * distance)
-
-
-_EXACT_DISTANCE = "donot_use_mm_for_euclid_dist"
-
-
-def _best_threshold(scores: npt.NDArray[np.float32], truth: npt.NDArray[np.bool_]) -> np.float32:
-    """Return the threshold of the best IoU of ``score > threshold``, the lowest one on ties."""
-    thresholds = _THRESHOLDS.astype(np.float32)
-    inside, everything = np.sort(scores[truth]), np.sort(scores)
-    hits = len(inside) - np.searchsorted(inside, thresholds, side="right")
-    selected = len(everything) - np.searchsorted(everything, thresholds, side="right")
-    iou = hits / (selected + len(inside) - hits)
-    return np.float32(thresholds[int(iou.argmax())])
+def _likeness(pixel: _Prompts, prompts: _Prompts, position_weight: float) -> Tensor:
+    """Return the protocol's similarities, 0 to 2, (n, k)."""
+    how = Similarity(distance_weight=position_weight, fades_to_opposite=True)
+    return 2.0 * similarities(
+        pixel.features, pixel.positions, prompts.features, prompts.positions, how
+    )

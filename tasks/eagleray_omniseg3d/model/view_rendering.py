@@ -20,6 +20,8 @@ from eagleray_omniseg3d.scenes.rays import camera_directions, world_rays
 FloatImage = npt.NDArray[np.float32]
 BoolImage = npt.NDArray[np.bool_]
 
+MIN_OPACITY = 0.5
+"""A ray hits something where it is at least half opaque."""
 _CACHED_BYTES = 1 << 30
 _RAYS_AT_ONCE = {"cpu": 1 << 13, "cuda": 1 << 16}
 """Rays between two questions whether an image is still wanted: 0.2 s of one core."""
@@ -61,6 +63,16 @@ class RenderedView:
     opacity: FloatImage
     features: FloatImage
     positions: FloatImage
+
+    @property
+    def flat_features(self) -> FloatImage:
+        """The features row by row, (H W, D)."""
+        return self.features.reshape(-1, self.features.shape[2])
+
+    @property
+    def solid(self) -> BoolImage:
+        """Where something was hit, (H, W)."""
+        return np.asarray(self.opacity > MIN_OPACITY, np.bool_)
 
     @property
     def num_bytes(self) -> int:

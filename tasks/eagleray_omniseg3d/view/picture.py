@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray_omniseg3d.click.objects import IdArray
-from eagleray_omniseg3d.click.selection import MIN_OPACITY, Prompt
-from eagleray_omniseg3d.model.view_rendering import BoolImage, FloatImage, RenderedView
+from eagleray_omniseg3d.click.selection import Prompt
+from eagleray_omniseg3d.model.view_rendering import MIN_OPACITY, BoolImage, FloatImage, RenderedView
 from eagleray_omniseg3d.picture import to_bytes
 from eagleray_omniseg3d.scenes.poses import FloatArray
 
@@ -30,7 +30,7 @@ def show_depth(view: RenderedView) -> RgbImage:
     """Return depths in turbo colors, near to far between their outermost percents; empty is
     black.
     """
-    solid = view.opacity > MIN_OPACITY
+    solid = view.solid
     depth = view.depth / np.maximum(view.opacity, np.float32(MIN_OPACITY))
     if not solid.any():
         return np.zeros((*depth.shape, 3), np.uint8)
@@ -41,7 +41,7 @@ def show_depth(view: RenderedView) -> RgbImage:
 
 def show_similarity(view: RenderedView, similarity: FloatImage, chosen: BoolImage) -> RgbImage:
     """Return similarities (H, W) in turbo colors, 0 to 1; what is not chosen is darker."""
-    color = _turbo(np.clip(similarity, 0, 1)) * (view.opacity > MIN_OPACITY)[:, :, None]
+    color = _turbo(np.clip(similarity, 0, 1)) * (view.solid)[:, :, None]
     return np.where(chosen[:, :, None], color, color * _UNSELECTED).astype(np.uint8)
 
 

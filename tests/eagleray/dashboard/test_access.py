@@ -40,7 +40,9 @@ def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(guarde
     assert client.get("/").status_code == 200
 
 
-@pytest.mark.parametrize("path", ["//evil.example/", "/\\evil.example/", "///evil.example"])
+@pytest.mark.parametrize(
+    "path", ["//evil.example/", "/\\evil.example/", "///evil.example", "/\t/evil.example"]
+)
 def test_the_token_does_not_redirect_to_another_site(guarded, path):
     answer = guarded.test_client().get(
         "/?token=s3cret%26", environ_overrides={"PATH_INFO": path}, follow_redirects=False
@@ -53,6 +55,13 @@ def test_on_this_machine_foreign_names_are_refused(storage, tmp_path):
     assert client.get("/", headers={"Host": "127.0.0.1:8050"}).status_code == 200
     assert client.get("/", headers={"Host": "[::1]:8050"}).status_code == 200
     assert client.get("/", headers={"Host": "rebound.example:8050"}).status_code == 403
+
+
+def test_pages_of_others_may_not_ask(storage, tmp_path):
+    client = make_app(str(storage), cache=tmp_path / "c").server.test_client()
+    host = {"Host": "127.0.0.1:8050"}
+    assert client.get("/", headers=host | {"Origin": "http://127.0.0.1:8050"}).status_code == 200
+    assert client.get("/", headers=host | {"Origin": "http://evil.example"}).status_code == 403
 
 
 def test_answers_forbid_foreign_scripts_and_guessing_of_types(visitor):

@@ -6,19 +6,18 @@ import urllib.error
 import urllib.request
 
 import pytest
-from tests.eagleray.view.orbit_task import OrbitTask, no_model
+from tests.eagleray.view.orbit_scene import OrbitScene
 
 from eagleray.cli.main import run as run_command
 from eagleray.task import SettingsError
-from eagleray.view import access, guarded_server
-from eagleray.view.functions import ViewFunctions
+from eagleray.view import guarded_server
 from eagleray.view.server import Viewer
 
 TOKEN = "s3cret-&token"
 
 
 def open_viewer(**options):
-    return Viewer(ViewFunctions(OrbitTask(), no_model()), "a ball", port=0, **options)
+    return Viewer(OrbitScene(), "a ball", port=0, **options)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +70,7 @@ def open_socket(viewer, **headers):
 
 
 def cookie(value=TOKEN):
-    return {"Cookie": f"theme=dark; {access.COOKIE}={value}"}
+    return {"Cookie": f"theme=dark; {guarded_server.COOKIE}={value}"}
 
 
 def test_this_machine_looks_without_a_token(local):
@@ -122,7 +121,11 @@ def test_the_token_in_the_address_becomes_a_cookie_and_leaves_the_address(guarde
 
 def test_redirects_stay_on_the_viewer(guarded):
     token = guarded.address.partition("token=")[2]
-    for path in (f"//evil.example/?token={token}", f"/\\evil.example?token={token}"):
+    for path in (
+        f"//evil.example/?token={token}",
+        f"/\\evil.example?token={token}",
+        f"/%09/evil.example?token={token}",
+    ):
         status, headers, _ = get(guarded, path)
         assert status == 302
         assert headers["Location"].startswith("/") and headers["Location"][1] not in "/\\"
@@ -135,7 +138,7 @@ def test_an_address_that_others_reach_gets_a_token_of_its_own():
         assert len(tokens) == 2 and all(len(token) > 20 for token in tokens)
         assert all(viewer.token in viewer.address for viewer in viewers)
         assert get(viewers[0])[0] == 401 and not open_socket(viewers[0])
-        assert open_socket(viewers[0], Cookie=f"{access.COOKIE}={viewers[0].token}")
+        assert open_socket(viewers[0], Cookie=f"{guarded_server.COOKIE}={viewers[0].token}")
     finally:
         for viewer in viewers:
             viewer.close()
@@ -164,7 +167,7 @@ def test_a_viser_that_cannot_be_guarded_is_not_served(monkeypatch):
 @pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 0), ("127.0.0.1", 70000)])
 def test_addresses_that_cannot_be_listened_on_are_named(host, port):
     with pytest.raises(SettingsError, match="cannot listen on"):
-        Viewer(ViewFunctions(OrbitTask(), no_model()), "a ball", host=host, port=port)
+        Viewer(OrbitScene(), "a ball", host=host, port=port)
 
 
 def test_a_port_in_use_gives_the_next_one():
@@ -172,7 +175,7 @@ def test_a_port_in_use_gives_the_next_one():
         busy.bind(("127.0.0.1", 0))
         busy.listen()
         port = busy.getsockname()[1]
-        viewer = Viewer(ViewFunctions(OrbitTask(), no_model()), "a ball", port=port)
+        viewer = Viewer(OrbitScene(), "a ball", port=port)
         try:
             assert viewer._server.get_port() > port and get(viewer)[0] == 200
         finally:

@@ -5,44 +5,14 @@ import time
 
 import numpy as np
 import pytest
-from tests.eagleray.view.orbit_task import OrbitTask, no_model
-from tests.sixth_task import SquareSettings, SquareTask
+from tests.eagleray.view.orbit_scene import OrbitScene
 
-from eagleray.task import InputError, SettingsError
-from eagleray.view.functions import Camera, ViewFunctions, Wish
+from eagleray.task import Camera, InputError, ViewRequest
 from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, reduced
 from eagleray.view.turns import Turns
 
 CAMERA = Camera((0.0, -3.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.9, 64, 48)
-COLOR, GREY = Wish(CAMERA, "color", 0.5), Wish(CAMERA, "grey", 0.5)
-
-
-def nothing(*_):
-    pass
-
-
-def test_choices_come_from_the_types():
-    functions = ViewFunctions(OrbitTask(), no_model())
-    assert functions.modes == ("color", "grey", "selection")
-    assert functions.downloads == ("image", "points") and functions.has_levels
-    assert functions.look(COLOR, nothing).shape == (48, 64, 3)
-    assert functions.pick(CAMERA, 30, 20, positive=False) == (30, 20, False)
-    clicked = Wish(CAMERA, "color", 0.5, (1,))
-    notes = []
-    assert functions.save(clicked, "points", notes.append) == ("points.txt", b"64 1")
-    assert notes == ["one of one"]
-    assert functions.thresholds(clicked) == [0.25, 0.625]
-
-
-def test_task_without_the_functions_is_named():
-    with pytest.raises(SettingsError, match=r"squares.*start, look, pick, save"):
-        ViewFunctions(SquareTask(SquareSettings()), no_model())
-
-
-def test_impossible_arguments_are_named():
-    functions = ViewFunctions(OrbitTask(), no_model())
-    with pytest.raises(SettingsError, match="mode"):
-        functions.look(Wish(CAMERA, "infrared", 0.5), nothing)
+COLOR, GREY = ViewRequest(CAMERA, "color", 0.5), ViewRequest(CAMERA, "grey", 0.5)
 
 
 def test_cameras_are_reduced_to_one_pixel_at_least():
@@ -62,18 +32,18 @@ class Screen:
 
     def __init__(self, seconds=0.0):
         self.images, self.texts, self.coarse, self.seconds = [], [], [], seconds
-        self.functions = ViewFunctions(OrbitTask(), no_model())
-        self.functions.look = self.look
+        self.scene = OrbitScene()
+        self.scene.look = self.look
         self.turns = Turns()
-        self.painter = Painter(self.functions, self.show, self.texts.append, self.turns)
+        self.painter = Painter(self.scene, self.show, self.texts.append, self.turns)
 
-    def look(self, wish, check):
-        camera = wish.camera
+    def look(self, request, check):
+        camera = request.camera
         share = camera.width_px * camera.height_px / (CAMERA.width_px * CAMERA.height_px)
         for _ in range(20):
             time.sleep(self.seconds * share / 20)
             check()
-        level = 255 if wish.mode == "grey" else 0
+        level = 255 if request.mode == "grey" else 0
         return np.full((camera.height_px, camera.width_px, 3), level, np.uint8)
 
     def show(self, image, is_coarse):
@@ -110,7 +80,7 @@ def test_a_quick_task_is_shown_in_full_at_once(screen):
     screen.painter.want(COLOR)
     wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE))
     moved = Camera((0.0, -2.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.9, 64, 48)
-    screen.painter.want(Wish(moved, "color", 0.5))
+    screen.painter.want(ViewRequest(moved, "color", 0.5))
     wait_for(lambda: len(screen.images) == len(COARSE_TO_FINE) + 1)
     assert screen.widths[-1] == 64
 
@@ -123,7 +93,7 @@ def test_a_slow_task_begins_coarse_again(slow_screen):
     assert slow_screen.widths == [8, 8]
 
 
-def test_a_newer_wish_interrupts_an_image_in_the_middle(slow_screen):
+def test_a_newer_request_interrupts_an_image_in_the_middle(slow_screen):
     slow_screen.painter.want(COLOR)
     wait_for(lambda: len(slow_screen.images) == 2)
     begin = time.monotonic()
@@ -133,7 +103,7 @@ def test_a_newer_wish_interrupts_an_image_in_the_middle(slow_screen):
     assert int(slow_screen.images[2].max()) == 255
 
 
-def test_wishes_that_come_faster_than_images_are_shown_all_the_same(slow_screen):
+def test_requests_that_come_faster_than_images_are_shown_all_the_same(slow_screen):
     end = time.monotonic() + 30
     while len(slow_screen.images) < 4:
         assert time.monotonic() < end
@@ -143,12 +113,12 @@ def test_wishes_that_come_faster_than_images_are_shown_all_the_same(slow_screen)
 
 
 def test_errors_are_told_and_the_painter_goes_on(screen):
-    def broken(wish, check):
-        if wish.mode == "grey":
+    def broken(request, check):
+        if request.mode == "grey":
             raise InputError("no grey today")
         return np.zeros((2, 2, 3), np.uint8)
 
-    screen.functions.look = broken
+    screen.scene.look = broken
     screen.painter.want(GREY)
     wait_for(lambda: screen.texts == ["no grey today"])
     screen.painter.want(COLOR)

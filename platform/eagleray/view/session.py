@@ -1,4 +1,4 @@
-"""One visitor of the viewer: the panel in the browser and what its buttons do."""
+"""One browser window: its panel, and what its buttons and clicks do."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from eagleray.task import EaglerayError
-from eagleray.view.functions import SELECTION_MODE, Camera, RgbImage, ViewFunctions, Wish
+from eagleray.task import Camera, EaglerayError, InteractiveScene, RgbImage, ViewRequest
 from eagleray.view.painter import Painter, SupersededError
 from eagleray.view.turns import Turns
 
@@ -27,13 +26,13 @@ _REFINING = "_getting sharper ..._"
 _HELP = "Drag to turn, scroll to come closer. **Click at a thing to select it.**"
 
 
-class Visitor:
+class ClientSession:
     """Panel, camera and clicks of one browser window.
 
     Args:
         client: viser's handle of the window.
-        functions: The task's functions.
-        turns: The device, which visitors share.
+        scene: What is looked at.
+        turns: The device, which all windows share.
         title: Shown on top of the panel.
         max_side_px: Longest side of a rendered image.
     """
@@ -41,17 +40,17 @@ class Visitor:
     def __init__(
         self,
         client: Any,
-        functions: ViewFunctions,
+        scene: InteractiveScene[Any],
         turns: Turns,
         title: str,
         max_side_px: int,
     ) -> None:
-        self._client, self._functions, self._turns = client, functions, turns
+        self._client, self._scene, self._turns = client, scene, turns
         self._max_side_px = max_side_px
         self._selection: tuple[Any, ...] = ()
         self._history: list[tuple[Any, ...]] = []
         self._changing = threading.Lock()
-        self._painter = Painter(functions, self._show, self._say, turns)
+        self._painter = Painter(scene, self._show, self._say, turns)
         self._build_panel(title)
         self._place_camera()
         client.camera.on_update(lambda _: self.repaint())
@@ -60,10 +59,10 @@ class Visitor:
 
     def repaint(self) -> None:
         """Ask for an image of what the panel and the camera say now."""
-        self._painter.want(self._wish())
+        self._painter.want(self._request())
 
     def close(self) -> None:
-        """Stop rendering for this visitor."""
+        """Stop rendering for this window."""
         self._painter.close()
 
     def _build_panel(self, title: str) -> None:
@@ -71,16 +70,16 @@ class Visitor:
         gui.set_panel_label(title)
         gui.add_markdown(_HELP)
         with gui.add_folder("view"):
-            self._mode = gui.add_dropdown("show", self._functions.modes)
+            self._mode = gui.add_dropdown("show", tuple(self._scene.modes))
             home = gui.add_button("back to the start", color=_QUIET)
         with gui.add_folder("selection"):
             self._clicks = gui.add_dropdown("a click will", _CLICKS)
             self._threshold = gui.add_slider("threshold", 0.0, 0.99, 0.01, _FIRST_THRESHOLD)
-            levels = gui.add_button_group("level", _LEVELS, visible=self._functions.has_levels)
+            levels = gui.add_button_group("level", _LEVELS, visible=self._scene.has_levels)
             self._count = gui.add_text("clicks kept", "0", disabled=True)
             changes = gui.add_button_group("take back", (_UNDO, _CLEAR))
         with gui.add_folder("download"):
-            for what in self._functions.downloads:
+            for what in self._scene.downloads:
                 button = gui.add_button(what.replace("_", " "), color=_QUIET, icon="download")
                 button.on_click(lambda _, what=what: self._download(what))
         self._progress, self._status = gui.add_markdown(""), gui.add_markdown("")
@@ -91,15 +90,15 @@ class Visitor:
         changes.on_click(self._take_back)
 
     def _place_camera(self) -> None:
-        start = self._functions.start()
+        start = self._scene.start()
         camera = self._client.camera
         camera.up_direction = np.asarray(start.up)
         camera.position = np.asarray(start.position)
         camera.look_at = np.asarray(start.look_at)
         camera.fov = start.fov_rad
 
-    def _wish(self) -> Wish:
-        return Wish(
+    def _request(self) -> ViewRequest[Any]:
+        return ViewRequest(
             self._camera(), str(self._mode.value), float(self._threshold.value), self._selection
         )
 
@@ -108,8 +107,9 @@ class Visitor:
         width, height = self._size(camera)
         wxyz = np.asarray(camera.wxyz, np.float64)
         wxyz = wxyz / np.linalg.norm(wxyz)
-        position = tuple(float(v) for v in camera.position)
-        return Camera(position, tuple(wxyz.tolist()), float(camera.fov), width, height)
+        x, y, z = (float(v) for v in camera.position)
+        qw, qx, qy, qz = wxyz.tolist()
+        return Camera((x, y, z), (qw, qx, qy, qz), float(camera.fov), width, height)
 
     def _size(self, camera: Any) -> tuple[int, int]:
         """Return the size of the canvas, reduced to the longest side that is rendered."""
@@ -128,29 +128,29 @@ class Visitor:
         try:
             with self._turns.take(urgent=True):
                 positive = kind != _TAKE_AWAY
-                picked = self._functions.pick(camera, column, row, positive=positive)
+                picked = self._scene.pick(camera, column, row, positive=positive)
         except EaglerayError as error:
             self._say(str(error))
             return
         is_first = not self._selection
         self._keep((picked,) if kind == _SELECT else (*self._selection, picked))
         if is_first and self._shows_no_selection():
-            self._mode.value = SELECTION_MODE
+            self._mode.value = self._scene.selection_mode
 
     def _shows_no_selection(self) -> bool:
         """Return whether a first click would change nothing that is seen."""
-        modes = self._functions.modes
-        return SELECTION_MODE in modes and self._mode.value == modes[0]
+        is_first_mode = self._mode.value == self._scene.modes[0]
+        return self._scene.selection_mode is not None and is_first_mode
 
     def _choose_level(self, event: Any) -> None:
         try:
             with self._turns.take(urgent=True):
-                found = self._functions.thresholds(self._wish())
+                thresholds = self._scene.thresholds(self._request())
         except EaglerayError as error:
             self._say(str(error))
             return
-        level = min(_LEVELS.index(str(event.target.value)), len(found) - 1)
-        self._threshold.value = min(max(round(found[level], 2), 0.0), 0.99)
+        level = min(_LEVELS.index(str(event.target.value)), len(thresholds) - 1)
+        self._threshold.value = min(max(round(thresholds[level], 2), 0.0), 0.99)
 
     def _take_back(self, event: Any) -> None:
         if event.target.value == _CLEAR:
@@ -180,7 +180,7 @@ class Visitor:
 
         try:
             with self._turns.take():
-                name, content = self._functions.save(self._wish(), what, note)
+                name, content = self._scene.save(self._request(), what, note)
         except EaglerayError as error:
             self._say(str(error))
             return
