@@ -50,19 +50,19 @@ class Busy(Stage):
         self.resources = Resources(seconds_per_item=seconds)
 
     def settings(self) -> Settings:
-        """See Stage."""
+        """Return nothing that matters."""
         return Settings()
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """See Stage."""
+        """List the items."""
         yield from (Item(f"{index:07d}", "", {}) for index in range(self._count))
 
     def load(self, item: Item) -> str:
-        """See Stage."""
+        """Return the key."""
         return item.key
 
     def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """See Stage."""
+        """Work."""
         records = []
         for key in samples:
             begin_s, process_begin_s, cpu = time.time(), time.process_time(), time.thread_time()

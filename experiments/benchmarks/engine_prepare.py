@@ -48,7 +48,7 @@ class Clock(Silent):
     last_s = 0.0
 
     def advance(self, units: int = 1, **info: object) -> None:
-        """See Progress."""
+        """Note the time."""
         self.last_s = time.time()
 
 

@@ -41,21 +41,21 @@ class ManyImages(Stage):
         self._count = count
 
     def settings(self) -> Settings:
-        """See Stage."""
+        """Return nothing that matters."""
         return Settings()
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """See Stage."""
+        """List the items."""
         for index in range(self._count):
             key = f"scene-{index // 1000:04d}/frame-{index:08d}"
             yield Item(key, f"{index * 7919}:1700000000", {"path": f"images/{key}.png"})
 
     def load(self, item: Item) -> Any:
-        """See Stage."""
+        """Refuse: nothing is computed."""
         raise NotImplementedError
 
     def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """See Stage."""
+        """Refuse: nothing is computed."""
         raise NotImplementedError
 
 

@@ -71,11 +71,11 @@ class PredictStage(Stage):
         )
 
     def settings(self) -> PredictSettings:
-        """See Stage."""
+        """Return task, settings and formats."""
         return self._settings
 
     def weights(self) -> Sequence[Path]:
-        """See Stage."""
+        """Return the checkpoint."""
         return (self._weights,)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:

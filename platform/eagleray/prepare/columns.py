@@ -1,7 +1,7 @@
 """Records as Parquet and back: plain Arrow columns by the type names of a stage's schema.
 
-No extension types (platform-facts 2.1), so that any Parquet reader opens the files; fixed writer
-options, so that equal records give equal bytes.
+No extension types, which only their own library reads, so that any Parquet reader opens the files;
+fixed writer options, so that equal records give equal bytes.
 """
 
 from __future__ import annotations

@@ -127,12 +127,14 @@ class ComputedRows(IdentifiedRows):
 
     @property
     def digest(self) -> str:
-        """See IdentifiedRows."""
+        """Return a name that changes when any row may have changed."""
         names = (self._run.folder.fingerprint, self._listing.digest, self._fit_digest)
         return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
-        """See IdentifiedRows."""
+        """Return what a stage downstream depends on when it reads this row; None without such a
+        row.
+        """
         position = self._index.find(key)
         if position is None:
             return None

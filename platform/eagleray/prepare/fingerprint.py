@@ -60,7 +60,7 @@ def canonical_json(value: Any, what: str = "value") -> bytes:
         return _encode(value).encode()
     except (TypeError, ValueError) as error:
         raise EaglerayError(
-            f"{what} must consist of JSON values, found: {error}; "
+            f"{what} must consist of JSON values ({error}): "
             "use str, int, float, bool, list and dict"
         ) from error
 
@@ -202,7 +202,7 @@ class IdentifiedRows(ABC):
 
     @abstractmethod
     def summary(self) -> Mapping[str, Any]:
-        """See Rows."""
+        """Return what ``Stage.finish`` gave."""
 
 
 def traced_items(stage: Stage, upstream: Mapping[str, Rows]) -> Iterator[Item]:

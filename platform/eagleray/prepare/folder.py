@@ -172,7 +172,7 @@ class StageFolder:
         try:
             return list(self.markers(shard_ids)), problems
         except _DAMAGED:
-            pass  # which one it is, is found out below, one by one
+            pass  # one of them is damaged: read them one by one
         markers = []
         for shard_id in shard_ids:
             try:

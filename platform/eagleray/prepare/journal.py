@@ -1,18 +1,20 @@
 """Which item a worker was at when it died: an item that has killed its worker three times becomes a
 reject.
 
-The journal lives as long as one driver does, in a process that no stage code runs in. The first
-attempt at a shard is noted once; only after a worker has died in it, its items go one by one and
-each is noted, so that undisturbed work pays for one message per shard.
+A dead process cannot say what killed it, and the pool repeats its shard for ever. So workers note
+beforehand what they begin, with an actor in which no code of a stage runs. Undisturbed work pays
+for one note per shard; only after a worker has died in it, the shard's items go one by one and each
+is noted. The journal lives as long as one driver does: a driver that is killed from outside, with
+all its workers, must not make rejects of innocent items.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Protocol
 
 KILLS_ALLOWED = 2
-"""Workers that an item may kill before it is rejected at the next one (design 4: three times)."""
+"""Workers that an item may kill before it is rejected at the next one. A machine that is short of
+memory kills at random; three times at one item is no accident."""
 
 
 @dataclass(frozen=True)
@@ -25,53 +27,6 @@ class Suspects:
     """Positions of items within the shard that have killed their worker three times."""
 
 
-class Journal(Protocol):
-    """What a worker tells while it works on a shard."""
-
-    def starting(self) -> int:
-        """Note that a worker begins its setup; return how many died in theirs since one came
-        through.
-        """
-        ...
-
-    def started(self) -> None:
-        """Note that a worker is set up."""
-        ...
-
-    def begin(self, shard_id: str) -> Suspects:
-        """Note that an attempt begins and return what earlier ones tell."""
-        ...
-
-    def at(self, shard_id: str, item_idx: int) -> None:
-        """Note that the item at this position of the shard is about to be worked on."""
-        ...
-
-    def end(self, shard_id: str) -> None:
-        """Note that the attempt came to its end."""
-        ...
-
-
-class NoJournal:
-    """For work in the driver's own process, whose death ends the driver's life too."""
-
-    def starting(self) -> int:
-        """See Journal."""
-        return 0
-
-    def started(self) -> None:
-        """See Journal."""
-
-    def begin(self, shard_id: str) -> Suspects:
-        """See Journal."""
-        return Suspects()
-
-    def at(self, shard_id: str, item_idx: int) -> None:
-        """See Journal."""
-
-    def end(self, shard_id: str) -> None:
-        """See Journal."""
-
-
 @dataclass
 class _Attempts:
     died: int = 0
@@ -81,11 +36,11 @@ class _Attempts:
     unknown_kills: int = 0
 
 
-class MemoryJournal:
-    """A journal in memory; the scheduler runs it as an actor of its own.
+class Journal:
+    """What workers tell while they work on shards.
 
     Example:
-        >>> journal = MemoryJournal()
+        >>> journal = Journal()
         >>> for _ in range(4):  # the worker dies at item 7 each time
         ...     suspects = journal.begin("a")
         ...     if suspects.is_suspect and 7 not in suspects.deadly:
@@ -99,16 +54,18 @@ class MemoryJournal:
         self._starting = 0
 
     def starting(self) -> int:
-        """See Journal."""
+        """Note that a worker begins its setup; return how many died in theirs since one came
+        through.
+        """
         self._starting += 1
         return self._starting - 1
 
     def started(self) -> None:
-        """See Journal."""
+        """Note that a worker is set up."""
         self._starting = 0
 
     def begin(self, shard_id: str) -> Suspects:
-        """See Journal."""
+        """Note that an attempt begins and return what earlier ones tell."""
         attempts = self._shards.setdefault(shard_id, _Attempts())
         if attempts.is_running:
             self._note_death(attempts)
@@ -117,16 +74,16 @@ class MemoryJournal:
         return Suspects(attempts.died > 0, deadly)
 
     def at(self, shard_id: str, item_idx: int) -> None:
-        """See Journal."""
+        """Note that the item at this position of the shard is about to be worked on."""
         self._shards[shard_id].at = item_idx
 
     def end(self, shard_id: str) -> None:
-        """See Journal."""
+        """Note that the attempt came to its end."""
         self._shards.pop(shard_id, None)
 
     def _note_death(self, attempts: _Attempts) -> None:
         """Count a death; the first attempt's, where items were not noted, goes to the first item
-        found out.
+        that is caught.
         """
         attempts.died += 1
         if attempts.at is None:

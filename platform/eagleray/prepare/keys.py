@@ -54,9 +54,9 @@ def find_duplicate(chunks: KeyChunks, num_keys: int) -> str | None:
         hashes.sort()
         repeated = hashes[1:][hashes[1:] == hashes[:-1]]
         if len(repeated):
-            found = _first_twice(chunks, pa.array(np.unique(repeated)))
-            if found is not None:
-                return found
+            twice = _first_twice(chunks, pa.array(np.unique(repeated)))
+            if twice is not None:
+                return twice
     return None
 
 
@@ -131,10 +131,10 @@ class KeyIndex:
 
     def position(self, key: str) -> int:
         """Return the position of ``key``; raises KeyError."""
-        found = self.find(key)
-        if found is None:
+        position = self.find(key)
+        if position is None:
             raise KeyError(f"{self._what} has no row {key!r} among {len(self.keys)}")
-        return found
+        return position
 
 
 def write_keys(folder: StageFolder, listing: str, shards: Sequence[ShardEntry], what: str) -> None:

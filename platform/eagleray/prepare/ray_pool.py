@@ -15,7 +15,7 @@ from typing import Any
 import ray
 
 from eagleray.prepare.fingerprint import canonical_json
-from eagleray.prepare.journal import MemoryJournal, Suspects
+from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.shard import DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
@@ -37,7 +37,7 @@ class _Coordinator:
 
     def __init__(self, jobs: Sequence[StageJob]) -> None:
         self._jobs = jobs
-        self._journals = [MemoryJournal() for _ in jobs]
+        self._journals = [Journal() for _ in jobs]
 
     def job(self, job_idx: int) -> StageJob:
         return self._jobs[job_idx]
@@ -46,7 +46,7 @@ class _Coordinator:
         return getattr(self._journals[job_idx], what)(*arguments)
 
 
-class _RemoteJournal:
+class _RemoteJournal(Journal):
     """One job's journal as workers see it; calls that matter return when the note is taken."""
 
     def __init__(self, coordinator: Any, job_idx: int) -> None:
@@ -110,8 +110,8 @@ class _PoolWorker:
                 entry, seconds = self._run(place)
             except Exception as error:
                 failure = _pickled(error)
-        found = {"entry": entry, "seconds": seconds, "failure": failure, "job": place.job_idx}
-        return {name: [value] for name, value in found.items()}
+        row = {"entry": entry, "seconds": seconds, "failure": failure, "job": place.job_idx}
+        return {name: [value] for name, value in row.items()}
 
     def _run(self, place: _Place) -> tuple[bytes, float]:
         """Compute in the thread for that; the next shard is loaded while this one is computed, and

@@ -105,12 +105,14 @@ class StoredRows(IdentifiedRows):
 
     @property
     def digest(self) -> str:
-        """See IdentifiedRows."""
+        """Return a name that changes when any row may have changed."""
         names = (self._folder.fingerprint, self.manifest.listing, self.manifest.fit)
         return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
-        """See IdentifiedRows."""
+        """Return what a stage downstream depends on when it reads this row; None without such a
+        row.
+        """
         position = self._index.find(key)
         return None if position is None else str(self._key_table.column(ITEM)[position])
 

@@ -18,7 +18,7 @@ import torch
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
-from eagleray.prepare.journal import Journal, NoJournal, Suspects
+from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
@@ -89,7 +89,7 @@ class ShardWorker:
         self._stage = stage
         self._folder = folder
         self._fit_digest = fit_digest
-        self._journal = journal if journal is not None else NoJournal()
+        self._journal = journal if journal is not None else Journal()
         self._schema = arrow_schema(stage.schema)
         self._loaders = ThreadPoolExecutor(stage.resources.loader_threads, "load")
         resources = stage.resources

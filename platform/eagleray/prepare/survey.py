@@ -25,7 +25,8 @@ from eagleray.prepare.marker import Manifest
 from eagleray.task import Rows, Stage
 
 SECONDS_PER_SHARD = 60.0
-"""Aimed length of a shard; half of it and twice it are the 30 to 120 s of design 4."""
+"""Aimed length of a shard, which may be half of it to twice it: long against the cost of a shard,
+short against what a kill may cost."""
 
 SHARDS_TO_SPREAD = 64
 """A job of less than an hour is cut into about so many shards, so that workers end together."""

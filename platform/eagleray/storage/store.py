@@ -110,11 +110,11 @@ class Store:
         cannot be read are left out.
         """
         if self.is_local:
-            found = {path: self._read_or_none(path) for path in paths}
+            contents = {path: self._read_or_none(path) for path in paths}
         else:
             with ThreadPoolExecutor(_READERS) as pool:
-                found = dict(zip(paths, pool.map(self._read_or_none, paths), strict=True))
-        return {path: content for path, content in found.items() if content is not None}
+                contents = dict(zip(paths, pool.map(self._read_or_none, paths), strict=True))
+        return {path: content for path, content in contents.items() if content is not None}
 
     def open(self, path: str) -> IO[bytes]:
         """Open a file for reading with random access."""
@@ -181,10 +181,10 @@ class Store:
     def changed_s(self, path: str) -> float:
         """Return when a file was written last, seconds since 1970; 0 where that is not known."""
         try:
-            found = self._fs.modified(self.path(path))
+            modified = self._fs.modified(self.path(path))
         except (NotImplementedError, OSError):
             return 0.0
-        return float(found.timestamp())
+        return float(modified.timestamp())
 
     def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
         """Return the sorted relative paths of the files in ``folder``; empty if it does not
@@ -193,11 +193,11 @@ class Store:
         base = self.path(folder) if folder else self._root
         self._fs.invalidate_cache()
         try:
-            found = self._fs.find(base, maxdepth=None if recursive else 1)
+            paths = self._fs.find(base, maxdepth=None if recursive else 1)
         except FileNotFoundError:
             return []
         start = len(self._root.rstrip("/")) + 1
-        return sorted(p[start:] for p in found if not PurePosixPath(p).name.startswith(TEMPORARY))
+        return sorted(p[start:] for p in paths if not PurePosixPath(p).name.startswith(TEMPORARY))
 
     def folders(self, folder: str = "") -> list[str]:
         """Return the sorted names of the folders directly inside ``folder``."""

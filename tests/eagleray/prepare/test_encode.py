@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pytest
 from tests.eagleray.stages import Squares, folder_of, run, tree
 
-from eagleray.prepare.journal import MemoryJournal
+from eagleray.prepare.journal import Journal
 from eagleray.prepare.shard import ShardWorker
 from eagleray.task import EaglerayError, InputError
 
@@ -96,7 +96,7 @@ def test_few_samples_wait_for_the_writers_and_the_device_goes_on(tmp_path):
 
 
 def test_journal_ends_a_shard_when_it_is_encoded(tmp_path):
-    class Notes(MemoryJournal):
+    class Notes(Journal):
         ended = ()
 
         def end(self, shard_id):
@@ -120,7 +120,7 @@ def test_journal_ends_a_shard_when_it_is_encoded(tmp_path):
 
 
 def test_shard_that_killed_while_encoding_is_encoded_item_by_item(tmp_path):
-    stage, journal = Counting(4), MemoryJournal()
+    stage, journal = Counting(4), Journal()
     stage.setup("cpu", {}, {})
     journal.begin("one")  # a worker that died without an end
     with ShardWorker(stage, folder_of(tmp_path), journal=journal) as worker:
@@ -169,7 +169,7 @@ def test_next_shard_is_loaded_while_this_one_is_computed(tmp_path):
 
 
 def test_nothing_is_loaded_beside_a_shard_that_a_worker_died_in(tmp_path):
-    stage, journal = Loading(8), MemoryJournal()
+    stage, journal = Loading(8), Journal()
     stage.setup("cpu", {}, {})
     journal.begin("one")
     worker, shards = two_shards(stage, tmp_path, journal)
@@ -184,7 +184,7 @@ def test_nothing_is_loaded_beside_a_shard_that_a_worker_died_in(tmp_path):
 
 
 def test_shard_that_is_loaded_when_its_worker_dies_is_a_suspect(tmp_path):
-    stage, journal = Loading(8), MemoryJournal()
+    stage, journal = Loading(8), Journal()
     stage.setup("cpu", {}, {})
     worker, shards = two_shards(stage, tmp_path, journal)
     with worker:
@@ -193,7 +193,7 @@ def test_shard_that_is_loaded_when_its_worker_dies_is_a_suspect(tmp_path):
 
 
 def test_closed_worker_loads_nothing(tmp_path):
-    stage, journal = Loading(8), MemoryJournal()
+    stage, journal = Loading(8), Journal()
     stage.setup("cpu", {}, {})
     worker, shards = two_shards(stage, tmp_path, journal)
     worker.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eagleray.prepare.journal import MemoryJournal
+from eagleray.prepare.journal import Journal
 
 
 def attempts(journal, deadly, num_items=10):
@@ -28,11 +28,11 @@ def attempts(journal, deadly, num_items=10):
     ("deadly", "expected"), [(set(), 0), ({0}, 3), ({9}, 3), ({2, 5}, 6), ({0, 1, 2}, 9)]
 )
 def test_each_deadly_item_kills_three_workers_and_is_left_out(deadly, expected):
-    assert attempts(MemoryJournal(), deadly) == (expected, deadly)
+    assert attempts(Journal(), deadly) == (expected, deadly)
 
 
 def test_a_worker_that_dies_for_another_reason_blames_no_one():
-    journal = MemoryJournal()
+    journal = Journal()
     for item_idx in (3, 7, 1):  # killed from outside, each time at another item
         suspects = journal.begin("s")
         if suspects.is_suspect:
@@ -41,20 +41,20 @@ def test_a_worker_that_dies_for_another_reason_blames_no_one():
 
 
 def test_a_shard_that_ended_is_forgotten():
-    journal = MemoryJournal()
+    journal = Journal()
     journal.begin("s")
     journal.end("s")
     assert not journal.begin("s").is_suspect
 
 
 def test_shards_are_apart():
-    journal = MemoryJournal()
+    journal = Journal()
     journal.begin("a")
     assert not journal.begin("b").is_suspect and journal.begin("a").is_suspect
 
 
 def test_setups_that_died_are_counted_until_one_comes_through():
-    journal = MemoryJournal()
+    journal = Journal()
     assert [journal.starting() for _ in range(3)] == [0, 1, 2]
     journal.started()
     assert journal.starting() == 0

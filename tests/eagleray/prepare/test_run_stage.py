@@ -159,7 +159,7 @@ def computed(stage, folder, marks, **options):
     return {int(mark.name) for mark in marks.iterdir()}
 
 
-def test_added_items_recompute_only_their_neighbourhood(tmp_path):
+def test_added_items_recompute_only_their_neighborhood(tmp_path):
     marks = tmp_path / "touched"
     marks.mkdir()
     folder, options = tmp_path / "s", {"items_per_shard": 4}

@@ -46,7 +46,7 @@ def borders(hashes, average):
 
 
 @pytest.mark.parametrize("position", [0, 500, 999])
-def test_an_inserted_item_recuts_its_neighbourhood_only(position):
+def test_an_inserted_item_recuts_its_neighborhood_only(position):
     changes = []
     for seed in range(20):
         hashes = hashes_of(seed, 1000)
