@@ -19,7 +19,6 @@ from eagleray.analysis.variants import VariantResult, best_ones, device_hours, v
 from eagleray.experiment.paths import short_names
 from eagleray.sweep.folder import SweepFolder, TrialRecord
 from eagleray.sweep.results import STATES, SweepResults, read_results, setting_text
-from eagleray.task import PublishedResult
 
 HOURS = "device-hours"
 _COLUMNS = (
@@ -103,42 +102,47 @@ def trial_columns(results: SweepResults) -> list[TrialColumn]:
     """Return all columns of a sweep's trials."""
     places = decimals(map(results.value, results.trials))
 
-    def setting(name: str, heading: str) -> TrialColumn:
+    def plain(
+        name: str, of: Callable[[TrialRecord], Any], *, is_number: bool = True
+    ) -> TrialColumn:
         def text(trial: TrialRecord) -> str:
-            return setting_text(results.setting(trial, name))
+            return "" if of(trial) is None else str(of(trial))
+
+        return TrialColumn(name, name, of, text, is_number)
+
+    def number(name: str, heading: str, of: Callable[[TrialRecord], float | None]) -> TrialColumn:
+        def text(trial: TrialRecord) -> str:
+            value = of(trial)
+            return NO_INTERVAL if value is None else f"{value:.{places}f}"
+
+        return TrialColumn(name, heading, of, text)
+
+    def setting(name: str, heading: str) -> TrialColumn:
+        is_number = results.is_number(name)
 
         def of(trial: TrialRecord) -> Any:
             value = results.setting(trial, name)
             return value if is_number or value is None else setting_text(value)
 
-        is_number = results.is_number(name)
-        return TrialColumn(name if "." in name else f"setting {name}", heading, of, text, is_number)
-
-    def number(name: str, heading: str, of: Callable[[TrialRecord], float | None]) -> TrialColumn:
-        return TrialColumn(name, heading, of, lambda trial: number_text(of(trial), places))
-
-    def count(name: str, of: Callable[[TrialRecord], int | None]) -> TrialColumn:
+        key = name if "." in name else f"setting {name}"
         return TrialColumn(
-            name, name, of, lambda trial: str("" if of(trial) is None else of(trial))
+            key, heading, of, lambda trial: setting_text(results.setting(trial, name)), is_number
         )
 
-    def word(name: str, of: Callable[[TrialRecord], Any]) -> TrialColumn:
-        return TrialColumn(name, name, of, lambda trial: of(trial) or "", is_number=False)
-
     def hours(trial: TrialRecord) -> str:
-        return hours_text(device_hours([trial]))
+        return _hours_text(device_hours([trial]))
 
     return [
-        word("trial", lambda trial: trial.id),
-        word("variant", lambda trial: trial.variant),
-        count("seed", lambda trial: trial.seed),
+        plain("trial", lambda trial: trial.id, is_number=False),
+        plain("variant", lambda trial: trial.variant, is_number=False),
+        plain("seed", lambda trial: trial.seed),
         *(setting(*one) for one in setting_headings(results).items()),
         number("value", metric_heading(results), results.value),
         number("last", "last", results.last),
-        count("best step", lambda trial: trial.best_step),
-        count("steps", lambda trial: trial.steps),
+        plain("best step", lambda trial: trial.best_step),
+        plain("steps", lambda trial: trial.steps),
         TrialColumn(HOURS, HOURS, lambda trial: trial.device_seconds, hours),
-        TrialColumn("state", "state", lambda trial: trial.state, state_text, is_number=False),
+        TrialColumn("state", "state", lambda trial: trial.state, _state_text, is_number=False),
     ]
 
 
@@ -166,7 +170,7 @@ def _trial_table(results: SweepResults) -> Table:
             for trial in trials
         ],
         frozenset(idx for idx, column in enumerate(columns) if column.is_number),
-        [*_chosen_notes(results), *early, *_problem_notes(results)],
+        _notes(results, *early),
         [f"{names[name]}: {name}, {text}" for name, text in results.summary.space.items()],
         [*_TRIAL_DATA, *names, *(f"values.{name}" for name in results.metrics()[1:])],
         [_trial_data(trial, results) for trial in trials],
@@ -180,7 +184,7 @@ def _variant_table(results: SweepResults) -> Table:
 
     def spreads(found: list[Spread]) -> list[Cell]:
         marks = best_ones((spread.mean for spread in found), higher_is_better=is_higher)
-        texts = [spread_text(spread, places) for spread in found]
+        texts = [_spread_text(spread, places) for spread in found]
         return [Cell(*cell) for cell in zip(texts, marks, strict=True)]
 
     columns = {"variant": [Cell(v.name) for v in variants]}
@@ -188,11 +192,14 @@ def _variant_table(results: SweepResults) -> Table:
     if not results.other_metric:
         columns["last"] = spreads([v.last for v in variants])
     if any(v.difference is not None for v in variants):
-        columns["difference"] = [Cell(difference_text(v.difference, places)) for v in variants]
-        columns["95 % interval"] = [Cell(interval_text(v.difference, places)) for v in variants]
+        texts = [_difference_texts(v.difference, places) for v in variants]
+        columns["difference"], columns["95 % interval"] = (
+            [Cell(text) for text in column] for column in zip(*texts, strict=True)
+        )
     if any(v.published for v in variants):
-        columns["paper"] = [Cell(published_text(v.published)) for v in variants]
-    columns[HOURS] = [Cell(hours_text(v.device_hours)) for v in variants]
+        papers = [[f"{p.value:.4g}{RECALLED * p.recalled}" for p in v.published] for v in variants]
+        columns["paper"] = [Cell(", ".join(paper)) for paper in papers]
+    columns[HOURS] = [Cell(_hours_text(v.device_hours)) for v in variants]
     columns["trials"] = [Cell(counts_text(v.counts, v.unmeasured)) for v in variants]
     recalled = [_RECALLED_NOTE] if any(p.recalled for v in variants for p in v.published) else []
     return Table(
@@ -200,7 +207,7 @@ def _variant_table(results: SweepResults) -> Table:
         list(columns),
         list(zip(*columns.values(), strict=True)),
         frozenset(range(1, len(columns) - 1)),
-        [*_chosen_notes(results), *recalled, *_problem_notes(results)],
+        _notes(results, *recalled),
         [
             _INTERVAL_NOTE,
             *(f"{v.name}: {settings_text(v.settings)}" for v in variants if v.settings),
@@ -235,35 +242,22 @@ def decimals(values: Iterable[float | None], digits: int = 4) -> int:
     return max(0, digits - 1 - math.floor(math.log10(greatest))) if greatest else digits
 
 
-def spread_text(spread: Spread, places: int) -> str:
-    """Return ``mean ± deviation``; the mean alone of one value, ``-`` without any."""
-    if spread.mean is None:
-        return NO_INTERVAL
+def _spread_text(spread: Spread, places: int) -> str:
     deviation = "" if spread.deviation is None else f" ± {spread.deviation:.{places}f}"
-    return f"{spread.mean:.{places}f}{deviation}"
+    return NO_INTERVAL if spread.mean is None else f"{spread.mean:.{places}f}{deviation}"
 
 
-def difference_text(difference: PairedDifference | None, places: int) -> str:
-    """Return a difference with its sign and, in brackets, its number of pairs."""
-    if difference is None or difference.mean is None:
-        return "" if difference is None else NO_INTERVAL
-    return f"{difference.mean:+.{places}f} ({difference.pairs})"
+def _difference_texts(difference: PairedDifference | None, places: int) -> tuple[str, str]:
+    """Return a difference with its sign and number of pairs, and its interval."""
+    if difference is None:
+        return "", ""
+    mean, low, high = difference.mean, difference.low, difference.high
+    shown = NO_INTERVAL if mean is None else f"{mean:+.{places}f} ({difference.pairs})"
+    is_known = low is not None and high is not None
+    return shown, f"[{low:+.{places}f}, {high:+.{places}f}]" if is_known else NO_INTERVAL
 
 
-def interval_text(difference: PairedDifference | None, places: int) -> str:
-    """Return an interval; ``-`` where there are too few pairs for one."""
-    if difference is None or difference.low is None or difference.high is None:
-        return "" if difference is None else NO_INTERVAL
-    return f"[{difference.low:+.{places}f}, {difference.high:+.{places}f}]"
-
-
-def published_text(published: Sequence[PublishedResult]) -> str:
-    """Return published numbers, those from memory marked."""
-    return ", ".join(f"{p.value:.4g}{RECALLED * p.recalled}" for p in published)
-
-
-def hours_text(hours: Mapping[str, float]) -> str:
-    """Return device-hours by device."""
+def _hours_text(hours: Mapping[str, float]) -> str:
     return ", ".join(f"{value:.3g} {device}" for device, value in hours.items()) or "0"
 
 
@@ -273,8 +267,7 @@ def counts_text(counts: Mapping[str, int], unmeasured: int = 0) -> str:
     return ", ".join([*parts, *([f"{unmeasured} without a value"] if unmeasured else [])]) or "none"
 
 
-def state_text(trial: TrialRecord) -> str:
-    """Return a trial's state and the beginning of its error."""
+def _state_text(trial: TrialRecord) -> str:
     error = " ".join((trial.error or "").split())
     short = error if len(error) <= _ERROR_LENGTH else error[: _ERROR_LENGTH - 1] + "…"
     return f"{trial.state}: {short}" if short else trial.state
@@ -283,11 +276,6 @@ def state_text(trial: TrialRecord) -> str:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Return settings as ``path=value`` on one line."""
     return ", ".join(f"{name}={setting_text(value)}" for name, value in settings.items())
-
-
-def number_text(value: float | None, places: int) -> str:
-    """Return a number, ``-`` for what is missing."""
-    return NO_INTERVAL if value is None else f"{value:.{places}f}"
 
 
 def page_notes(table: Table) -> list[str]:
@@ -337,12 +325,8 @@ def _title(results: SweepResults) -> str:
     )
 
 
-def _chosen_notes(results: SweepResults) -> list[str]:
-    """Say where the checkpoint that was evaluated is the best one by another metric."""
-    by = results.chosen_by
-    is_other = bool(by) and by != results.metric
-    return [f"{results.metric} of the checkpoint that is best by {by}"] if is_other else []
-
-
-def _problem_notes(results: SweepResults) -> list[str]:
-    return [f"{_PROBLEM}{problem}" for problem in results.problems]
+def _notes(results: SweepResults, *more: str) -> list[str]:
+    """Return what marks mean, where checkpoints are best by another metric, what is missing."""
+    by, metric = results.chosen_by, results.metric
+    chosen = [f"{metric} of the checkpoint that is best by {by}"] if by not in ("", metric) else []
+    return [*chosen, *more, *(f"{_PROBLEM}{problem}" for problem in results.problems)]

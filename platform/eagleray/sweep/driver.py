@@ -22,7 +22,6 @@ from eagleray.sweep.progress import TrialProgress
 from eagleray.sweep.run_trial import run_trial
 from eagleray.sweep.space import STEPS, VALUE, make_searcher
 from eagleray.sweep.trial import Trial, task_of
-from eagleray.sweep.tune import run_on_tune
 
 
 @dataclass(frozen=True)
@@ -81,7 +80,7 @@ def _run(plan: SweepPlan, progress: Progress) -> SweepResult:
     if todo or (not plan.trials and trials.num_left > 0):
         with nullcontext() if plan.options.inline else ray_session(dashboard=plan.has_groups):
             rejected = _prepare(plan, todo, progress)
-            run = _run_here if plan.options.inline else run_on_tune
+            run = _run_here if plan.options.inline else _run_on_tune
             finished = run(plan, todo, trials)
     folder.forget_stop()
     records, _ = folder.readable_trials()
@@ -117,6 +116,12 @@ def _prepare(plan: SweepPlan, todo: Sequence[Trial], progress: Progress) -> int:
         )
         beyond += max(0, prepared.rejected - settings.prepare.allowed_rejects)
     return beyond
+
+
+def _run_on_tune(plan: SweepPlan, todo: Sequence[Trial], progress: TrialProgress) -> bool:
+    from eagleray.sweep.tune import run_on_tune  # takes a second, which trials here do not need
+
+    return run_on_tune(plan, todo, progress)
 
 
 def _run_here(plan: SweepPlan, todo: Sequence[Trial], progress: TrialProgress) -> bool:

@@ -15,6 +15,11 @@ from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
 
+import ray
+import torch
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler
+
 from eagleray.experiment.sweep import SchedulerSettings
 from eagleray.runs.records import EvaluationResult
 from eagleray.scheduling import WorkerGroup
@@ -76,8 +81,6 @@ def _tuner(plan: SweepPlan, todo: Sequence[Trial], watch: _Watch, folder: str) -
     that it would suggest again what has begun, and skip or repeat trials. The records cannot
     disagree with the runs; a new searcher and a new scheduler are told them instead.
     """
-    from ray import tune
-
     groups = {trial.id: trial.group for trial in (*todo, *plan.probes[:1])}
     of_a_search = next(reversed(groups.values()))
     trainable = tune.with_resources(
@@ -101,16 +104,14 @@ def _tuner(plan: SweepPlan, todo: Sequence[Trial], watch: _Watch, folder: str) -
             name=f"tune-{uuid.uuid4().hex[:8]}",
             storage_path=folder,
             verbose=0,
-            stop=_stopper(watch),
-            callbacks=[_callback(watch)],
+            stop=watch,
+            callbacks=[watch],
             failure_config=tune.FailureConfig(max_failures=plan.base.train.max_failures),
         ),
     )
 
 
 def _resources(group: WorkerGroup) -> Any:
-    from ray import tune
-
     if group.num_workers > 1:
         return tune.PlacementGroupFactory([{"memory": _TOKEN_BYTES}])
     bundle = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
@@ -119,8 +120,6 @@ def _resources(group: WorkerGroup) -> Any:
 
 def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
     """Run one trial; runs in the trial's process."""
-    import torch
-    from ray import tune
 
     def report(value: float, step: int) -> None:
         tune.report({VALUE: value, STEPS: step})
@@ -140,8 +139,6 @@ def _train_trial(config: Mapping[str, Any], plan: SweepPlan) -> None:
 
 def _evaluate_on_worker(plan: SweepPlan, trial: Trial) -> EvaluationResult:
     """Evaluate with the resources of one of the trial's workers, which have ended."""
-    import ray
-
     remote = ray.remote(evaluate_trial).options(
         num_cpus=trial.group.cpus, num_gpus=trial.group.gpus, scheduling_strategy="DEFAULT"
     )
@@ -155,70 +152,69 @@ def _scheduler(plan: SweepPlan, watch: _Watch) -> Any:
     if settings.kind == "none":
         return None
     better = plan.summary.higher_is_better
-    scheduler = make_asha(settings, higher_is_better=better, end=watch.end_early)
+    scheduler = Asha(settings, higher_is_better=better, end=watch.end_early)
     for record in watch.progress.known:
         if record.is_over:
-            feed_asha(scheduler, record.id, plan.folder.validations(record.id))
+            scheduler.feed(record.id, plan.folder.validations(record.id))
     return scheduler
 
 
-def make_asha(
-    settings: SchedulerSettings,
-    *,
-    higher_is_better: bool,
-    end: Callable[[Any], bool] = lambda trial: False,
-) -> Any:
-    """Return Tune's ASHA over optimizer steps.
+class Asha(ASHAScheduler):  # type: ignore[misc]
+    """Tune's ASHA over optimizer steps, which lets groups of workers end by themselves.
 
     Args:
         settings: When it judges, and how many go on.
         higher_is_better: Whether the greatest value is the best.
         end: Told the trial of Tune's that is to end; returns whether it ends by itself.
     """
-    from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
-    class Asha(ASHAScheduler):  # type: ignore[misc]
-        """Lets groups of workers end by themselves."""
+    def __init__(
+        self,
+        settings: SchedulerSettings,
+        *,
+        higher_is_better: bool,
+        end: Callable[[Any], bool] = lambda trial: False,
+    ) -> None:
+        super().__init__(
+            time_attr=STEPS,
+            metric=VALUE,
+            mode="max" if higher_is_better else "min",
+            max_t=_MOST_STEPS,
+            grace_period=settings.grace_steps,
+            reduction_factor=settings.reduction_factor,
+        )
+        self._end = end
 
-        def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
-            # To stop a trial Tune kills its process. A group's workers are no children of it: they
-            # would go on and keep their CPUs and GPUs, so that the next trial waits for ever. So
-            # the group is asked to end at its next step, and Tune is told to let the trial go on.
-            action: str = super().on_trial_result(controller, trial, result)
-            if action == TrialScheduler.STOP and end(trial):
-                return str(TrialScheduler.CONTINUE)
-            return action
+    def feed(self, trial: str, validations: Sequence[tuple[float, int]]) -> None:
+        """Take the validations (value and step) of a trial that is over.
 
-    return Asha(
-        time_attr=STEPS,
-        metric=VALUE,
-        mode="max" if higher_is_better else "min",
-        max_t=_MOST_STEPS,
-        grace_period=settings.grace_steps,
-        reduction_factor=settings.reduction_factor,
-    )
+        ASHA keeps one trial in ``reduction_factor`` of all that have reached a rung. One that
+        forgot the trials of an earlier call would let the first weak ones pass every rung.
+        """
+        stand_in = SimpleNamespace(trial_id=trial)
+        self.on_trial_add(None, stand_in)
+        for value, step in validations:
+            super().on_trial_result(None, stand_in, {VALUE: value, STEPS: step})
 
-
-def feed_asha(scheduler: Any, trial: str, validations: Sequence[tuple[float, int]]) -> None:
-    """Tell ASHA the validations (value and step) of a trial that is over.
-
-    ASHA keeps one trial in ``reduction_factor`` of all that have reached a rung. One that forgot
-    the trials of an earlier call would let the first weak ones after a kill pass every rung.
-    """
-    stand_in = SimpleNamespace(trial_id=trial)
-    scheduler.on_trial_add(None, stand_in)
-    for value, step in validations:
-        scheduler.on_trial_result(None, stand_in, {VALUE: value, STEPS: step})
+    def on_trial_result(self, controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Return whether a trial goes on, as ASHA decides; a group that ends by itself does."""
+        # To stop a trial Tune kills its process. A group's workers are no children of it: they
+        # would go on and keep their CPUs and GPUs, so that the next trial waits for ever. So
+        # the group is asked to end at its next step, and Tune is told to let the trial go on.
+        action: str = super().on_trial_result(controller, trial, result)
+        if action == TrialScheduler.STOP and self._end(trial):
+            return str(TrialScheduler.CONTINUE)
+        return action
 
 
-class _Watch:
+class _Watch(tune.Callback, tune.Stopper):  # type: ignore[misc]
     """What the driver knows of the trials that Tune runs; used by Tune's thread and the main
-    one.
+    one. It ends Tune once the running trials have written their checkpoints.
     """
 
     def __init__(self, plan: SweepPlan, progress: TrialProgress) -> None:
         self._plan, self.progress = plan, progress
-        self.stopping = self.stop_all = False
+        self.stopping = self._is_over = False
         self._quiet_polls = 0
         self._running: dict[str, Trial] = {}
         self._lock = threading.Lock()
@@ -227,15 +223,31 @@ class _Watch:
         """Leave nothing in Tune's snapshots, which hold its callbacks and are never read."""
         return (object, ())
 
-    def started(self, tuned: Any) -> None:
+    def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
+        """Return that no single trial is stopped by a result."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Return whether Tune is to end."""
+        return self._is_over
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
         """Take that a trial's process begins."""
-        trial = self._plan.suggested(tuned.config)
+        begun = self._plan.suggested(trial.config)
         with self._lock:
-            self._running[tuned.trial_id] = trial
+            self._running[trial.trial_id] = begun
             self.progress.update(len(self._running))
 
-    def ended(self, tuned: Any, error: str | None) -> None:
-        """Take that Tune is done with a trial, and write down what its process could not."""
+    def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Take that a trial's process has ended."""
+        self._ended(trial, None)
+
+    def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        """Take that a trial's process died."""
+        self._ended(trial, _death(trial))
+
+    def _ended(self, tuned: Any, error: str | None) -> None:
+        """Write down what a trial's process could not."""
         with self._lock:
             trial = self._running.pop(tuned.trial_id, None) or self._plan.suggested(tuned.config)
         folder = self._plan.folder
@@ -276,40 +288,7 @@ class _Watch:
         for trial in busy:
             request_stop(trial.run_folder)
         self._quiet_polls = 0 if busy else self._quiet_polls + 1
-        self.stop_all = self._quiet_polls >= _QUIET_POLLS
-
-
-def _stopper(watch: _Watch) -> Any:
-    from ray.tune import Stopper
-
-    class StopAll(Stopper):  # type: ignore[misc]
-        """Ends Tune once the running trials have written their checkpoints."""
-
-        def __call__(self, trial_id: str, result: Mapping[str, Any]) -> bool:
-            return False
-
-        def stop_all(self) -> bool:
-            return watch.stop_all
-
-    return StopAll()
-
-
-def _callback(watch: _Watch) -> Any:
-    from ray.tune import Callback
-
-    class Told(Callback):  # type: ignore[misc]
-        """Hands Tune's events on."""
-
-        def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.started(trial)
-
-        def on_trial_complete(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.ended(trial, None)
-
-        def on_trial_error(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-            watch.ended(trial, _death(trial))
-
-    return Told()
+        self._is_over = self._quiet_polls >= _QUIET_POLLS
 
 
 def _death(trial: Any) -> str:

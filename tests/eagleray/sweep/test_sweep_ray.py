@@ -10,7 +10,7 @@ from eagleray.experiment.sweep import SchedulerSettings
 from eagleray.options import RunOptions
 from eagleray.runs.run_folder import find_run
 from eagleray.sweep.driver import run_sweep
-from eagleray.sweep.tune import feed_asha, make_asha
+from eagleray.sweep.tune import Asha
 
 LR = "train.phases.0.lr"
 
@@ -85,9 +85,9 @@ def rung_decision(reports, value, step, higher_is_better=True):
     from types import SimpleNamespace
 
     settings = SchedulerSettings(kind="asha", grace_steps=3, reduction_factor=3)
-    scheduler = make_asha(settings, higher_is_better=higher_is_better)
+    scheduler = Asha(settings, higher_is_better=higher_is_better)
     for number, earlier in enumerate(reports):
-        feed_asha(scheduler, str(number), earlier)
+        scheduler.feed(str(number), earlier)
     new = SimpleNamespace(trial_id="new")
     scheduler.on_trial_add(None, new)
     return scheduler.on_trial_result(None, new, {"value": value, "steps": step})
