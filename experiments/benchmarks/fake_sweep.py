@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 
 from eagleray.storage import Store
-from eagleray.sweep.folder import Kind, SweepFolder, SweepSummary, TrialRecord
+from eagleray.sweep.folder import (
+    Kind,
+    SweepFolder,
+    SweepSummary,
+    TrialRecord,
+    sweep_below,
+    sweeps_store,
+)
 
 _VARIANTS: dict[str, tuple[float, dict[str, Any]]] = {
     "baseline": (0.0, {}),
@@ -49,17 +56,17 @@ class FakeSweep:
 
 def write_sweep_of(storage: str, fake: FakeSweep) -> SweepFolder:
     """Write one sweep with its trials; return its folder."""
-    sweep = SweepFolder.of(storage, fake.experiment, fake.name)
+    sweep = sweep_below(sweeps_store(storage), f"{fake.experiment}/{fake.name}")
     trials = _ablations(fake) if fake.kind == "ablations" else _searched(fake)
     settings = (
         f"task: seamseg\nname: {fake.experiment}\nseed: 0\n"
         "settings: {head: mini_dl, synced_norm: true, backbone: resnet50}\n"
         "train: {phases: [{name: main, steps: 1000, lr: 0.01, batch_size: 8}]}\n"
     )
-    _put(sweep.store, "experiment.yaml", settings)
-    _put(sweep.store, "sweep.json", _summary(fake).model_dump_json(indent=1))
+    _put(sweep, "experiment.yaml", settings)
+    _put(sweep, "sweep.json", _summary(fake).model_dump_json(indent=1))
     for trial in trials:
-        _put(sweep.store, f"trials/{trial.id}.json", trial.model_dump_json(indent=1))
+        _put(sweep, f"trials/{trial.id}.json", trial.model_dump_json(indent=1))
     return sweep
 
 

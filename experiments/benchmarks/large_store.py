@@ -163,7 +163,7 @@ def write_sweeps(storage: Path, names: list[str]) -> int:
             runs = names[1000 * number :]
             fake = FakeSweep("seamseg-00", f"{kind}-{number}", kind, count, number, runs)
             folder = write_sweep_of(str(storage), fake)
-            trials += len(folder.store.files("trials"))
+            trials += len(folder.files("trials"))
     return trials
 
 

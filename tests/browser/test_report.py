@@ -7,7 +7,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import Visit
 
 from eagleray.report import report_html
-from eagleray.sweep.folder import SweepFolder
+from eagleray.sweep.folder import find_sweep
 
 pytestmark = pytest.mark.browser
 
@@ -30,7 +30,7 @@ def test_a_report_opens_from_the_disk_without_a_network(chromium, storage, tmp_p
 
 def test_a_sweep_in_a_report_has_its_table_and_figures(chromium, storage, tmp_path):
     path = tmp_path / "report.html"
-    sweeps = [SweepFolder.of(str(storage), "exp", name) for name in ("heads-1", "lr-2")]
+    sweeps = [find_sweep(str(storage), name) for name in ("heads-1", "lr-2")]
     path.write_text(report_html(str(storage), ["exp/main-0"], sweeps=sweeps), encoding="utf-8")
     visit = Visit(chromium, path.as_uri(), offline=True)
     page = visit.open("")

@@ -94,7 +94,7 @@ def write_tables(sweep: SweepFolder) -> list[str]:
     table = sweep_table(sweep)
     texts = {"md": table.markdown(), "tex": table.latex(), "csv": table.csv()}
     for ending, text in texts.items():
-        sweep.store.write(f"tables/table.{ending}", text.encode())
+        sweep.write(f"tables/table.{ending}", text.encode())
     return [f"tables/table.{ending}" for ending in texts]
 
 

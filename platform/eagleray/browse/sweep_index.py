@@ -14,13 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from eagleray.runs.run_folder import is_run_name
-from eagleray.sweep.folder import (
-    EXPERIMENT_FILE,
-    SWEEP_FILE,
-    TRIALS_FOLDER,
-    SweepFolder,
-    sweeps_store,
-)
+from eagleray.sweep.folder import SweepFolder, sweep_below, sweeps_store
 from eagleray.sweep.results import SweepResults, read_results
 from eagleray.task import EaglerayError
 
@@ -91,14 +85,14 @@ class SweepIndex:
     def _entry(self, name: str) -> SweepEntry:
         if not is_run_name(name):
             return SweepEntry(name, None, "its name is not one that eagleray gives")
-        sweep = SweepFolder(self.store.child(name))
+        sweep = sweep_below(self.store, name)
         signatures = _signatures(sweep) if self.store.is_local else {}
         version = str(hash(tuple(sorted(signatures.items())))) if signatures else ""
         known = self._entries.get(name)
         if version and known is not None and known.version == version:
             return known
         changed_s = max((time_ns for time_ns, _ in signatures.values()), default=0) / 1e9
-        paths = [path for path in signatures if path.startswith(TRIALS_FOLDER)]
+        paths = [path for path in signatures if path.startswith(sweep.TRIALS)]
         try:
             results = read_results(sweep, paths if self.store.is_local else None)
         except (EaglerayError, OSError) as error:
@@ -110,9 +104,10 @@ class SweepIndex:
 
 def _signatures(sweep: SweepFolder) -> Mapping[str, tuple[int, int]]:
     """Return time in ns and size of a sweep's files by their path in it; links are left out."""
-    root = sweep.store.local_path(SWEEP_FILE).parent
+    root = sweep.local_path(sweep.SUMMARY).parent
+    trials = (root / sweep.TRIALS).glob("*.json")
     signatures = {}
-    for path in (root / SWEEP_FILE, root / EXPERIMENT_FILE, *root.glob(f"{TRIALS_FOLDER}/*.json")):
+    for path in (root / sweep.SUMMARY, root / sweep.EXPERIMENT, *trials):
         with suppress(OSError):
             state = path.lstat()
             if not stat.S_ISLNK(state.st_mode):

@@ -10,8 +10,7 @@ from typing import Annotated
 import tyro
 
 from eagleray.runs.run_folder import list_runs
-from eagleray.storage import Store
-from eagleray.sweep.folder import SWEEP_FILE, SweepFolder, list_sweeps
+from eagleray.sweep.folder import SweepFolder, list_sweeps
 from eagleray.task import SettingsError
 
 
@@ -59,8 +58,8 @@ def named_sweeps(storage: str, names: tuple[str, ...]) -> dict[str, SweepFolder]
         fitting = [key for key in known if name in (key, key.partition("/")[2])]
         if len(fitting) == 1:
             found[name] = known[fitting[0]]
-        elif Path(name, SWEEP_FILE).is_file():
-            found[name] = SweepFolder(Store(name))
+        elif Path(name, SweepFolder.SUMMARY).is_file():
+            found[name] = SweepFolder(name)
     return found
 
 

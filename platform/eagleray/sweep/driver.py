@@ -65,7 +65,7 @@ def run_sweep(
     """
     plan = plan_sweep(settings, options, new=new)
     try:
-        with Lease(plan.folder.store):
+        with Lease(plan.folder):
             return _run(plan, options.progress)
     except RunIsBusyError as error:
         raise RunIsBusyError(f"sweep {plan.summary.name}: {error}") from error
@@ -73,7 +73,7 @@ def run_sweep(
 
 def _run(plan: SweepPlan, progress: Progress) -> SweepResult:
     folder, rejected, finished = plan.folder, 0, True
-    folder.write(plan.summary, plan.base.model_dump(mode="json"))
+    folder.begin(plan.summary, plan.base.model_dump(mode="json"))
     folder.forget_stop()
     todo = _begin(plan)
     trials = TrialProgress(plan, progress)

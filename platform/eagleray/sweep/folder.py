@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 import yaml
@@ -24,11 +23,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from eagleray.experiment.load import explain
 from eagleray.storage import Store
 from eagleray.task import InputError, SettingsError
-
-SWEEP_FILE = "sweep.json"
-EXPERIMENT_FILE = "experiment.yaml"
-TRIALS_FOLDER = "trials"
-_STOP_FILE = "stop"
 
 BASELINE = "baseline"
 """Name of the variant that is the experiment itself."""
@@ -127,41 +121,35 @@ class TrialRecord(_Stored):
         return self.state in ("done", "stopped")
 
 
-@dataclass(frozen=True)
-class SweepFolder:
-    """One sweep's files; picklable.
+class SweepFolder(Store):
+    """One sweep's folder: a store that knows where the parts of a sweep lie.
 
     Args:
-        store: The folder ``<storage>/sweeps/<experiment>/<sweep>``.
+        uri: Folder or URI of the sweep.
     """
 
-    store: Store
+    EXPERIMENT = "experiment.yaml"
+    SUMMARY = "sweep.json"
+    TRIALS = "trials"
+    _STOP = "stop"
 
-    @classmethod
-    def of(cls, storage: str, experiment: str, sweep: str) -> SweepFolder:
-        """Return the folder of a sweep by its names."""
-        return cls(sweeps_store(storage).child(f"{experiment}/{sweep}"))
-
-    @property
-    def uri(self) -> str:
-        """Where it is."""
-        return self.store.uri.rstrip("/")
+    def __reduce__(self) -> tuple[type[SweepFolder], tuple[str]]:
+        return (SweepFolder, (self.uri,))
 
     @property
     def name(self) -> str:
-        """The sweep's name as ``experiment/sweep``."""
-        return "/".join(self.uri.split("/")[-2:])
+        """``experiment/sweep``."""
+        return "/".join(self.uri.rstrip("/").split("/")[-2:])
 
     @property
     def storage(self) -> str:
         """The storage that it lies in, beside the runs of its trials."""
-        return self.uri.rsplit("/", 3)[0]
+        return self.uri.rstrip("/").rsplit("/", 3)[0]
 
-    def write(self, summary: SweepSummary, experiment: Mapping[str, Any]) -> None:
+    def begin(self, summary: SweepSummary, experiment: Mapping[str, Any]) -> None:
         """Write what the sweep compares, and its resolved base experiment as JSON values."""
-        text = yaml.safe_dump(dict(experiment), sort_keys=False)
-        self.store.write(EXPERIMENT_FILE, text.encode())
-        self.store.write(SWEEP_FILE, _json(summary))
+        self.write(self.EXPERIMENT, yaml.safe_dump(dict(experiment), sort_keys=False).encode())
+        self.write(self.SUMMARY, _json(summary))
 
     def summary(self) -> SweepSummary:
         """Return what the sweep compares.
@@ -171,22 +159,19 @@ class SweepFolder:
             InputError: The file is damaged.
         """
         try:
-            content = self.store.read(SWEEP_FILE)
+            content = self.read(self.SUMMARY)
         except FileNotFoundError as error:
-            raise SettingsError(f"{self.uri} is no sweep: it has no {SWEEP_FILE}") from error
-        return self._parsed(SweepSummary, content, SWEEP_FILE)
+            raise SettingsError(f"{self.uri} is no sweep: it has no {self.SUMMARY}") from error
+        return self._parsed(SweepSummary, content, self.SUMMARY)
 
     def write_trial(self, record: TrialRecord) -> None:
         """Write one trial's record, replacing an older one."""
-        self.store.write(f"{TRIALS_FOLDER}/{record.id}.json", _json(record))
+        self.write(f"{self.TRIALS}/{record.id}.json", _json(record))
 
     def trial(self, trial: str) -> TrialRecord | None:
         """Return one trial's record; None if there is none that can be read."""
-        try:
-            path = f"{TRIALS_FOLDER}/{trial}.json"
-            return self._parsed(TrialRecord, self.store.read(path), path)
-        except (FileNotFoundError, InputError):
-            return None
+        records, _ = self.readable_trials([f"{self.TRIALS}/{trial}.json"])
+        return records[0] if records else None
 
     def trials(self) -> list[TrialRecord]:
         """Return the records of all trials by id.
@@ -207,10 +192,10 @@ class SweepFolder:
         Args:
             paths: Which files; by default all of them.
         """
-        listed = self.store.files(TRIALS_FOLDER) if paths is None else paths
+        listed = self.files(self.TRIALS) if paths is None else paths
         # A backslash is part of no id, and a store reads no such path.
         chosen = [path for path in listed if path.endswith(".json") and "\\" not in path]
-        contents, records, problems = self.store.read_many(chosen), [], []
+        contents, records, problems = self.read_many(chosen), [], []
         for path in chosen:
             try:
                 records.append(self._parsed(TrialRecord, contents[path], path))
@@ -222,39 +207,39 @@ class SweepFolder:
 
     def write_validations(self, trial: str, validations: Sequence[tuple[float, int]]) -> None:
         """Write value and step of a trial's validations so far."""
-        self.store.write(_validations_path(trial), json.dumps(validations).encode())
+        self.write(f"tune/reports/{trial}.json", json.dumps(validations).encode())
 
     def validations(self, trial: str) -> list[tuple[float, int]]:
         """Return value and step of a trial's validations so far."""
         try:
-            listed = json.loads(self.store.read(_validations_path(trial)))
+            listed = json.loads(self.read(f"tune/reports/{trial}.json"))
             return [(float(value), int(step)) for value, step in listed]
         except (FileNotFoundError, ValueError, TypeError):
             return []
 
     def ask_to_stop(self) -> None:
         """Let no further trial begin."""
-        self.store.write(_STOP_FILE, b"")
+        self.write(self._STOP, b"")
 
     def forget_stop(self) -> None:
         """Let trials begin again."""
-        self.store.delete(_STOP_FILE)
+        self.delete(self._STOP)
 
     def is_stopping(self) -> bool:
         """Return whether no further trial is to begin."""
-        return self.store.exists(_STOP_FILE)
+        return self.exists(self._STOP)
 
     def end_early(self, trial: str) -> None:
         """Note that a scheduler ends a trial, so that its stop is no interruption."""
-        self.store.write(f"tune/ended/{trial}", b"")
+        self.write(f"tune/ended/{trial}", b"")
 
     def is_ended_early(self, trial: str) -> bool:
         """Return whether a scheduler has ended a trial."""
-        return self.store.exists(f"tune/ended/{trial}")
+        return self.exists(f"tune/ended/{trial}")
 
     def begin_again(self, record: TrialRecord) -> None:
         """Write that a trial is to do; it keeps what it has used."""
-        self.store.delete(f"tune/ended/{record.id}")
+        self.delete(f"tune/ended/{record.id}")
         self.write_trial(record.model_copy(update={"state": "pending", "error": None}))
 
     def _parsed(self, model: type[R], content: bytes, path: str) -> R:
@@ -270,11 +255,17 @@ def sweeps_store(storage: str) -> Store:
     return Store(storage).child("sweeps")
 
 
+def sweep_below(sweeps: Store, name: str) -> SweepFolder:
+    """Return the folder of the sweep ``experiment/sweep`` below the folder of all sweeps."""
+    return SweepFolder(sweeps.child(name).uri)
+
+
 def list_sweeps(storage: str) -> list[SweepFolder]:
     """Return all sweeps below a storage, sorted by experiment and sweep."""
     store = sweeps_store(storage)
     names = [f"{e}/{s}" for e in store.folders() for s in store.folders(e)]
-    return [SweepFolder(store.child(n)) for n in names if store.exists(f"{n}/{SWEEP_FILE}")]
+    sweeps = [sweep_below(store, name) for name in names]
+    return [sweep for sweep in sweeps if sweep.exists(sweep.SUMMARY)]
 
 
 def find_sweep(storage: str, name: str) -> SweepFolder:
@@ -290,10 +281,6 @@ def find_sweep(storage: str, name: str) -> SweepFolder:
         listed = ", ".join(fitting or sweeps) or "none"
         raise SettingsError(f"{which} called {name!r} in {storage}; sweeps there: {listed}")
     return sweeps[fitting[0]]
-
-
-def _validations_path(trial: str) -> str:
-    return f"tune/reports/{trial}.json"
 
 
 def _json(record: _Stored) -> bytes:

@@ -25,7 +25,7 @@ from eagleray.scheduling import (
     present_machine,
 )
 from eagleray.storage import Store
-from eagleray.sweep.folder import BASELINE, SweepFolder, SweepSummary, sweeps_store
+from eagleray.sweep.folder import BASELINE, SweepFolder, SweepSummary, sweep_below, sweeps_store
 from eagleray.sweep.space import Space, corner_points, point_overrides, space_text
 from eagleray.sweep.trial import (
     Point,
@@ -262,12 +262,13 @@ def _folder(
     sweep["search"].pop("trials")
     text = json.dumps([results_digest(base), sweep, limit], sort_keys=True)
     name = f"{base.run}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    taken = sweeps_store(base.storage).folders(base.name)
+    sweeps = sweeps_store(base.storage)
+    taken = sweeps.folders(base.name)
     numbers = [int(t.rpartition(".")[2]) for t in taken if t.startswith(f"{name}.")]
     number = max([1, *numbers]) + (1 if new and name in taken else 0)
     if number > 1:
         name, base = f"{name}.{number}", base.model_copy(update={"run": f"{base.run}.{number}"})
-    return SweepFolder.of(base.storage, base.name, name), base
+    return sweep_below(sweeps, f"{base.name}/{name}"), base
 
 
 def _checked_trials(

@@ -113,7 +113,7 @@ def read_results(sweep: SweepFolder, paths: Sequence[str] | None = None) -> Swee
     trials, problems = sweep.readable_trials(paths)
     base: Mapping[str, Any] = {}
     try:
-        base = read_settings(sweep.store)
+        base = read_settings(sweep)
     except InputError as error:
         problems.append(str(error))
     result = _first_result(sweep, summary, trials)

@@ -15,7 +15,7 @@ from scipy import stats
 from eagleray.analysis.ablation import make_table, sweep_table, write_tables
 from eagleray.analysis.variants import best_ones, variant_results
 from eagleray.experiment.paths import short_names
-from eagleray.sweep.folder import SweepFolder, SweepSummary, TrialRecord
+from eagleray.sweep.folder import SweepSummary, TrialRecord, sweep_below, sweeps_store
 from eagleray.sweep.results import SweepResults, read_results
 from eagleray.task import InputError, PublishedResult, SettingsError
 
@@ -290,8 +290,8 @@ def test_settings_get_names_as_short_as_they_stay_distinct():
 
 @pytest.fixture
 def folder(tmp_path):
-    sweep = SweepFolder.of(str(tmp_path), "exp", "main-1")
-    sweep.write(sweep_record(), {"task": "toy", "settings": {"head": "aspp"}})
+    sweep = sweep_below(sweeps_store(str(tmp_path)), "exp/main-1")
+    sweep.begin(sweep_record(), {"task": "toy", "settings": {"head": "aspp"}})
     for one in results_of().trials:
         sweep.write_trial(one)
     return sweep
@@ -308,9 +308,9 @@ def test_a_folder_gives_the_same_table_as_its_records(folder):
 def test_tables_are_written_into_the_folder(folder):
     assert write_tables(folder) == ["tables/table.md", "tables/table.tex", "tables/table.csv"]
     table = sweep_table(folder)
-    assert folder.store.read("tables/table.md").decode() == table.markdown()
-    assert folder.store.read("tables/table.tex").decode() == table.latex()
-    assert folder.store.read("tables/table.csv").decode() == table.csv()
+    assert folder.read("tables/table.md").decode() == table.markdown()
+    assert folder.read("tables/table.tex").decode() == table.latex()
+    assert folder.read("tables/table.csv").decode() == table.csv()
 
 
 def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp_path):
@@ -327,9 +327,9 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     assert table.notes == [], "checkpoints are chosen by the metric that is shown"
     (run / "summary.json").write_text(json.dumps({"results": {"a": {**result, "metric": "miou"}}}))
     assert sweep_table(folder).notes == ["pq of the checkpoint that is best by miou"]
-    base = yaml.safe_load(folder.store.read("experiment.yaml"))
+    base = yaml.safe_load(folder.read("experiment.yaml"))
     asked = {**base, "train": {**base.get("train", {}), "validate_on": {"metric": "pq"}}}
-    folder.store.write("experiment.yaml", yaml.safe_dump(asked).encode())
+    folder.write("experiment.yaml", yaml.safe_dump(asked).encode())
     assert sweep_table(folder).notes == [], "training was asked for the metric that is shown"
 
 
@@ -337,7 +337,7 @@ def test_published_numbers_are_read_from_the_results_of_a_trials_run(folder, tmp
     "content", [b"", b'{"id": "plain', b"\xff\xfe", b"[]", b'{"id":"a","value":NaN}']
 )
 def test_a_damaged_trial_is_named_and_the_others_are_shown(folder, content):
-    folder.store.write("trials/plain_head-2.json", content)
+    folder.write("trials/plain_head-2.json", content)
     table = sweep_table(folder)
     assert cells_of(table)["plain_head"]["trials"] == "2 done, 1 pending"
     assert "not in the table: " in table.text()
@@ -345,11 +345,11 @@ def test_a_damaged_trial_is_named_and_the_others_are_shown(folder, content):
 
 
 def test_a_damaged_sweep_is_an_error_that_names_the_file(folder):
-    folder.store.write("sweep.json", b'{"name": "main')
+    folder.write("sweep.json", b'{"name": "main')
     with pytest.raises(InputError, match=r"sweep\.json"):
         sweep_table(folder)
 
 
 def test_a_folder_that_is_no_sweep_is_refused(tmp_path):
     with pytest.raises(SettingsError, match="is no sweep"):
-        sweep_table(SweepFolder.of(str(tmp_path), "exp", "nothing"))
+        sweep_table(sweep_below(sweeps_store(str(tmp_path)), "exp/nothing"))

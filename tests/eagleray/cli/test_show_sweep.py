@@ -10,7 +10,7 @@ from experiments.benchmarks.fake_sweep import FakeSweep, write_sweep_of
 
 from eagleray.analysis.ablation import sweep_table
 from eagleray.cli.main import run
-from eagleray.sweep.folder import SweepFolder
+from eagleray.sweep.folder import find_sweep
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def storage(tmp_path):
 @pytest.mark.parametrize("name", ["exp/main-1", "main-1", "exp"])
 def test_a_sweep_is_shown_in_every_format(storage, capsys, kind, name):
     assert run(["show", "--storage", str(storage), "--sweep", name, "--format", kind]) == 0
-    table = sweep_table(SweepFolder.of(str(storage), "exp", "main-1"))
+    table = sweep_table(find_sweep(str(storage), "exp/main-1"))
     assert capsys.readouterr().out.rstrip() == table.formatted(kind).rstrip()
 
 

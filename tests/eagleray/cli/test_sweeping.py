@@ -39,7 +39,7 @@ def test_sweep_prints_and_writes_its_table(file, tmp_path, capsys):
     assert "baseline" in text
     assert "fast" in text
     folder = find_sweep(str(tmp_path / "storage"), "quick")
-    assert folder.store.files("tables") == [
+    assert folder.files("tables") == [
         "tables/table.csv",
         "tables/table.md",
         "tables/table.tex",

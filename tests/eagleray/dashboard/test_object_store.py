@@ -56,7 +56,7 @@ def test_sweeps_are_shown_from_an_object_store(storage, tmp_path, monkeypatch):
     assert len(values(before, "figure")) == 2
 
     monkeypatch.setattr(sweep_index, "_REFRESH_REMOTE_S", -1.0)
-    sweep.store.write("trials/trial-0001.json", b'{"id": "trial')
+    sweep.write("trials/trial-0001.json", b'{"id": "trial')
     answer = visitor.follow("/sweep/exp/lr-2", is_tick=True, before=before)
     assert "3 trials" in text(answer)
     assert "trials/trial-0001.json" in text(answer)

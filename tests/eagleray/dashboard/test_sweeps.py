@@ -12,7 +12,7 @@ from tests.eagleray.dashboard.visitor import Visitor, components, text, values
 from eagleray.analysis.ablation import sweep_table
 from eagleray.runs.lease import Lease
 from eagleray.storage import Store
-from eagleray.sweep.folder import SweepFolder
+from eagleray.sweep.folder import find_sweep
 
 ABLATIONS, SEARCH = "/sweep/exp/heads-1", "/sweep/exp/lr-2"
 PAGES = [("/sweeps", ""), (ABLATIONS, ""), (SEARCH, "")]
@@ -39,7 +39,7 @@ def change_trial(storage, sweep, trial, **changes):
 def test_sweeps_are_listed_with_their_best(visitor, storage):
     rows = {row[0]: row for row in rows_of(visitor.open("/sweeps"))}
     best = max(
-        (t for t in SweepFolder.of(str(storage), "exp", "lr-2").trials() if t.state == "done"),
+        (t for t in find_sweep(str(storage), "exp/lr-2").trials() if t.state == "done"),
         key=lambda trial: trial.value,
     )
     assert rows["exp/lr-2"][2:6] == ["search", "val: miou", f"{best.value:.4g}", best.id]
@@ -68,7 +68,7 @@ def test_sweeps_can_be_filtered_and_sorted(visitor, storage, search, expected):
 
 
 def test_variants_are_shown_as_the_table_says(visitor, storage):
-    table = sweep_table(SweepFolder.of(str(storage), "exp", "heads-1"))
+    table = sweep_table(find_sweep(str(storage), "exp/heads-1"))
     shown = rows_of(visitor.open(ABLATIONS), 0)
     assert [row[: len(table.columns)] for row in shown] == [
         [cell.text for cell in row] for row in table.rows
@@ -91,7 +91,7 @@ def test_a_difference_is_colored_where_its_interval_leaves_out_zero(visitor):
 
 def test_trials_come_best_first_with_links_to_their_runs(visitor, storage):
     answer = visitor.open(SEARCH)
-    trials = SweepFolder.of(str(storage), "exp", "lr-2").trials()
+    trials = find_sweep(str(storage), "exp/lr-2").trials()
     known = sorted((t for t in trials if t.value is not None), key=lambda t: -t.value)
     assert trials_shown(answer)[: len(known)] == [t.id for t in known]
     assert "/run/exp/main-0" in values(answer, "href")
@@ -128,7 +128,7 @@ def test_a_run_names_the_sweeps_it_is_a_trial_of(visitor):
     ],
 )
 def test_trials_can_be_filtered_by_settings_and_values(visitor, storage, condition, holds):
-    trials = SweepFolder.of(str(storage), "exp", "lr-2").trials()
+    trials = find_sweep(str(storage), "exp/lr-2").trials()
     shown = visitor.open(SEARCH, f"?q={condition}")
     expected = {t.id for t in trials if holds(t)}
     if expected:
@@ -137,7 +137,7 @@ def test_trials_can_be_filtered_by_settings_and_values(visitor, storage, conditi
 
 
 def test_trials_can_be_sorted_by_a_setting(visitor, storage):
-    trials = SweepFolder.of(str(storage), "exp", "lr-2").trials()
+    trials = find_sweep(str(storage), "exp/lr-2").trials()
     by_lr = sorted(trials, key=lambda t: t.overrides["train.phases.0.lr"])
     assert trials_shown(visitor.open(SEARCH, "?sort=train.phases.0.lr")) == [t.id for t in by_lr]
     down = trials_shown(visitor.open(SEARCH, "?sort=-train.phases.0.lr"))
@@ -157,7 +157,7 @@ def test_the_scatter_shows_the_chosen_setting(visitor):
 
 
 def test_every_measured_trial_is_a_line_through_its_settings(visitor, storage):
-    trials = SweepFolder.of(str(storage), "exp", "lr-2").trials()
+    trials = find_sweep(str(storage), "exp/lr-2").trials()
     lines = next(
         f for f in values(visitor.open(SEARCH), "figure")
         if "settings and miou" in f["layout"]["title"]["text"]

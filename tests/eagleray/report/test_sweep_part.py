@@ -46,23 +46,23 @@ def test_a_report_shows_a_sweeps_table_and_figures(tmp_path, sweep, search):
 
 
 def test_a_damaged_trial_is_named_in_the_report(tmp_path, search):
-    search.store.write("trials/trial-0003.json", b"{")
+    search.write("trials/trial-0003.json", b"{")
     text = Page(report_of(tmp_path, search)).text
     assert "trials/trial-0003.json" in text
     assert "trial-0004" in text
 
 
 def test_a_damaged_sweep_is_named_in_the_report(tmp_path, sweep, search):
-    sweep.store.write("sweep.json", b"{")
+    sweep.write("sweep.json", b"{")
     text = Page(report_of(tmp_path, sweep, search)).text
     assert "sweep.json" in text
     assert "trial-0004" in text
 
 
 def test_markup_in_a_sweep_is_text(tmp_path, search):
-    record = json.loads(search.store.read("sweep.json"))
+    record = json.loads(search.read("sweep.json"))
     record.update(metric=EVIL, benchmark=EVIL, space={EVIL: EVIL, **record["space"]})
-    search.store.write("sweep.json", json.dumps(record).encode())
+    search.write("sweep.json", json.dumps(record).encode())
     text = report_of(tmp_path, search)
     assert EVIL not in text
     assert Page(text).handlers == []

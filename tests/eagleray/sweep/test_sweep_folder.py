@@ -8,12 +8,12 @@ import pytest
 import yaml
 
 from eagleray.sweep.folder import (
-    EXPERIMENT_FILE,
-    SweepFolder,
     SweepSummary,
     TrialRecord,
     find_sweep,
     list_sweeps,
+    sweep_below,
+    sweeps_store,
 )
 from eagleray.task import InputError, SettingsError
 
@@ -38,8 +38,8 @@ TRIAL = TrialRecord(
 
 @pytest.fixture
 def sweep(tmp_path: Any) -> Any:
-    folder = SweepFolder.of(str(tmp_path), "quick", "main-1234")
-    folder.write(SWEEP, {"task": "tiny", "seed": 0})
+    folder = sweep_below(sweeps_store(str(tmp_path)), "quick/main-1234")
+    folder.begin(SWEEP, {"task": "tiny", "seed": 0})
     return folder
 
 
@@ -50,26 +50,26 @@ def test_records_come_back_as_they_were_written(sweep: Any) -> None:
     assert [t.id for t in sweep.trials()] == ["baseline-s0", "fast-s1"]
     assert sweep.trial("fast-s1") == TRIAL
     assert sweep.trial("other") is None
-    assert yaml.safe_load(sweep.store.read(EXPERIMENT_FILE)) == {"task": "tiny", "seed": 0}
+    assert yaml.safe_load(sweep.read(sweep.EXPERIMENT)) == {"task": "tiny", "seed": 0}
 
 
 def test_damaged_file_is_named(sweep: Any) -> None:
-    sweep.store.write("trials/bad.json", b'{"id": "bad", "state": "sleeping"}')
+    sweep.write("trials/bad.json", b'{"id": "bad", "state": "sleeping"}')
     with pytest.raises(InputError, match=r"trials/bad\.json: state"):
         sweep.trials()
-    sweep.store.write("sweep.json", b"{half")
+    sweep.write("sweep.json", b"{half")
     with pytest.raises(InputError, match=r"sweep\.json"):
         sweep.summary()
 
 
 def test_sweeps_are_listed_and_found_by_part_of_their_name(sweep: Any, tmp_path: Any) -> None:
     storage = str(tmp_path)
-    SweepFolder.of(storage, "quick", "half-made").store.write("trials/a.json", b"")
-    SweepFolder.of(storage, "slow", "main-77").write(SWEEP, {})
+    sweep_below(sweeps_store(storage), "quick/half-made").write("trials/a.json", b"")
+    sweep_below(sweeps_store(storage), "slow/main-77").begin(SWEEP, {})
     assert [s.name for s in list_sweeps(storage)] == ["quick/main-1234", "slow/main-77"]
     for name in ("quick", "main-1234", "quick/main-1234"):
         assert find_sweep(storage, name).uri == sweep.uri
     with pytest.raises(SettingsError, match="no sweep called 'none'"):
         find_sweep(storage, "none")
     with pytest.raises(SettingsError, match="is no sweep"):
-        SweepFolder.of(storage, "quick", "half-made").summary()
+        sweep_below(sweeps_store(storage), "quick/half-made").summary()

@@ -155,7 +155,7 @@ def test_two_drivers_do_not_work_on_one_sweep(tiny, monkeypatch):
     experiment = tiny({"grid": {LR: [0.1]}})
     plan = plan_sweep(experiment, HERE)
     monkeypatch.setattr("os.getpid", lambda: 1)
-    with Lease(plan.folder.store):
+    with Lease(plan.folder):
         monkeypatch.undo()
         with pytest.raises(EaglerayError, match="is held by process 1"):
             run_sweep(experiment, HERE)
@@ -165,7 +165,7 @@ def test_damaged_record_means_a_trial_that_was_not_begun(tiny):
     experiment = tiny({"grid": {LR: [0.1]}})
     first = run_sweep(experiment, HERE)
     (trial,) = first.trials
-    first.folder.store.write(f"trials/{trial.id}.json", b"{half")
+    first.folder.write(f"trials/{trial.id}.json", b"{half")
     (again,) = run_sweep(experiment, HERE).trials
     assert (again.state, again.value) == ("done", trial.value)
     assert set(attempts(experiment).values()) == {1}

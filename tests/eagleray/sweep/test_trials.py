@@ -189,7 +189,7 @@ def test_same_sweep_has_the_same_folder_and_new_has_another(tiny):
     )
     assert plan_sweep(tiny({**section, "seeds": [1]}), RunOptions()).folder.uri != plan.folder.uri
     assert plan_sweep(tiny(section), RunOptions(limit=3)).folder.uri != plan.folder.uri
-    plan.folder.store.write("sweep.json", b"{}")
+    plan.folder.write("sweep.json", b"{}")
     again = plan_sweep(tiny(section), RunOptions(), new=True)
     assert again.folder.uri == f"{plan.folder.uri}.2"
     old_runs = {trial.run for trial in plan.trials.values()}
