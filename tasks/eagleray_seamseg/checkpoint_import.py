@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from eagleray.task import ImportedCheckpoint
+from eagleray_seamseg.fine_tuning import CLASS_HEADS
 from eagleray_seamseg.model.config import NetworkSettings
 from eagleray_seamseg.model.network import SeamlessNetwork
-from eagleray_vision.weights.tensors import IGNORED_SUFFIX, WeightFileError, read_tensors
+from eagleray_vision.weights.accounting import check_shapes, imported_checkpoint
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors
 
 MODULES = ("body", "rpn_head", "roi_head", "sem_head")
-"""Parts of a snapshot's ``state_dict`` that hold the network (spec section 8)."""
+"""Parts of a snapshot's ``state_dict`` that hold the network."""
 
 _NUM_NAMED = 5
 """How many tensors an error message names."""
@@ -91,28 +93,15 @@ def _flat_entries(content: Mapping[str, object]) -> dict[str, object]:
     return entries
 
 
-def _check_shapes(path: Path, network: SeamlessNetwork, found: Mapping[str, Tensor]) -> None:
-    ours = network.state_dict()
-    wrong = [
-        f"{name}: file {tuple(value.shape)}, network {tuple(ours[name].shape)}"
-        for name, value in found.items()
-        if value.shape != ours[name].shape
-    ]
-    if not wrong:
-        return
+def _shape_hint(tensors: Mapping[str, Tensor], network: SeamlessNetwork) -> str:
+    """Say what a file of other shapes was trained on, where its heads tell."""
     classes = ""
-    if "sem_head.conv_sem.bias" in found and "roi_head.roi_msk.bias" in found:
-        things = found["roi_head.roi_msk.bias"].shape[0]
-        stuff = found["sem_head.conv_sem.bias"].shape[0] - things
+    if "sem_head.conv_sem.bias" in tensors and "roi_head.roi_msk.bias" in tensors:
         classes = (
-            f" The file was trained on {stuff} stuff and {things} thing classes, the network has "
-            f"{network.num_stuff} and {network.num_thing}."
+            f"The file was trained on {CLASS_HEADS.describe(tensors)}, the network has "
+            f"{network.num_stuff} and {network.num_thing}. "
         )
-    raise WeightFileError(
-        f"{path} does not fit the network: {len(wrong)} tensors have another shape "
-        f"({'; '.join(wrong[:_NUM_NAMED])}).{classes} Use the settings and classes that the file "
-        "was trained with"
-    )
+    return f"{classes}Use the settings and classes that the file was trained with"
 
 
 def import_snapshot(
@@ -149,22 +138,16 @@ def convert_snapshot(
     path, entries = snapshot.path, snapshot.entries
     with torch.device("meta"):
         network = SeamlessNetwork(settings, num_stuff=num_stuff, num_thing=num_thing)
-    ours = network.state_dict()
-    found = {
-        name: value for name, value in entries.items() if name in ours and isinstance(value, Tensor)
+    own = network.state_dict()
+    tensors = {
+        name: value for name, value in entries.items() if name in own and isinstance(value, Tensor)
     }
-    if not found:
+    if not tensors:
         raise WeightFileError(
             f"{path} holds no tensor of a Seamless network; its entries begin with "
             f"{sorted(entries)[:_NUM_NAMED]}. Expected is a snapshot of the original, with "
             f"{', '.join(MODULES)} under state_dict"
         )
-    _check_shapes(path, network, found)
-    return ImportedCheckpoint(
-        state_dict={name: value.to(ours[name].dtype) for name, value in found.items()},
-        mapped={name: name for name in found},
-        missing=tuple(
-            name for name in ours if name not in found and not name.endswith(IGNORED_SUFFIX)
-        ),
-        extra=tuple(sorted(set(entries) - set(found))),
-    )
+    names = {name: name for name in tensors}
+    check_shapes(path, tensors, names, own, _shape_hint(tensors, network))
+    return imported_checkpoint(tensors, names, own, sorted(set(entries) - set(tensors)))

@@ -38,7 +38,7 @@ from eagleray_seamseg.benchmarks import CEILING_SUFFIX, scoring_rule, seamless_b
 from eagleray_seamseg.data import SeamlessPlacement, input_placement
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
-from eagleray_seamseg.fine_tuning import fit_to_classes, read_class_list
+from eagleray_seamseg.fine_tuning import class_list, fit_to_classes
 from eagleray_seamseg.intermediate.metadata import read_metadata
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork
@@ -150,7 +150,7 @@ class SeamlessTask(Task, Importing):
             _as_network(model),
             weights,
             self._label_space(),
-            read_class_list(source) if source else None,
+            class_list(source) if source else None,
         )
 
     def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:

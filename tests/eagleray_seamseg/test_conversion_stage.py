@@ -296,3 +296,17 @@ def test_photographs_of_other_names_get_those_of_the_format(tmp_path, suffix, wr
     assert [path.name for path in (tmp_path / "out" / "img").iterdir()] == [f"a.{written}"]
     found = np.asarray(Image.open(tmp_path / "out" / "img" / f"a.{written}"))
     assert np.array_equal(found, np.asarray(Image.open(source).convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["copy", "link"])
+def test_a_photograph_below_a_folder_is_written_and_written_again(tmp_path, mode):
+    Image.fromarray(photo()).save(tmp_path / "a.jpg")
+    folder = SeamlessFolder(tmp_path / "out")
+    for _ in range(2):
+        folder.write_photo("city/a", tmp_path / "a.jpg", mode)
+    written = tmp_path / "out" / "img" / "city" / "a.jpg"
+    assert written.read_bytes() == (tmp_path / "a.jpg").read_bytes()
+    assert written.is_symlink() == (mode == "link")
+    folder.write_photo("city/a", b"png", mode)
+    assert not written.exists()
+    assert written.with_suffix(".png").read_bytes() == b"png"

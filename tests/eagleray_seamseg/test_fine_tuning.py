@@ -13,7 +13,7 @@ from tests.eagleray_vision.small_data import small_cityscapes, small_coco
 from eagleray.api import Experiment
 from eagleray.progress import Silent
 from eagleray.task import SettingsError
-from eagleray_seamseg.fine_tuning import class_tensors, fit_to_classes, read_class_list
+from eagleray_seamseg.fine_tuning import class_list, class_tensors, fit_to_classes
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
@@ -129,22 +129,22 @@ def test_another_class_list_than_the_weights_have_is_refused():
 
 
 def test_class_lists_are_read(tmp_path):
-    assert read_class_list("cityscapes") is CITYSCAPES
+    assert class_list("cityscapes") is CITYSCAPES
     meta = {"categories": ["a", "b"], "num_stuff": 1, "num_thing": 1, "original_ids": [0, 1]}
     meta["palette"] = [[0, 0, 0]] * 2
     (tmp_path / "metadata.bin").write_bytes(msgpack.packb({"meta": meta}))
-    assert read_class_list(str(tmp_path / "metadata.bin")).class_names == ("a", "b")
+    assert class_list(str(tmp_path / "metadata.bin")).class_names == ("a", "b")
     labels = [{"name": "road", "color": [4, 5, 6], "evaluate": True, "instances": False}]
     (tmp_path / "config.json").write_text(json.dumps({"labels": labels}))
-    assert read_class_list(str(tmp_path / "config.json")).class_names == ("road",)
+    assert class_list(str(tmp_path / "config.json")).class_names == ("road",)
     small_coco(tmp_path)
-    found = read_class_list(str(tmp_path / "annotations" / "panoptic_val.json"))
+    found = class_list(str(tmp_path / "annotations" / "panoptic_val.json"))
     assert found.class_names == ("tree-merged", "person")
     (tmp_path / "bad.bin").write_bytes(b"\xc1")
     (tmp_path / "bad.json").write_text("[]")
     for name in ("bad.bin", "bad.json", "gone.json", "gone.bin"):
         with pytest.raises(SettingsError, match=f"init_class_list .*{name}"):
-            read_class_list(str(tmp_path / name))
+            class_list(str(tmp_path / name))
 
 
 class Told(Silent):

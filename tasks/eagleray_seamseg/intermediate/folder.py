@@ -1,31 +1,24 @@
-"""A folder in the original's intermediate format (spec 4), as it is written: photographs and masks
-one by one, the lists over all of them at the end. Every file appears whole or not at all.
+"""A folder in the original's intermediate format, as it is written: photographs and masks one by
+one, the lists over all of them at the end. Every file appears whole or not at all.
 """
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import os
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from eagleray.task import SettingsError
+from eagleray.task import FolderWriter
 from eagleray_seamseg.intermediate.metadata import METADATA_FILE
 from eagleray_seamseg.intermediate.source import coco_categories, pack_metadata
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.panoptic.label_space import LabelSpace
 
-_OWNER_FILE = ".eagleray"
-"""Names the folder, so that one that was deleted and is there again is another one."""
-_TEMPORARY = ".tmp-"
-"""Beginning of the names of files that are being written."""
 _SUFFIXES: Mapping[str, str] = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}
 """Photographs that are kept as they are, and how the original wants their names to end."""
 
@@ -38,7 +31,7 @@ class SeamlessFolder:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self._writer = FolderWriter(root)
 
     def claim(self) -> str:
         """Return the folder's own name, which it is given at the first call.
@@ -46,27 +39,16 @@ class SeamlessFolder:
         Raises:
             SettingsError: A data set is there that was not written here.
         """
-        owner = self.root / _OWNER_FILE
-        if not owner.is_file():
-            if (self.root / METADATA_FILE).exists():
-                raise SettingsError(
-                    f"{self.root} holds a converted data set of another origin "
-                    f"({METADATA_FILE}), which is not replaced: name an empty folder in "
-                    "data.convert.folder"
-                )
-            self.root.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileExistsError), owner.open("x") as file:
-                file.write(uuid.uuid4().hex)
-        return owner.read_text()
+        hint = "name an empty folder in data.convert.folder"
+        return self._writer.claim([METADATA_FILE], hint=hint)
 
     def remove_temporaries(self) -> None:
         """Delete what killed writers left; only while nothing else writes."""
-        for path in self.root.rglob(f"{_TEMPORARY}*"):
-            path.unlink(missing_ok=True)
+        self._writer.remove_temporaries()
 
     def write_mask(self, image_id: str, png: bytes) -> None:
         """Write the mask of one image, a PNG with one channel of 16 bits."""
-        _write(self.root / "msk" / f"{image_id}.png", png)
+        self._writer.write(f"msk/{image_id}.png", png)
 
     def write_photo(
         self, image_id: str, photo: Path | bytes, mode: Literal["copy", "link"]
@@ -79,26 +61,27 @@ class SeamlessFolder:
             mode: ``link`` makes a symbolic link to the file instead of a copy.
         """
         suffix = ".png" if isinstance(photo, bytes) else _SUFFIXES.get(photo.suffix.lower())
-        target = self.root / "img" / f"{image_id}{suffix or '.png'}"
-        for other in set(_SUFFIXES.values()) - {target.suffix}:
-            target.with_name(f"{image_id}{other}").unlink(missing_ok=True)
+        ending = suffix or ".png"
+        for other in sorted(set(_SUFFIXES.values()) - {ending}):
+            self._writer.delete(f"img/{image_id}{other}")
+        name = f"img/{image_id}{ending}"
         if isinstance(photo, bytes):
-            _write(target, photo)
+            self._writer.write(name, photo)
         elif suffix is None:
-            _write(target, _png(read_rgb(photo)))
+            self._writer.write(name, _png(read_rgb(photo)))
         elif mode == "link":
-            _link(target, photo.absolute())
+            self._writer.link(name, photo)
         else:
-            _write(target, photo.read_bytes())
+            self._writer.write(name, photo.read_bytes())
 
     def write_metadata(self, entries: Iterable[Mapping[str, Any]], space: LabelSpace) -> None:
         """Write ``metadata.bin`` over all images of all splits."""
-        _write(self.root / METADATA_FILE, pack_metadata(list(entries), space))
+        self._writer.write(METADATA_FILE, pack_metadata(list(entries), space))
 
     def write_list(self, split: str, image_ids: Iterable[str]) -> None:
         """Write the list of a split, one id per line."""
         text = "".join(f"{image_id}\n" for image_id in image_ids)
-        _write(self.root / "lst" / f"{split}.txt", text.encode())
+        self._writer.write(f"lst/{split}.txt", text.encode())
 
     def write_coco(
         self,
@@ -123,54 +106,30 @@ class SeamlessFolder:
         Returns:
             The number of annotations.
         """
-        numbered = (
-            {**one, "id": number} for number, one in enumerate(annotations, first_annotation_id)
-        )
-        with _whole(self.root / "coco" / f"{split}.json") as raw:
-            text = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
-            text.write(f'{{"info": {json.dumps({"version": version})}, "images": [')
-            _write_entries(text, images)
-            text.write(f'], "categories": {json.dumps(coco_categories(space))}, "annotations": [')
-            count = _write_entries(text, numbered)
-            text.write("]}")
-            text.detach()
+        count = 0
+
+        def numbered() -> Iterator[Mapping[str, Any]]:
+            nonlocal count
+            for annotation in annotations:
+                yield {**annotation, "id": first_annotation_id + count}
+                count += 1
+
+        categories = json.dumps(coco_categories(space))
+
+        def content() -> Iterator[bytes]:
+            yield f'{{"info": {json.dumps({"version": version})}, "images": ['.encode()
+            yield from _entries(images)
+            yield f'], "categories": {categories}, "annotations": ['.encode()
+            yield from _entries(numbered())
+            yield b"]}"
+
+        self._writer.write(f"coco/{split}.json", content())
         return count
 
 
-def _write_entries(text: IO[str], entries: Iterable[Mapping[str, Any]]) -> int:
-    count = 0
-    for entry in entries:
-        text.write(f"{', ' if count else ''}{json.dumps(entry)}")
-        count += 1
-    return count
-
-
-def _write(path: Path, content: bytes) -> None:
-    with _whole(path) as file:
-        file.write(content)
-
-
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its place once it is complete."""
-    temporary = _temporary(path)
-    try:
-        with temporary.open("wb") as file:
-            yield file
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _link(target: Path, source: Path) -> None:
-    temporary = _temporary(target)
-    temporary.symlink_to(source)
-    temporary.replace(target)
-
-
-def _temporary(path: Path) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"{_TEMPORARY}{os.getpid()}-{uuid.uuid4().hex}")
+def _entries(entries: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    for position, entry in enumerate(entries):
+        yield f"{', ' if position else ''}{json.dumps(entry)}".encode()
 
 
 def _png(image: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
