@@ -45,16 +45,16 @@ class Silent:
     """No output; for the Python API and tests."""
 
     def start(self, title: str, total: int) -> None:
-        """See Progress."""
+        """Say nothing."""
 
     def advance(self, units: int = 1, **info: object) -> None:
-        """See Progress."""
+        """Say nothing."""
 
     def note(self, text: str) -> None:
-        """See Progress."""
+        """Say nothing."""
 
     def finish(self) -> None:
-        """See Progress."""
+        """Say nothing."""
 
 
 class PlainLines:
@@ -65,13 +65,13 @@ class PlainLines:
         self._info: dict[str, object] = {}
 
     def start(self, title: str, total: int) -> None:
-        """See Progress."""
+        """Write the title and begin to count."""
         self._title, self._total, self._done, self._info = title, total, 0, {}
         self._begin = self._last = time.monotonic()
         self.note(f"{title}: 0/{total}")
 
     def advance(self, units: int = 1, **info: object) -> None:
-        """See Progress."""
+        """Count, and write a line if the last one is some seconds old."""
         self._done += units
         self._info.update(info)
         now = time.monotonic()
@@ -80,12 +80,12 @@ class PlainLines:
             self.note(self._line(now))
 
     def note(self, text: str) -> None:
-        """See Progress."""
+        """Write one line."""
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
     def finish(self) -> None:
-        """See Progress."""
+        """Write the last line."""
         self.note(self._line(time.monotonic()))
 
     def _line(self, now: float) -> str:
@@ -109,7 +109,7 @@ class LiveBar:
         self._info: dict[str, object] = {}
 
     def start(self, title: str, total: int) -> None:
-        """See Progress."""
+        """Show the bar."""
         columns = (
             TextColumn("[bold]{task.description}"),
             BarColumn(),
@@ -125,7 +125,7 @@ class LiveBar:
         self._begin, self._done, self._info = time.monotonic(), 0, {}
 
     def advance(self, units: int = 1, **info: object) -> None:
-        """See Progress."""
+        """Move the bar."""
         if self._bar is None:
             return
         self._done += units
@@ -136,11 +136,11 @@ class LiveBar:
         self._bar.update(task, advance=units, rate=f"{rate:.2f}/s", info=shown)
 
     def note(self, text: str) -> None:
-        """See Progress."""
+        """Print one line above the bar."""
         self._console.print(text, markup=False, highlight=False)
 
     def finish(self) -> None:
-        """See Progress."""
+        """Leave the bar as it stands."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

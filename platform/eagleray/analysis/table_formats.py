@@ -1,18 +1,18 @@
 """One table in four formats: for the terminal, Markdown, LaTeX (booktabs) and CSV.
 
 People get rounded text with the best values marked; CSV carries every digit in columns of its own.
+LaTeX is written here: prettytable's has no booktabs rules and escapes nothing, so that a name with
+an underscore would not compile.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prettytable import PrettyTable
+from prettytable import PrettyTable, TableStyle
 
 FORMATS = ("text", "markdown", "latex", "csv")
 _BEST = " (best)"
@@ -66,25 +66,18 @@ class Table:
 
     def text(self) -> str:
         """Return the table for a terminal."""
-        table = PrettyTable(list(self.columns))
-        table.align = "l"
-        for position in self.numbers:
-            table.align[self.columns[position]] = "r"
-        for row in self.rows:
-            table.add_row([cell.text + _BEST * cell.is_best for cell in row])
-        return "\n".join([self.title, str(table.get_string()), *self.notes, *self.legend])
+        rows = [[cell.text + _BEST * cell.is_best for cell in row] for row in self.rows]
+        grid = self._grid(self.columns, rows, TableStyle.DEFAULT)
+        return "\n".join([self.title, grid, *self.notes, *self.legend])
 
     def markdown(self) -> str:
         """Return the table as Markdown, best values bold."""
-        rules = ["---:" if idx in self.numbers else "---" for idx in range(len(self.columns))]
-        lines = [
-            _markdown_line([escape_markdown(name) for name in self.columns]),
-            _markdown_line(rules),
-            *(_markdown_line([_markdown_cell(cell) for cell in row]) for row in self.rows),
-        ]
+        heads = [escape_markdown(name) for name in self.columns]
+        rows = [[_markdown_cell(cell) for cell in row] for row in self.rows]
+        grid = self._grid(heads, rows, TableStyle.MARKDOWN)
         below = [escape_markdown(text) for text in self.notes]
         listed = [f"- {escape_markdown(text)}" for text in self.legend]
-        parts = [f"**{escape_markdown(self.title)}**", "\n".join(lines), *below]
+        parts = [f"**{escape_markdown(self.title)}**", grid, *below]
         return "\n\n".join([*parts, *(["\n".join(listed)] if listed else [])]) + "\n"
 
     def latex(self) -> str:
@@ -112,11 +105,18 @@ class Table:
 
     def csv(self) -> str:
         """Return the data with full precision as CSV."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow(self.data_columns)
-        writer.writerows(["" if v is None else v for v in row] for row in self.data_rows)
-        return buffer.getvalue()
+        table = PrettyTable(list(self.data_columns))
+        table.add_rows([["" if v is None else v for v in row] for row in self.data_rows])
+        return str(table.get_csv_string(lineterminator="\n"))
+
+    def _grid(self, heads: Sequence[str], rows: Sequence[Sequence[str]], style: TableStyle) -> str:
+        table = PrettyTable(list(heads))
+        table.set_style(style)
+        table.align = "l"
+        for position in self.numbers:
+            table.align[heads[position]] = "r"
+        table.add_rows([list(row) for row in rows])
+        return str(table.get_string())
 
     def _latex_cell(self, position: int, cell: Cell) -> str:
         text = escape_latex(cell.text)
@@ -148,10 +148,6 @@ def escape_markdown(text: str) -> str:
 def _markdown_cell(cell: Cell) -> str:
     text = escape_markdown(cell.text)
     return f"**{text}**" if cell.is_best else text
-
-
-def _markdown_line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 def _latex_line(cells: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from eagleray.download.checksum import DownloadError
+from eagleray.download.transfer import DownloadError
 
 
 def unpack(archive: Path, folder: Path) -> None:

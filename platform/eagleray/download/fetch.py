@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import logging
 import os
 import shutil
 from pathlib import Path
@@ -9,10 +11,48 @@ from pathlib import Path
 import pooch
 
 from eagleray.download.archive import unpack
-from eagleray.download.checksum import DownloadError, is_whole, verify
-from eagleray.download.transfer import ResumingDownloader
+from eagleray.download.transfer import DownloadError, ResumingDownloader
+from eagleray.experiment.discovery import installed_tasks, nearest, task_type
 from eagleray.progress import Progress
-from eagleray.task import Download
+from eagleray.task import Download, SettingsError
+
+_log = logging.getLogger(__name__)
+_LEAST_DIGITS = 6
+
+
+def catalog() -> dict[str, Download]:
+    """Return the downloads of all installed tasks by name, sorted; tasks that cannot be imported
+    are left out.
+
+    Raises:
+        SettingsError: Two tasks use a name for different files.
+    """
+    found: dict[str, Download] = {}
+    for name in installed_tasks():
+        try:
+            records = task_type(name).downloads()
+        except SettingsError as error:
+            _log.warning("%s", error)
+            continue
+        for record in records:
+            if found.setdefault(record.name, record) != record:
+                raise SettingsError(
+                    f"task {name!r} calls {record.url} {record.name!r}, but another task has "
+                    f"{found[record.name].url} under that name: rename one of them"
+                )
+    return dict(sorted(found.items()))
+
+
+def find_download(name: str) -> Download:
+    """Return a download by name.
+
+    Raises:
+        SettingsError: There is none of that name.
+    """
+    known = catalog()
+    if name not in known:
+        raise SettingsError(f"there is no download {name!r}; {nearest(name, list(known))}")
+    return known[name]
 
 
 def fetch(download: Download, folder: Path, progress: Progress) -> Path:
@@ -75,6 +115,36 @@ def by_hand_text(download: Download) -> str:
         f"{download.name}: {how}; license: {download.license}. Then give it with:\n"
         f"  eagleray download {download.name} --from FILE"
     )
+
+
+def is_whole(checksum: str) -> bool:
+    """Tell whether a checksum has all of its digits."""
+    kind, _, digits = checksum.partition(":")
+    return bool(checksum) and len(digits) == 2 * hashlib.new(kind).digest_size
+
+
+def verify(path: Path, checksum: str, what: str) -> None:
+    """Compare a file with its published checksum; an empty one allows everything.
+
+    Args:
+        path: The file.
+        checksum: ``sha256:`` or ``md5:`` with the digits that are published, or empty.
+        what: Name of the download, for the message.
+
+    Raises:
+        DownloadError: The file has another checksum.
+    """
+    if not checksum:
+        return
+    kind, _, digits = checksum.partition(":")
+    if len(digits) < _LEAST_DIGITS:
+        raise DownloadError(f"{what}: checksum {checksum!r} has too few digits to tell anything")
+    found = pooch.file_hash(str(path), alg=kind)
+    if not found.startswith(digits.lower()):
+        raise DownloadError(
+            f"{what}: {path} has {kind} {found}, published is {digits}: it is damaged or another "
+            "file; fetch it again"
+        )
 
 
 def _retrieve(download: Download, target: Path, progress: Progress) -> None:

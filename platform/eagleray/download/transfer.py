@@ -1,5 +1,8 @@
 """Fetching a file over HTTP so that a cut connection costs nothing: what has come is kept in a
 ``.part`` file and the rest is asked for (RFC 9110: Range, If-Range).
+
+It is handed to pooch as its downloader. Pooch's own one begins every file at its first byte, and it
+writes what comes before anybody can look at the status and the range of the answer.
 """
 
 from __future__ import annotations
@@ -16,8 +19,8 @@ from typing import IO, Any
 
 import requests
 
-from eagleray.download.checksum import DownloadError
 from eagleray.progress import Progress
+from eagleray.task import EaglerayError
 
 _CHUNK_BYTES = 1 << 20
 _TIMEOUT_S = (20.0, 60.0)
@@ -27,6 +30,10 @@ _ATTEMPTS = 4
 _PAUSE_S = 1.0
 _MB = 1_000_000
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+
+
+class DownloadError(EaglerayError):
+    """A file could not be fetched, or is not the one that was published."""
 
 
 class _CutError(Exception):

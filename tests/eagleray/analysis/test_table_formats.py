@@ -31,7 +31,12 @@ def test_the_terminal_shows_a_mark_beside_the_best():
 def test_markdown_is_a_table_with_bold_best_values():
     lines = table_of("a", "b").markdown().splitlines()
     assert lines[0] == "**a title**"
-    assert lines[2:] == ["| variant | pq |", "| --- | ---: |", "| a | **-0.5** |", "| b | -0.5 |"]
+    assert lines[2:] == [
+        "| variant |       pq |",
+        "| :-------|--------: |",
+        "| a       | **-0.5** |",
+        "| b       |     -0.5 |",
+    ]
 
 
 @pytest.mark.parametrize(

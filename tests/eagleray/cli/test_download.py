@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from eagleray.cli import main
-from eagleray.download import catalog, checksum, find_download
+from eagleray.download import catalog, find_download
+from eagleray.download.fetch import is_whole
 from eagleray.experiment.discovery import installed_tasks
 from eagleray.task import Download, SettingsError, Task
 
@@ -25,7 +26,7 @@ def offering(*records):
 @pytest.fixture
 def offered(monkeypatch):
     def offer(**tasks):
-        module = sys.modules["eagleray.download.catalog"]
+        module = sys.modules["eagleray.download.fetch"]
         monkeypatch.setattr(module, "installed_tasks", lambda: dict.fromkeys(tasks))
         monkeypatch.setattr(module, "task_type", lambda name: tasks[name])
 
@@ -55,8 +56,8 @@ def test_records_are_complete():
 
 
 def test_checksums_are_whole_or_leading_digits():
-    assert checksum.is_whole("md5:" + "0" * 32) and checksum.is_whole("sha256:" + "0" * 64)
-    assert not checksum.is_whole("md5:" + "0" * 31) and not checksum.is_whole("")
+    assert is_whole("md5:" + "0" * 32) and is_whole("sha256:" + "0" * 64)
+    assert not is_whole("md5:" + "0" * 31) and not is_whole("")
 
 
 def test_two_tasks_may_share_a_record_but_not_a_name(offered):

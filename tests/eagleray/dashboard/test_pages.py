@@ -207,9 +207,8 @@ def test_a_unit_has_a_slider_between_two_pictures_and_its_neighbors(visitor):
     answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0001&left=input")
     overlay = next(c for c in components(answer) if c["props"].get("id") == "overlay")
     assert text(overlay) == "input prediction"
-    assert [
-        a.split("?")[0].rpartition(".")[0].rpartition(".")[2] for a in values(overlay, "src")
-    ] == ["prediction", "input"]
+    names = [a.rpartition("/")[2].split(".")[1].split("-")[0] for a in values(overlay, "src")]
+    assert names == ["prediction", "input"]
     assert len(values(answer, "src")) == 2 + 3
     assert "no pictures of 'nope'" in text(visitor.open("/gallery", "?run=exp/main-0&unit=nope"))
 
@@ -217,7 +216,7 @@ def test_a_unit_has_a_slider_between_two_pictures_and_its_neighbors(visitor):
 @pytest.mark.parametrize(("path", "search"), EVERY_PAGE)
 def test_time_passing_draws_nothing_anew_without_a_change(visitor, path, search, monkeypatch):
     # Published numbers are read in the background: their coming is a change.
-    monkeypatch.setattr("eagleray.dashboard.published.installed_tasks", lambda: ())
+    monkeypatch.setattr("eagleray.dashboard.pages.benchmarks.installed_tasks", lambda: ())
     before = visitor.open(path, search)
     assert visitor.follow(path, search, is_tick=True, before=before) is None
     assert visitor.follow(path, search, is_tick=False, before=before) is not None

@@ -111,7 +111,7 @@ def test_damaged_files_are_named(storage):
     (run / "environment.json").unlink()
     with next((run / "metrics").glob("*.jsonl")).open("a") as handle:
         handle.write('{"total_step": 1, "lo')
-    picture = next(run.rglob("scene-0000.truth.png"))
+    picture = next(run.rglob("scene-0000.truth-*.png"))
     picture.write_bytes(b"no picture")
     page = Page(report_html(str(storage), ["exp/main-0"]))
     for found in (

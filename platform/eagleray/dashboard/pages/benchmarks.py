@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,10 @@ from eagleray.dashboard.elements import (
     signed,
     table,
 )
-from eagleray.dashboard.published import PublishedBenchmarks
 from eagleray.dashboard.source import Source
+from eagleray.experiment.discovery import installed_tasks, task_type
 from eagleray.runs.records import EvaluationResult
-from eagleray.task import Benchmark
+from eagleray.task import Benchmark, EaglerayError, Evaluation
 
 
 @dataclass(frozen=True)
@@ -50,22 +51,22 @@ class Standing:
 
 
 class BenchmarksPage:
-    """See elements.Page."""
+    """Published numbers beside the best runs of ours."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
         self._published = PublishedBenchmarks()
 
     def title(self, address: Address) -> str:
-        """See Page."""
+        """Name the page."""
         return "Benchmarks"
 
     def heading(self, address: Address) -> Content:
-        """See Page."""
+        """Return nothing: each benchmark has its own heading."""
         return []
 
     def controls(self, address: Address) -> Sequence[Control]:
-        """See Page."""
+        """Return the choice of task and checkpoint."""
         found = standings(self._source.runs(), self._published.found())
         tasks = sorted({s.task for s in found})
         checkpoints = sorted({s.checkpoint for s in found if s.checkpoint})
@@ -76,7 +77,7 @@ class BenchmarksPage:
         ]
 
     def content(self, address: Address) -> Content:
-        """See Page."""
+        """Return one table per benchmark, below what share of the papers is reached."""
         task, checkpoint = address.one("task"), address.one("checkpoint")
         chosen = [
             one
@@ -93,9 +94,46 @@ class BenchmarksPage:
         return parts or [note("Nothing has been evaluated yet.")]
 
     def version(self, address: Address) -> str:
-        """See Page."""
+        """Return a text that changes with any run, and as published numbers come in."""
         runs = tuple((r.name, r.changed_s) for r in self._source.runs())
         return f"{hash(runs)}{len(self._published.found())}"
+
+
+class PublishedBenchmarks:
+    """The benchmarks of the installed tasks at their default settings.
+
+    Tasks that cannot be built without settings have none until a run of theirs was evaluated.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._found: dict[str, Sequence[Benchmark]] = {}
+        self._thread: threading.Thread | None = None
+
+    def found(self) -> dict[str, Sequence[Benchmark]]:
+        """Return what has been read so far, by task; the first call begins reading."""
+        with self._lock:
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._read, daemon=True)
+                self._thread.start()
+            return dict(self._found)
+
+    def _read(self) -> None:
+        for name in installed_tasks():
+            benchmarks = _benchmarks(name)
+            with self._lock:
+                self._found[name] = benchmarks
+
+
+def _benchmarks(name: str) -> Sequence[Benchmark]:
+    try:
+        task = task_type(name)
+        if any(field.is_required() for field in task.settings_type.model_fields.values()):
+            return ()
+        built = task(task.settings_type())
+        return tuple(built.benchmarks()) if isinstance(built, Evaluation) else ()
+    except (EaglerayError, OSError):
+        return ()
 
 
 def standings(

@@ -33,27 +33,27 @@ MOST_COLUMNS = 4
 
 
 class ComparePage:
-    """See elements.Page."""
+    """Some runs beside each other."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def title(self, address: Address) -> str:
-        """See Page."""
+        """Name the page."""
         return "Compare"
 
     def heading(self, address: Address) -> Content:
-        """See Page."""
+        """Return nothing: the chosen runs stand among the controls."""
         return []
 
     def controls(self, address: Address) -> Sequence[Control]:
-        """See Page."""
+        """Return the choice of runs, and what curves can be drawn like."""
         known = [run.name for run in self._source.runs() if is_run_name(run.name)]
         picked = [name for name in address.many("run") if name in set(known)]
         return [choices_control("run", "Runs", known, picked), *curve_controls(address)]
 
     def content(self, address: Address) -> Content:
-        """See Page."""
+        """Return results and settings that differ, then the curves."""
         asked = list(dict.fromkeys(address.many("run")))
         if not asked:
             return [note("Choose two runs or more above, or pick them in the list of runs.")]
@@ -83,7 +83,7 @@ class ComparePage:
         ]
 
     def version(self, address: Address) -> str:
-        """See Page."""
+        """Return a text that changes when one of the runs logs something."""
         names = [name for name in address.many("run")[:MOST_RUNS] if is_run_name(name)]
         there = [name for name in names if self._source.run(name)]
         return "".join(name + self._source.history_version(name) for name in there)

@@ -37,21 +37,21 @@ UNITS_PER_PAGE = 60
 
 
 class GalleryPage:
-    """See elements.Page."""
+    """Pictures of an evaluation."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def title(self, address: Address) -> str:
-        """See Page."""
+        """Name the page."""
         return "Gallery"
 
     def heading(self, address: Address) -> Content:
-        """See Page."""
+        """Return nothing: the run stands among the controls."""
         return []
 
     def controls(self, address: Address) -> Sequence[Control]:
-        """See Page."""
+        """Return the choice of run, evaluation, order, and two pictures to lay over."""
         runs = [run.name for run in self._source.runs() if run.summary.results]
         name = address.one("run") or (runs[0] if runs else "")
         options = [(run, run) for run in runs]
@@ -79,7 +79,7 @@ class GalleryPage:
         ]
 
     def content(self, address: Address) -> Content:
-        """See Page."""
+        """Return the units as cards, or the one that the address names."""
         runs = [run.name for run in self._source.runs() if run.summary.results]
         name = address.one("run") or (runs[0] if runs else "")
         if not name:
@@ -103,7 +103,7 @@ class GalleryPage:
         return [*problems, *_grid(name, shown, units, metric, address)]
 
     def version(self, address: Address) -> str:
-        """See Page."""
+        """Return a text that changes when the run's summary does."""
         entry = self._source.run(address.one("run")) if address.one("run") else None
         return f"{entry.changed_s}{entry.state}" if entry else "none"
 

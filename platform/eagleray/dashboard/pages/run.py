@@ -44,7 +44,7 @@ _MOST_FIGURES = 60
 
 
 class RunPage:
-    """See elements.Page."""
+    """One run, a tab for each kind of thing that it holds."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -58,16 +58,16 @@ class RunPage:
         }
 
     def title(self, address: Address) -> str:
-        """See Page."""
+        """Return the run's name."""
         return run_name(address) or "Run"
 
     def heading(self, address: Address) -> Content:
-        """See Page."""
+        """Return state, step and links to the tabs."""
         entry = self._source.run(run_name(address))
         return _heading(entry, address, self._source.sweeps.sweeps_of(entry.name)) if entry else []
 
     def controls(self, address: Address) -> Sequence[Control]:
-        """See Page."""
+        """Return what the tab lets the visitor set."""
         entry = self._source.run(run_name(address))
         if entry is None:
             return []
@@ -90,7 +90,7 @@ class RunPage:
         return []
 
     def content(self, address: Address) -> Content:
-        """See Page."""
+        """Return the tab."""
         name = run_name(address)
         entry = self._source.run(name)
         if entry is None:
@@ -98,7 +98,7 @@ class RunPage:
         return self._tabs[_tab(address)](entry, address)
 
     def version(self, address: Address) -> str:
-        """See Page."""
+        """Return a text that changes with the run, on the curves also with each line logged."""
         entry = self._source.run(run_name(address))
         if entry is None:
             return "gone"

@@ -14,6 +14,7 @@ from eagleray.analysis.table import comparisons
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
+    ROWS_PER_PAGE,
     Content,
     Control,
     ago,
@@ -21,12 +22,15 @@ from eagleray.dashboard.elements import (
     hidden_control,
     note,
     number_text,
+    page_of,
+    pager,
     signed,
+    sort_link,
+    sorted_rows,
     state_mark,
     table,
     text_control,
 )
-from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
 from eagleray.runs.records import INITIAL
 from eagleray.runs.run_folder import is_run_name
@@ -101,21 +105,21 @@ class RunRow:
 
 
 class RunsPage:
-    """See elements.Page."""
+    """The list of all runs."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
 
     def title(self, address: Address) -> str:
-        """See Page."""
+        """Name the page."""
         return "Runs"
 
     def heading(self, address: Address) -> Content:
-        """See Page."""
+        """Return nothing: the list speaks for itself."""
         return []
 
     def controls(self, address: Address) -> Sequence[Control]:
-        """See Page."""
+        """Return filter, task, state and the metric that is shown."""
         runs = self._source.runs()
         tasks = sorted({r.summary.task for r in runs if r.summary.task})
         states = sorted({r.state for r in runs})
@@ -132,7 +136,7 @@ class RunsPage:
         ]
 
     def content(self, address: Address) -> Content:
-        """See Page."""
+        """Return one page of the list."""
         runs = self._source.runs()
         if not runs:
             return [
@@ -151,7 +155,7 @@ class RunsPage:
         ]
 
     def version(self, address: Address) -> str:
-        """See Page."""
+        """Return a text that changes with any run's state, step or summary."""
         return str(
             hash(tuple((r.name, r.changed_s, r.state, r.summary.step) for r in self._source.runs()))
         )

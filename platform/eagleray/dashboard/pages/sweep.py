@@ -30,6 +30,7 @@ from eagleray.browse.sweep_figures import (
 from eagleray.browse.sweep_index import SweepEntry
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
+    ROWS_PER_PAGE,
     Content,
     Control,
     ago,
@@ -37,12 +38,15 @@ from eagleray.dashboard.elements import (
     figure_panel,
     note,
     number_text,
+    page_of,
+    pager,
     problem,
+    sort_link,
+    sorted_rows,
     state_mark,
     table,
     text_control,
 )
-from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.source import Source
 from eagleray.experiment.paths import short_names

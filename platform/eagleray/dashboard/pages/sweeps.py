@@ -15,16 +15,20 @@ from eagleray.analysis.variants import device_hours, variant_results
 from eagleray.browse.sweep_index import SweepEntry
 from eagleray.dashboard.address import Address, sweep_link
 from eagleray.dashboard.elements import (
+    ROWS_PER_PAGE,
     Content,
     Control,
     ago,
     choice_control,
     note,
     number_text,
+    page_of,
+    pager,
+    sort_link,
+    sorted_rows,
     table,
     text_control,
 )
-from eagleray.dashboard.listing import ROWS_PER_PAGE, page_of, pager, sort_link, sorted_rows
 from eagleray.dashboard.source import Source
 from eagleray.runs.run_folder import is_run_name
 
