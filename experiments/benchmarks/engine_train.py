@@ -22,7 +22,7 @@ from record import write_record
 from torch import Tensor, nn
 
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.progress import Silent
+from eagleray.options import RunOptions
 from eagleray.storage import Store
 from eagleray.task import Dataset, LossTerm, Phase, Settings, StepContext, Training
 from eagleray.train import train_run
@@ -114,7 +114,7 @@ def run_engine(task: Timed) -> None:
     """Train through the engine, in this process."""
     experiment = ExperimentSettings(task=task.name, settings=task.settings, device="cpu")
     with tempfile.TemporaryDirectory() as folder:
-        train_run(experiment, task, Store(folder), {}, inline=True, progress=Silent())
+        train_run(experiment, task, Store(folder), {}, RunOptions(inline=True, device="cpu"))
 
 
 def seconds_per_step(run: Any, depth: int) -> tuple[float, float]:

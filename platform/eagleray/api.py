@@ -124,16 +124,13 @@ class Experiment:
         task = require(self.task, Training)
         self.check()
         prepared = self._prepared or self.prepare()
-        return train_in_run(
-            self.settings,
-            task,
-            self.run_folder,
-            prepared,
+        options = RunOptions(
             inline=self.inline,
             limit=self.limit,
+            device=self.settings.device,
             progress=self.progress,
-            report=report,
         )
+        return train_in_run(self.settings, task, self.run_folder, prepared, options, report=report)
 
     def evaluate(
         self, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()

@@ -14,7 +14,7 @@ import torch
 from tests.eagleray.tiny_task import TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
-from eagleray.progress import Silent
+from eagleray.options import RunOptions
 from eagleray.scheduling import SchedulingError
 from eagleray.storage import Store
 from eagleray.task import SettingsError
@@ -31,7 +31,7 @@ def train_on_ray(
         TinyTask(asked.settings),
         Store(str(folder)),
         {},
-        progress=Silent(),
+        RunOptions(),
         report=report,
     )
 

@@ -18,7 +18,6 @@ from eagleray.evaluate.driver import evaluate_checkpoints
 from eagleray.experiment import schema
 from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
-from eagleray.progress import Silent
 from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import Camera, InputError, Item, SettingsError, StepContext, ViewRequest
@@ -92,7 +91,7 @@ def done(tmp_path_factory):
         RunOptions(device="cpu", inline=True),
     )
     run = RunFolder(str(root / "run"))
-    result = train_run(experiment, task, run, prepared.rows, inline=True, progress=Silent())
+    result = train_run(experiment, task, run, prepared.rows, RunOptions(inline=True))
     model = task.build()
     model.load_state_dict(load_file(checkpoint_weights(run, "last")))
     return task, experiment, prepared, run, result, model.eval()
@@ -529,9 +528,7 @@ def test_another_semantic_run_shares_the_color_phase(done, tmp_path):
     train = settings.train.model_copy(update={"init_from": str(weights)})
     settings = settings.model_copy(update={"train": train})
     again = Store(str(tmp_path / "again"))
-    result = train_run(
-        settings, other, again, prepared.rows, inline=True, limit=3, progress=Silent()
-    )
+    result = train_run(settings, other, again, prepared.rows, RunOptions(inline=True, limit=3))
     before, after = load_file(weights), load_file(checkpoint_weights(again, "last"))
     assert result.step == 3
     changed = {name for name in before if not torch.equal(before[name], after[name])}

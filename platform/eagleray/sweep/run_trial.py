@@ -158,18 +158,17 @@ def _train(plan: SweepPlan, trial: Trial, keeper: _Keeper, report: ReportValue) 
         if step != last_step:
             report(float(value), step)
 
+    options = RunOptions(
+        inline=trial.group.num_workers == 1,
+        limit=plan.options.limit,
+        device=trial.settings.device,
+        progress=keeper,
+    )
     patience = time.monotonic() + _BUSY_PATIENCE_S
     while True:
         try:
             return train_in_run(
-                trial.settings,
-                task,
-                trial.run_folder,
-                prepared,
-                inline=trial.group.num_workers == 1,
-                limit=plan.options.limit,
-                progress=keeper,
-                report=take,
+                trial.settings, task, trial.run_folder, prepared, options, report=take
             )
         except RunIsBusyError:
             if time.monotonic() > patience:

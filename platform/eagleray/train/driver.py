@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.progress import Progress
+from eagleray.options import Device, RunOptions
 from eagleray.storage import Store
 from eagleray.task import Rows, SettingsError, Training
 from eagleray.train.checkpoint import BestCheckpoint, list_checkpoints, read_best
@@ -55,10 +55,8 @@ def train_run(
     task: Training,
     run: Store,
     rows: Mapping[str, Rows],
+    options: RunOptions,
     *,
-    inline: bool = False,
-    limit: int | None = None,
-    progress: Progress,
     report: Report | None = None,
 ) -> TrainResult:
     """Train an experiment, going on from the newest checkpoint of its run.
@@ -68,9 +66,9 @@ def train_run(
         task: Its task.
         run: The run's folder; with several machines it must be storage that all of them see.
         rows: Rows of the prepared stages by label.
-        inline: Train in this process, with one worker and without Ray; batches keep their size.
-        limit: At most so many optimizer steps per phase.
-        progress: Told about steps.
+        options: How it runs. ``limit`` counts optimizer steps per phase; ``inline`` trains with one
+            worker, and batches keep their size; else ``train.num_workers`` says how many, and not
+            ``options.workers``.
         report: Told about metrics at validations and ends of phases.
 
     Raises:
@@ -79,15 +77,15 @@ def train_run(
         SettingsError: Settings that do not fit together.
     """
     begin = time.monotonic()
-    job = TrainJob(experiment, task, run, rows, limit)
-    check_job(job, inline=inline)
+    job = TrainJob(experiment, task, run, rows, options.limit)
+    check_job(job, inline=options.inline)
     clear_stop(run)
-    if inline:
-        outcome, restarts = _train_inline(job, progress, report), 0
+    if options.inline:
+        outcome, restarts = _train_inline(job, options, report), 0
     else:
         from eagleray.train.ray_driver import train_with_ray
 
-        outcome, restarts = train_with_ray(job, progress, report)
+        outcome, restarts = train_with_ray(job, options, report)
     clear_stop(run)
     return TrainResult(
         finished=outcome.finished,
@@ -121,22 +119,22 @@ def check_job(job: TrainJob, *, inline: bool) -> None:
         find_benchmark(job.task, settings.validate_on.benchmark)
 
 
-def _train_inline(job: TrainJob, progress: Progress, report: Report | None) -> TrainOutcome:
+def _train_inline(job: TrainJob, options: RunOptions, report: Report | None) -> TrainOutcome:
     settings = job.experiment.train
-    device = torch.device("cuda", 0) if wants_gpu(job.experiment) else torch.device("cpu")
+    device = torch.device("cuda", 0) if _wants_gpu(options.device) else torch.device("cpu")
     if settings.num_workers not in (1, (1, 1)):
-        progress.note(
+        options.progress.note(
             f"inline: one worker instead of {settings.num_workers}, with the whole batch in this "
             "process"
         )
-    with lone_process_group(settings.strategy):
+    with _lone_process_group(settings.strategy):
         return train_process(
-            job, device, progress=progress, report=report or (lambda metrics: None)
+            job, device, progress=options.progress, report=report or (lambda metrics: None)
         )
 
 
 @contextlib.contextmanager
-def lone_process_group(strategy: str) -> Iterator[None]:
+def _lone_process_group(strategy: str) -> Iterator[None]:
     """Open a gloo group of world size 1 if the strategy needs one and there is none already.
 
     It is closed afterwards, but for DeepSpeed, which keeps references to the first group it sees
@@ -160,16 +158,11 @@ def lone_process_group(strategy: str) -> Iterator[None]:
         dist.destroy_process_group()
 
 
-def wants_gpu(experiment: ExperimentSettings) -> bool:
-    """Return whether models run on GPUs here.
-
-    Raises:
-        SettingsError: CUDA is asked for and there is none.
-    """
+def _wants_gpu(asked: Device) -> bool:
     available = torch.cuda.is_available()
-    if experiment.device == "cuda" and not available:
+    if asked == "cuda" and not available:
         raise SettingsError(
             "device is 'cuda', but this machine has no CUDA device that torch can use: set device "
             "to auto or cpu"
         )
-    return available and experiment.device != "cpu"
+    return available and asked != "cpu"

@@ -18,12 +18,14 @@ import time
 import traceback
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from eagleray.options import Device, RunOptions
 from eagleray.progress import Progress, Silent
 from eagleray.runs.metrics import LIVE
-from eagleray.scheduling import cluster_machine, fit_workers, ray_session
+from eagleray.scheduling import LazySession, cluster_machine, fit_workers
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
 from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
@@ -44,13 +46,13 @@ _HEALTH_CHECK_S = "1"
 
 
 def train_with_ray(
-    job: TrainJob, progress: Progress, report: Report | None
+    job: TrainJob, options: RunOptions, report: Report | None
 ) -> tuple[TrainOutcome, int]:
     """Train on Ray workers; return how it ended and how often the group was started again.
 
     Args:
         job: What to do.
-        progress: Told about steps.
+        options: Where it runs, and who is told about steps.
         report: Called in this process with the newest metrics whenever workers wrote some.
 
     Raises:
@@ -65,27 +67,28 @@ def train_with_ray(
     for path in (_OUTCOME, LIVE):
         job.run.delete(path)
     job.run.delete(_GROUPS, recursive=True)
-    with ray_session():
-        trainer = _trainer(job)
-        error = _fit(trainer, job.run, progress, report)
+    with nullcontext(options.session) if options.session else LazySession() as session:
+        session.start()
+        trainer = _trainer(job, options.device)
+        error = _fit(trainer, job.run, options.progress, report)
     outcome = _conclude(job.run, error)
     job.run.delete(_RAY_FOLDER, recursive=True)
     return outcome
 
 
-def _trainer(job: TrainJob) -> Any:
+def _trainer(job: TrainJob, device: Device) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.experiment.train
     asked = settings.num_workers
     least, most = (asked, asked) if isinstance(asked, int) else (min(asked), max(asked))
-    gpus = 0.0 if job.experiment.device == "cpu" else settings.gpus_per_worker
+    gpus = 0.0 if device == "cpu" else settings.gpus_per_worker
     worker = Resources(cpus=settings.cpus_per_worker, gpus=gpus)
     group = fit_workers(
         cluster_machine(),
         worker,
-        device=job.experiment.device,
+        device=device,
         asked=least,
         what="training",
     )

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.prepare import Prepared
-from eagleray.progress import Progress
 from eagleray.runs.lease import Lease
 from eagleray.runs.rejects import record_rejects
 from eagleray.runs.run_folder import RunFolder
@@ -59,10 +59,8 @@ def train_in_run(
     task: Training,
     run: RunFolder,
     prepared: Prepared,
+    options: RunOptions,
     *,
-    inline: bool = False,
-    limit: int | None = None,
-    progress: Progress,
     report: Report | None = None,
 ) -> TrainResult:
     """Train as ``train_run`` does, while nobody else does; the run's summary says how it went.
@@ -74,16 +72,7 @@ def train_in_run(
         describe_run(run, settings, task, prepared)
         run.update_summary(state="training", attempt=lease.attempt)
         try:
-            result = train_run(
-                settings,
-                task,
-                run,
-                prepared.rows,
-                inline=inline,
-                limit=limit,
-                progress=progress,
-                report=report,
-            )
+            result = train_run(settings, task, run, prepared.rows, options, report=report)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             state = "stopped" if stopped else "failed"

@@ -21,6 +21,10 @@ MAX_PIXELS = 178_956_970
 """Largest image accepted by default, in pixels: the size at which Pillow itself refuses (2 x
 89478485)."""
 
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
+"""Formats that are tried. Pillow knows more, some of which start other programs (EPS runs
+Ghostscript) or read over the network."""
+
 _DEEP_GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP_GREY_PER_LEVEL = 257
 """16-bit grey levels per 8-bit level: 65535 = 255 * 257."""
@@ -94,13 +98,13 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise UnsupportedImageError(f"{name}: {error}; cut the image into tiles") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise UnreadableImageError(
             f"{name}: not an image that can be read (first bytes {data[:8]!r}); "
-            "JPEG, PNG, TIFF, WebP, BMP and the like are accepted"
+            f"accepted are {', '.join(FORMATS)}"
         ) from error
     width, height = image.size
     if width * height > max_pixels:
@@ -119,6 +123,11 @@ def describe_source(source: str | Path | bytes) -> str:
 
 def _read_bytes(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # reading a pipe or a device never ends
+            raise UnreadableImageError(
+                f"{path}: cannot be read (a pipe, device or folder, no regular file); "
+                "give an image file"
+            )
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror or error})") from error

@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
     task, run = TwoBenchmarks(experiment.settings), RunFolder(str(folder / "run"))
     options = RunOptions(inline=True)
     rows = prepare_stages(task, Store(str(folder)), experiment.prepare, options).rows
-    train_run(experiment, task, run, rows, inline=True, progress=Silent())
+    train_run(experiment, task, run, rows, options)
     return experiment, task, run, rows
 
 

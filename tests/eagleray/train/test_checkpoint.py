@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from tests.eagleray.tiny_task import TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
+from eagleray.options import RunOptions
 from eagleray.progress import Silent
 from eagleray.storage import Store
 from eagleray.task import SettingsError
@@ -95,7 +96,13 @@ def test_loaded_model_has_the_weights_of_the_file(half_done: Path) -> None:
 def train_from(init_from: Path, folder: Path) -> list[str]:
     asked = experiment({"steps": 1}, storage=str(folder / "storage"), init_from=str(init_from))
     notes = Notes()
-    train_run(asked, TinyTask(asked.settings), Store(str(folder)), {}, inline=True, progress=notes)
+    train_run(
+        asked,
+        TinyTask(asked.settings),
+        Store(str(folder)),
+        {},
+        RunOptions(inline=True, progress=notes),
+    )
     return notes.lines
 
 
@@ -127,7 +134,7 @@ def test_run_on_an_object_store_goes_on(tmp_path: Path) -> None:
     run = Store("memory://storage/run")
     for limit in (4, None):
         result = train_run(
-            asked, TinyTask(asked.settings), run, {}, inline=True, limit=limit, progress=Silent()
+            asked, TinyTask(asked.settings), run, {}, RunOptions(inline=True, limit=limit)
         )
     assert result.checkpoints == ("main-00000004", "main-00000010")
     expected = load_file(tmp_path / "checkpoints/main-00000010/model.safetensors")

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from tests.eagleray.tiny_task import TinyData, TinySettings, TinyTask
 from tests.eagleray.train.workers import experiment, losses, train_here
 
+from eagleray.options import RunOptions
 from eagleray.progress import Silent
 from eagleray.runs.metrics import MetricsWriter, read_lines
 from eagleray.storage import Store
@@ -277,7 +278,9 @@ class ShownValues(Silent):
 def test_progress_and_metrics_call_waiting_by_the_same_name(tmp_path: Path) -> None:
     asked, shown = experiment(storage=str(tmp_path / "storage")), ShownValues()
     run = Store(str(tmp_path / "run"))
-    train_run(asked, TinyTask(asked.settings), run, {}, inline=True, limit=2, progress=shown)
+    train_run(
+        asked, TinyTask(asked.settings), run, {}, RunOptions(inline=True, limit=2, progress=shown)
+    )
     assert shown.names == {"loss", "wait_fraction"}
     assert shown.names < set(read_lines(run)[-1])
 

@@ -13,6 +13,7 @@ import torch.multiprocessing as mp
 from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
 from eagleray.progress import Silent
 from eagleray.runs.metrics import read_lines
 from eagleray.storage import Store
@@ -48,9 +49,7 @@ def train_here(
         TinyTask(asked.settings),
         Store(str(folder)),
         {},
-        inline=True,
-        limit=limit,
-        progress=Silent(),
+        RunOptions(inline=True, limit=limit),
     )
 
 

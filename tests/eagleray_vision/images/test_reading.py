@@ -1,6 +1,8 @@
 """Photographs of every kind become 8-bit RGB or a typed error."""
 
 import io
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -133,3 +135,23 @@ def test_huge_image_is_refused_before_it_is_decoded():
 def test_errors_make_rejects():
     assert issubclass(UnreadableImageError, InputError)
     assert issubclass(UnsupportedImageError, InputError)
+
+
+@pytest.mark.timeout(20)
+def test_pipe_and_device_are_refused_at_once(tmp_path):
+    pipe = tmp_path / "photo.png"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        with pytest.raises(UnreadableImageError, match="no regular file"):
+            read_rgb(path)
+
+
+@pytest.mark.parametrize("kind", ["EPS", "PDF"])
+def test_formats_that_run_other_programs_are_not_tried(kind):
+    with pytest.raises(UnreadableImageError, match="accepted are JPEG"):
+        read_rgb(encoded(Image.fromarray(COLORS), kind))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "PPM"])
+def test_usual_formats_are_read(kind):
+    assert read_rgb(encoded(Image.fromarray(COLORS), kind)).shape == COLORS.shape
