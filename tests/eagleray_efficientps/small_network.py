@@ -1,9 +1,13 @@
-"""A network of the real shape but with few channels, and batches for it."""
+"""A network of the real shape but with few channels, batches for it, and settings around it."""
+
+from pathlib import Path
+from typing import Any
 
 import torch
 
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.network import EfficientPsNetwork
+from eagleray_efficientps.settings import EfficientPsSettings
 from eagleray_vision.samples.target import PanopticTarget
 
 NUM_STUFF, NUM_THING = 3, 2
@@ -55,3 +59,16 @@ def target(size: tuple[int, int], content: str = "thing") -> PanopticTarget:
 
 def generators() -> list[torch.Generator]:
     return [torch.Generator().manual_seed(k) for k in range(len(SIZES))]
+
+
+def cityscapes_settings(root: Path, **changes: Any) -> EfficientPsSettings:
+    """Return settings of a small network for the tiny Cityscapes."""
+    values = {
+        "faithful": False,
+        "data": {"root": str(root)},
+        "input": {"size_hw": (64, 96), "crop_hw": (48, 64), "random_scale": (0.8, 1.5)},
+        "network": SMALL,
+        "fusion": {"min_stuff_area_px": 30},
+        "evaluation": {"coco_ap": True, "cityscapes_ap": True},
+    }
+    return EfficientPsSettings.model_validate({**values, **changes})
