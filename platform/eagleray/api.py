@@ -13,9 +13,10 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+from eagleray.analysis.regression import open_run, read_baseline
 from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
-from eagleray.evaluate.weights import find_weights
+from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.experiment.schema import ExperimentSettings
@@ -28,9 +29,25 @@ from eagleray.runs.run_folder import RunFolder, run_of
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
+from eagleray.sweep.plan import SweepPlan, plan_sweep
 from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, Training
 from eagleray.train import Report, TrainResult
 from eagleray.train.run import check_requirements, describe_run, missing_requirements, train_in_run
+
+STOPPED = "training was stopped; the same command goes on from there"
+
+
+class Listener:
+    """Told what each part of ``Experiment.run`` gave."""
+
+    def prepared(self, prepared: Prepared) -> None:
+        """Hear of the prepared stages."""
+
+    def trained(self, result: TrainResult) -> None:
+        """Hear of the training, which may have been stopped."""
+
+    def evaluated(self, results: Sequence[EvaluationResult]) -> None:
+        """Hear of the evaluations."""
 
 
 class Experiment:
@@ -55,8 +72,9 @@ class Experiment:
     ) -> None:
         self.settings = settings
         self.task: BaseTask = task_type(settings.task)(settings.settings)
-        self.limit, self.inline = limit, inline
-        self.progress: Progress = progress or Silent()
+        self.options = RunOptions(
+            inline=inline, limit=limit, device=settings.device, progress=progress or Silent()
+        )
         self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None
         self._new = new
@@ -88,7 +106,7 @@ class Experiment:
 
     def session(self) -> AbstractContextManager[None]:
         """Return one Ray session for several verbs; nothing where the work is done inline."""
-        return nullcontext() if self.inline else ray_session()
+        return nullcontext() if self.options.inline else ray_session()
 
     def plan(self) -> list[StagePlan]:
         """Return what ``prepare`` would do, without doing it.
@@ -101,7 +119,7 @@ class Experiment:
             self.task,
             Store(self.settings.storage),
             self.settings.prepare,
-            self._options(),
+            self.options,
         )
 
     def prepare(self) -> Prepared:
@@ -111,7 +129,7 @@ class Experiment:
             self.task,
             Store(self.settings.storage),
             self.settings.prepare,
-            self._options(),
+            self.options,
         )
         return self._prepared
 
@@ -124,13 +142,9 @@ class Experiment:
         task = require(self.task, Training)
         self.check()
         prepared = self._prepared or self.prepare()
-        options = RunOptions(
-            inline=self.inline,
-            limit=self.limit,
-            device=self.settings.device,
-            progress=self.progress,
+        return train_in_run(
+            self.settings, task, self.run_folder, prepared, self.options, report=report
         )
-        return train_in_run(self.settings, task, self.run_folder, prepared, options, report=report)
 
     def evaluate(
         self, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()
@@ -156,19 +170,57 @@ class Experiment:
             prepared.rows,
             choose_benchmarks(task, names),
             (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
-            RunOptions(inline=self.inline, limit=self.limit, progress=self.progress),
+            self.options,
         )
 
-    def run(self) -> list[EvaluationResult]:
-        """Prepare, train and evaluate."""
+    def baselines(
+        self, against: str, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()
+    ) -> dict[tuple[str, str], EvaluationResult]:
+        """Return another run's results by benchmark and checkpoint, to compare those of
+        ``evaluate`` with (``analysis.regression.compare``). Read them first: they may lie in the
+        files that ``evaluate`` writes.
+
+        Args:
+            against: A run (EXPERIMENT/RUN, RUN, or its folder or URI).
+            benchmarks: As for ``evaluate``.
+            checkpoint: As for ``evaluate``.
+
+        Raises:
+            SettingsError: There is no such run, or it has no such results.
+        """
+        other = open_run(self.settings.storage, against)
+        names = tuple(benchmarks) or self.settings.evaluate.benchmarks
+        given = (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint)
+        labels = checkpoint_labels(given or (self.settings.evaluate.checkpoint,))
+        return {
+            (benchmark.name, label): read_baseline(other, benchmark.name, label, benchmark.protocol)
+            for benchmark in choose_benchmarks(require(self.task, Evaluation), names)
+            for label in labels.values()
+        }
+
+    def run(self, listener: Listener | None = None) -> list[EvaluationResult]:
+        """Prepare, train and evaluate.
+
+        Args:
+            listener: Told what each of the three gave.
+
+        Raises:
+            InterruptedError: Training was stopped; the same call goes on.
+        """
+        listener = listener or Listener()
         require(self.task, Training)
         self.check()
         with self.session():
-            self.prepare()
+            listener.prepared(self.prepare())
             result = self.train()
+            listener.trained(result)
             if not result.finished:
-                raise InterruptedError("training was stopped; the same command goes on from there")
-            return self.evaluate() if self.has_benchmarks() else []
+                raise InterruptedError(STOPPED)
+            if not isinstance(self.task, Evaluation) or not self.task.benchmarks():
+                return []
+            results = self.evaluate()
+            listener.evaluated(results)
+            return results
 
     def sweep(self) -> SweepResult:
         """Run the trials of the ``sweep`` section that are not over yet.
@@ -176,8 +228,15 @@ class Experiment:
         Raises:
             SettingsError: Anything that would end a trial; all mistakes are listed.
         """
-        options = RunOptions(inline=self.inline, limit=self.limit, progress=self.progress)
-        return run_sweep(self.settings, options, new=self._new)
+        return run_sweep(self.settings, self.options, new=self._new)
+
+    def plan_sweep(self) -> SweepPlan:
+        """Return the trials of the ``sweep`` section, without running any.
+
+        Raises:
+            SettingsError: Anything that would end a trial; all mistakes are listed.
+        """
+        return plan_sweep(self.settings, self.options, new=self._new)
 
     def predict(
         self,
@@ -197,17 +256,5 @@ class Experiment:
             [Path(p) for p in paths],
             Store(output),
             formats,
-            self._options(),
-        )
-
-    def has_benchmarks(self) -> bool:
-        """Return whether there is something to evaluate on."""
-        return isinstance(self.task, Evaluation) and bool(self.task.benchmarks())
-
-    def _options(self) -> RunOptions:
-        return RunOptions(
-            inline=self.inline,
-            limit=self.limit,
-            device=self.settings.device,
-            progress=self.progress,
+            self.options,
         )

@@ -14,6 +14,13 @@ from eagleray import __version__
 from eagleray.experiment.discovery import nearest
 from eagleray.task import EaglerayError, SettingsError
 
+FAILED_STATUS = 1
+"""Exit status of a job that ended without a result (a sweep: without that of every trial)."""
+REJECTS_STATUS = 3
+"""Exit status of a job that finished, but rejected more items than allowed."""
+FALLEN_STATUS = 4
+"""Exit status of an evaluation that finished, but found a metric worse than in another run."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verb:
@@ -27,22 +34,22 @@ class Verb:
 VERBS = {
     v.name: v
     for v in (
-        Verb("tasks", "List installed tasks, benchmarks, published numbers.", "inspect:tasks"),
+        Verb("tasks", "List installed tasks, benchmarks, published numbers.", "catalog:tasks"),
         Verb("doctor", "Say what is there, what is missing and what to do.", "doctor:doctor"),
         Verb("plan", "Say what would run, without running it.", "work:plan"),
         Verb("prepare", "Run all preprocessing stages.", "work:prepare"),
         Verb("train", "Train, or go on training.", "work:train"),
         Verb("evaluate", "Evaluate checkpoints; paper / ours / difference.", "work:evaluate"),
-        Verb("sweep", "Run ablations, a grid or a search.", "sweeping:sweep"),
+        Verb("sweep", "Run ablations, a grid or a search.", "work:sweep"),
         Verb("run", "Prepare, train and evaluate.", "work:run"),
         Verb("predict", "Run the trained task on your own files.", "work:predict"),
-        Verb("show", "Show results of runs.", "inspect:show"),
-        Verb("report", "Write results as one HTML file.", "reporting:report"),
-        Verb("dashboard", "Show all runs in the browser.", "reporting:dashboard"),
-        Verb("view", "Look at a run from any side in the browser.", "viewing:view"),
+        Verb("show", "Show results of runs.", "showing:show"),
+        Verb("report", "Write results as one HTML file.", "showing:report"),
+        Verb("dashboard", "Show all runs in the browser.", "showing:dashboard"),
+        Verb("view", "Look at a run from any side in the browser.", "showing:view"),
         Verb("submit", "Run a verb as a job on a Ray cluster.", "submit:submit"),
-        Verb("download", "Fetch named weights and data files.", "download:download"),
-        Verb("schema", "Write the JSON schema of experiments, for editors.", "schema:schema"),
+        Verb("download", "Fetch named weights and data files.", "catalog:download"),
+        Verb("schema", "Write the JSON schema of experiments, for editors.", "catalog:schema"),
         Verb("import", "Convert published weights, configurations.", "files:import_published"),
         Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
     )
@@ -94,3 +101,9 @@ def _verb(name: str) -> Callable[[list[str]], int]:
         import_module(f"eagleray.cli.{module_name}"), function
     )
     return found
+
+
+def say(text: str) -> None:
+    """Write a line for the user at once."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Verbs that work on an experiment: plan, prepare, train, evaluate, run, predict."""
+"""Verbs that work on an experiment: plan, prepare, train, evaluate, run, predict, sweep."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ from typing import TypeVar
 
 import tyro
 
+from eagleray.analysis.ablation import sweep_table, write_tables
 from eagleray.analysis.regression import (
     Tolerances,
     check_tolerances,
     compare,
-    open_run,
-    read_baseline,
     regression_table,
 )
 from eagleray.analysis.table import benchmark_table, plain_table, results_table
-from eagleray.api import Experiment
+from eagleray.api import STOPPED, Experiment, Listener
 from eagleray.cli.arguments import Flags, parse
-from eagleray.cli.main import VERBS
+from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, VERBS, say
 from eagleray.contract.task import require
-from eagleray.evaluate.driver import choose_benchmarks
-from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import training_rejects
-from eagleray.task import Evaluation, SettingsError, Training
+from eagleray.sweep.driver import SweepResult
+from eagleray.sweep.plan import SweepPlan
+from eagleray.task import SettingsError, Training
+from eagleray.train import TrainResult
 
-REJECTS_STATUS = 3
-"""Exit status of a job that finished, but rejected more items than allowed."""
-
-FALLEN_STATUS = 4
-"""Exit status of an evaluation that finished, but found a metric worse than in another run."""
+_ERROR_LINES = 3
 
 F = TypeVar("F", bound=Flags)
 
@@ -69,6 +65,14 @@ class PredictFlags(Flags):
     """best, last, initial (before training), or the path of a model.safetensors."""
 
 
+@dataclasses.dataclass(frozen=True)
+class SweepFlags(Flags):
+    """Flags of ``sweep``."""
+
+    dry_run: bool = False
+    """Check everything and list the trials, without running any."""
+
+
 def plan(arguments: list[str]) -> int:
     """Show what would run."""
     experiment, _ = _open("plan", Flags, arguments)
@@ -85,7 +89,7 @@ def plan(arguments: list[str]) -> int:
         for p in experiment.plan()
     ]
     columns = ("stage", "fingerprint", "items", "shards done", "on disk", "workers", "hours left")
-    _say(plain_table(columns, rows))
+    say(plain_table(columns, rows))
     phases = [
         (
             p.name,
@@ -99,15 +103,17 @@ def plan(arguments: list[str]) -> int:
         for p in experiment.settings.train.phases
     ]
     columns = ("phase", "length", "global batch", "optimizer", "lr", "schedule", "precision")
-    _say(plain_table(columns, phases))
-    _say(f"run folder: {experiment.run_folder.uri}")
+    say(plain_table(columns, phases))
+    say(f"run folder: {experiment.run_folder.uri}")
     return 0
 
 
 def prepare(arguments: list[str]) -> int:
     """Run all preprocessing stages."""
     experiment, _ = _open("prepare", Flags, arguments)
-    return _report_prepared(experiment, experiment.prepare())
+    printer = _Printer(experiment)
+    printer.prepared(experiment.prepare())
+    return printer.status
 
 
 def train(arguments: list[str]) -> int:
@@ -115,13 +121,14 @@ def train(arguments: list[str]) -> int:
     experiment, _ = _open("train", Flags, arguments)
     require(experiment.task, Training)
     experiment.check()
-    status = _report_prepared(experiment, experiment.prepare())
+    printer = _Printer(experiment)
+    printer.prepared(experiment.prepare())
     result = experiment.train()
-    status = max(status, _report_training(experiment))
-    _say(f"run folder: {experiment.run_folder.uri}")
+    printer.trained(result)
+    say(f"run folder: {experiment.run_folder.uri}")
     if not result.finished:
-        raise InterruptedError("training was stopped; the same command goes on from there")
-    return status
+        raise InterruptedError(STOPPED)
+    return printer.status
 
 
 def evaluate(arguments: list[str]) -> int:
@@ -130,37 +137,31 @@ def evaluate(arguments: list[str]) -> int:
     if flags.tolerance and flags.against is None:
         raise SettingsError("--tolerance says how far metrics may fall --against a run: name one")
     tolerances = Tolerances.parse(flags.tolerance)
-    baselines = _baselines(experiment, flags)
-    status = _report_prepared(experiment, experiment.prepare(), quiet=True)
-    results = experiment.evaluate(flags.benchmark, flags.checkpoint)
-    status = max(status, _report_results(results))
+    asked = (flags.benchmark, flags.checkpoint)
+    baselines = experiment.baselines(flags.against, *asked) if flags.against else {}
+    printer = _Printer(experiment, is_quiet=True)
+    printer.prepared(experiment.prepare())
+    results = experiment.evaluate(*asked)
+    printer.evaluated(results)
     if flags.against is None:
-        return status
+        return printer.status
     changes = [
         change
         for result in results
         for change in compare(result, baselines[result.benchmark, result.checkpoint], tolerances)
     ]
     check_tolerances(tolerances, changes)
-    _say(regression_table(changes, flags.against))
-    return FALLEN_STATUS if any(change.is_regression for change in changes) else status
+    say(regression_table(changes, flags.against))
+    return FALLEN_STATUS if any(change.is_regression for change in changes) else printer.status
 
 
 def run(arguments: list[str]) -> int:
     """Prepare, train and evaluate."""
     experiment, _ = _open("run", Flags, arguments)
-    require(experiment.task, Training)
-    experiment.check()
-    with experiment.session():
-        status = _report_prepared(experiment, experiment.prepare())
-        result = experiment.train()
-        status = max(status, _report_training(experiment))
-        if not result.finished:
-            raise InterruptedError("training was stopped; the same command goes on from there")
-        if experiment.has_benchmarks():
-            status = max(status, _report_results(experiment.evaluate()))
-    _say(f"run folder: {experiment.run_folder.uri}")
-    return status
+    printer = _Printer(experiment)
+    experiment.run(printer)
+    say(f"run folder: {experiment.run_folder.uri}")
+    return printer.status
 
 
 def predict(arguments: list[str]) -> int:
@@ -171,8 +172,17 @@ def predict(arguments: list[str]) -> int:
     summary = experiment.predict(flags.files, flags.output, flags.format, flags.checkpoint)
     for key, error in summary.rejected:
         sys.stderr.write(f"rejected {key}: {error}\n")
-    _say(f"{summary.items} files, {len(summary.files)} exports in {flags.output}")
+    say(f"{summary.items} files, {len(summary.files)} exports in {flags.output}")
     return REJECTS_STATUS if summary.rejected else 0
+
+
+def sweep(arguments: list[str]) -> int:
+    """Run ablations, a grid or a search."""
+    experiment, flags = _open("sweep", SweepFlags, arguments)
+    if flags.dry_run:
+        say(_trials_text(experiment.plan_sweep()))
+        return 0
+    return _report_sweep(experiment.sweep())
 
 
 def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, F]:
@@ -187,50 +197,97 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
     return experiment, given
 
 
-def _baselines(
-    experiment: Experiment, flags: EvaluateFlags
-) -> dict[tuple[str, str], EvaluationResult]:
-    """Return the other run's results by benchmark and checkpoint, read before this run's results,
-    which may be the same files, are written.
+class _Printer(Listener):
+    """Says what each part of the work gave, and keeps the exit status that follows from it.
+
+    Args:
+        experiment: The experiment.
+        is_quiet: Whether prepared stages are worth a word only where they rejected items.
     """
-    if flags.against is None:
-        return {}
-    settings = experiment.settings
-    other = open_run(settings.storage, flags.against)
-    names = flags.benchmark or settings.evaluate.benchmarks
-    labels = checkpoint_labels(flags.checkpoint or (settings.evaluate.checkpoint,))
-    return {
-        (benchmark.name, label): read_baseline(other, benchmark.name, label, benchmark.protocol)
-        for benchmark in choose_benchmarks(require(experiment.task, Evaluation), names)
-        for label in labels.values()
-    }
+
+    def __init__(self, experiment: Experiment, *, is_quiet: bool = False) -> None:
+        self._experiment, self._is_quiet, self.status = experiment, is_quiet, 0
+
+    def prepared(self, prepared: Prepared) -> None:
+        """Show the stages as a table, and name rejected items."""
+        rejected = sum(s.rejected for s in prepared.summaries)
+        if not self._is_quiet or rejected:
+            rows = [
+                (s.label, s.fingerprint, s.items, s.done, s.rejected, s.rows, _size(s.bytes))
+                for s in prepared.summaries
+            ]
+            columns = ("stage", "fingerprint", "items", "done", "rejected", "rows", "bytes")
+            say(plain_table(columns, rows))
+        for summary in prepared.summaries:
+            for key, error in summary.rejects:
+                sys.stderr.write(f"rejected by {summary.label}: {key}: {error}\n")
+        self._count(rejected)
+
+    def trained(self, result: TrainResult) -> None:
+        """Name the items that training could not use."""
+        rejects = training_rejects(self._experiment.run_folder)
+        for key, error in rejects:
+            sys.stderr.write(f"rejected by training: {key}: {error}\n")
+        self._count(len(rejects))
+
+    def evaluated(self, results: Sequence[EvaluationResult]) -> None:
+        """Show the results beside the published ones."""
+        say(benchmark_table(results[0]) if len(results) == 1 else results_table(results))
+        if any(result.rejected for result in results):
+            self.status = REJECTS_STATUS
+
+    def _count(self, rejected: int) -> None:
+        if rejected > self._experiment.settings.prepare.allowed_rejects:
+            self.status = REJECTS_STATUS
 
 
-def _report_results(results: Sequence[EvaluationResult]) -> int:
-    _say(benchmark_table(results[0]) if len(results) == 1 else results_table(results))
-    return REJECTS_STATUS if any(r.rejected for r in results) else 0
-
-
-def _report_prepared(experiment: Experiment, prepared: Prepared, *, quiet: bool = False) -> int:
-    rejected = sum(s.rejected for s in prepared.summaries)
-    if not quiet or rejected:
+def _trials_text(plan: SweepPlan) -> str:
+    """Return the trials of a sweep and what has become of them so far, as a table."""
+    summary, records = plan.summary, plan.folder.readable_trials()[0]
+    states = {record.id: record.state for record in records}
+    points = [trial.point for trial in plan.trials.values()]
+    paths = list(dict.fromkeys(path for point in points for path in point.overrides))
+    if plan.trials:
         rows = [
-            (s.label, s.fingerprint, s.items, s.done, s.rejected, s.rows, _size(s.bytes))
-            for s in prepared.summaries
+            (
+                trial.id,
+                *(trial.point.overrides.get(path, "") for path in paths),
+                trial.point.seed,
+                trial.run,
+                states.get(trial.id, "-"),
+            )
+            for trial in plan.trials.values()
         ]
-        columns = ("stage", "fingerprint", "items", "done", "rejected", "rows", "bytes")
-        _say(plain_table(columns, rows))
-    for summary in prepared.summaries:
-        for key, error in summary.rejects:
-            sys.stderr.write(f"rejected by {summary.label}: {key}: {error}\n")
-    return REJECTS_STATUS if rejected > experiment.settings.prepare.allowed_rejects else 0
+        lines = [plain_table(("trial", *paths, "seed", "run", "state"), rows)]
+    else:
+        lines = [plain_table(("setting", "drawn from"), list(summary.space.items()))]
+        lines.append(f"Optuna draws each trial from those before it (seed {summary.seeds[0]})")
+    direction = "greatest" if summary.higher_is_better else "least"
+    lines.append(
+        f"{plan.num_trials} trials, {plan.trials_at_once} at a time; ranked by the {direction} "
+        f"{summary.metric} on {summary.benchmark}"
+    )
+    lines += [summary.scheduler] if summary.scheduler else []
+    return "\n".join([*lines, f"sweep folder: {plan.folder.uri}"])
 
 
-def _report_training(experiment: Experiment) -> int:
-    rejects = training_rejects(experiment.run_folder)
-    for key, error in rejects:
-        sys.stderr.write(f"rejected by training: {key}: {error}\n")
-    return REJECTS_STATUS if len(rejects) > experiment.settings.prepare.allowed_rejects else 0
+def _report_sweep(result: SweepResult) -> int:
+    say(sweep_table(result.folder).formatted("text").rstrip("\n"))
+    say(f"sweep folder: {result.folder.uri}")
+    if not result.finished:
+        raise InterruptedError("the sweep was stopped; the same command goes on from there")
+    write_tables(result.folder)
+    for trial in result.failed:
+        lines = (trial.error or "").strip().splitlines()
+        shown = "\n  ".join([*lines[:1], *lines[1:][-_ERROR_LINES:]])
+        sys.stderr.write(f"failed: {trial.id} (run {trial.run}): {shown}\n")
+    if result.failed:
+        sys.stderr.write(
+            f"{len(result.failed)} of {len(result.trials)} trials of "
+            f"{result.folder.name} failed; the same command tries them again\n"
+        )
+        return FAILED_STATUS
+    return REJECTS_STATUS if result.rejected else 0
 
 
 def _size(count: float) -> str:
@@ -239,8 +296,3 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1000
     return f"{count:.3g} TB"
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()

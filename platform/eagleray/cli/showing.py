@@ -1,17 +1,72 @@
-"""Verbs that show results outside of the terminal: report, dashboard."""
+"""Verbs that show results: show, report, dashboard, view."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
-from eagleray.runs.run_folder import list_runs
-from eagleray.sweep.folder import SweepFolder, list_sweeps
+from eagleray.analysis.ablation import make_table
+from eagleray.analysis.table import run_tables, runs_table
+from eagleray.cli.main import say
+from eagleray.experiment.discovery import nearest
+from eagleray.runs.run_folder import find_run, list_runs
+from eagleray.sweep.folder import SweepFolder, find_sweep, list_sweeps
+from eagleray.sweep.results import read_results
 from eagleray.task import SettingsError
+
+
+@dataclass(frozen=True)
+class ShowFlags:
+    """Show results of runs: all of them, or some in full; or the table of a sweep."""
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
+    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+    sweep: str = ""
+    """Show the table of a sweep: EXPERIMENT/SWEEP, SWEEP, or EXPERIMENT."""
+    metric: str = ""
+    """Another metric than the sweep's own."""
+    format: Literal["text", "markdown", "latex", "csv"] = "text"
+    """Format of a sweep's table; CSV has every digit."""
+
+
+def show(arguments: list[str]) -> int:
+    """Show results of runs, or the table of a sweep."""
+    flags = tyro.cli(ShowFlags, args=arguments, prog="eagleray show")
+    if flags.sweep:
+        say(_sweep_text(flags).rstrip("\n"))
+        return 0
+    if flags.runs:
+        for name in flags.runs:
+            run = find_run(flags.storage, name)
+            say("\n".join([run.uri, *run_tables(run.summary())]))
+        return 0
+    runs = [(run.name, run.summary()) for run in list_runs(flags.storage)]
+    say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
+    sweeps = [sweep.name for sweep in list_sweeps(flags.storage)]
+    if sweeps:
+        say("\n".join(["sweeps (--sweep NAME shows one):", *sweeps]))
+    return 0
+
+
+def _sweep_text(flags: ShowFlags) -> str:
+    """Return a sweep's table in the format that was asked for."""
+    if flags.runs:
+        raise SettingsError(
+            f"show --sweep shows one sweep, but runs are named too: {', '.join(flags.runs)}"
+        )
+    results = read_results(find_sweep(flags.storage, flags.sweep))
+    known = results.metrics()
+    if flags.metric and flags.metric not in known:
+        raise SettingsError(
+            f"sweep {flags.sweep!r} has no metric {flags.metric!r}; {nearest(flags.metric, known)}"
+        )
+    return make_table(results.by(flags.metric)).formatted(flags.format)
 
 
 @dataclass(frozen=True)
@@ -104,4 +159,46 @@ def dashboard(arguments: list[str]) -> int:
     from eagleray.dashboard import serve
 
     serve(flags.storage, host=flags.host, port=flags.port, token=flags.token)
+    return 0
+
+
+@dataclass(frozen=True)
+class ViewFlags:
+    """Look at a run from any side in the browser; one port, to be forwarded from a cluster."""
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+    checkpoint: str = "last"
+    """Which checkpoint: best, last, initial, or a path to a model.safetensors."""
+    host: str = "127.0.0.1"
+    """Address to listen on; any other than this machine's own needs a token."""
+    port: int = 8080
+    """Port; 0 takes a free one."""
+    max_side_px: int = 800
+    """Longest side of a rendered image."""
+    token: str = ""
+    """The token that visitors need; by default a new one wherever others can reach the port."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it is rendered."""
+
+
+def view(arguments: list[str]) -> int:
+    """Open a run in the viewer until it is interrupted."""
+    flags = tyro.cli(ViewFlags, args=arguments, prog="eagleray view")
+    from eagleray.view.server import serve_forever, view_run
+
+    viewer = view_run(
+        flags.storage,
+        flags.run,
+        checkpoint=flags.checkpoint,
+        host=flags.host,
+        port=flags.port,
+        max_side_px=flags.max_side_px,
+        device=flags.device,
+        token=flags.token,
+    )
+    say(f"{viewer.address}  (Ctrl-C ends it)")
+    serve_forever(viewer)
     return 0
