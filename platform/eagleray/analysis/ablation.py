@@ -182,15 +182,15 @@ def _variant_table(results: SweepResults) -> Table:
     variants, is_higher = variant_results(results), results.higher_is_better
     places = decimals(v.best.mean for v in variants)
 
-    def spreads(found: list[Spread]) -> list[Cell]:
-        marks = best_ones((spread.mean for spread in found), higher_is_better=is_higher)
-        texts = [_spread_text(spread, places) for spread in found]
+    def cells(spreads: list[Spread]) -> list[Cell]:
+        marks = best_ones((spread.mean for spread in spreads), higher_is_better=is_higher)
+        texts = [_spread_text(spread, places) for spread in spreads]
         return [Cell(*cell) for cell in zip(texts, marks, strict=True)]
 
     columns = {"variant": [Cell(v.name) for v in variants]}
-    columns[metric_heading(results)] = spreads([v.best for v in variants])
+    columns[metric_heading(results)] = cells([v.best for v in variants])
     if not results.other_metric:
-        columns["last"] = spreads([v.last for v in variants])
+        columns["last"] = cells([v.last for v in variants])
     if any(v.difference is not None for v in variants):
         texts = [_difference_texts(v.difference, places) for v in variants]
         columns["difference"], columns["95 % interval"] = (

@@ -61,10 +61,9 @@ def spread(values: Iterable[float | None]) -> Spread:
         >>> spread([1.0, None, 3.0, float("nan")])
         Spread(mean=2.0, deviation=1.4142135623730951, count=2)
     """
-    found = [value for value in values if is_finite(value)]
-    return Spread(
-        fmean(found) if found else None, stdev(found) if len(found) > 1 else None, len(found)
-    )
+    known = [value for value in values if is_finite(value)]
+    mean, deviation = fmean(known) if known else None, stdev(known) if len(known) > 1 else None
+    return Spread(mean, deviation, len(known))
 
 
 def paired_difference(
@@ -87,12 +86,14 @@ def paired_difference(
         for seed, value in values.items()
         if is_finite(value) and is_finite(other := reference.get(seed))
     ]
-    found = spread(differences)
-    if found.mean is None or found.deviation is None:
-        return PairedDifference(found.mean, None, None, found.count)
-    t = float(stdtrit(found.count - 1, (1 + confidence) / 2))
-    half = t * found.deviation / math.sqrt(found.count)
-    return PairedDifference(found.mean, found.mean - half, found.mean + half, found.count)
+    of_pairs = spread(differences)
+    if of_pairs.mean is None or of_pairs.deviation is None:
+        return PairedDifference(of_pairs.mean, None, None, of_pairs.count)
+    t = float(stdtrit(of_pairs.count - 1, (1 + confidence) / 2))
+    half = t * of_pairs.deviation / math.sqrt(of_pairs.count)
+    return PairedDifference(
+        of_pairs.mean, of_pairs.mean - half, of_pairs.mean + half, of_pairs.count
+    )
 
 
 def is_finite(value: float | None) -> TypeGuard[float]:

@@ -39,10 +39,10 @@ class Axis:
 
 def make_axis(label: str, values: Sequence[Any]) -> Axis:
     """Return the axis of some values: of numbers if all are numbers, else of texts."""
-    found = [value for value in values if value is not None]
-    if not all(type(v) in (int, float) and is_finite(v) for v in found):
+    known = [value for value in values if value is not None]
+    if not all(type(v) in (int, float) and is_finite(v) for v in known):
         return _text_axis(label, [None if v is None else setting_text(v) for v in values])
-    low, high = min(found, default=0.0), max(found, default=0.0)
+    low, high = min(known, default=0.0), max(known, default=0.0)
     is_log = low > 0 and high / low > _LOG_RATIO
     first, last = (math.log10(low), math.log10(high)) if is_log else (float(low), float(high))
 
@@ -50,14 +50,14 @@ def make_axis(label: str, values: Sequence[Any]) -> Axis:
         scaled = math.log10(value) if is_log else float(value)
         return (scaled - first) / (last - first) if last > first else 0.5
 
-    ticks = {place(value): f"{value:.4g}" for value in _tick_values(found, is_log=is_log)}
+    ticks = {place(value): f"{value:.4g}" for value in _tick_values(known, is_log=is_log)}
     places = [None if value is None else place(value) for value in values]
     return Axis(label, values, places, ticks, is_log)
 
 
-def _tick_values(found: Sequence[float], *, is_log: bool) -> list[float]:
+def _tick_values(known: Sequence[float], *, is_log: bool) -> list[float]:
     """Return the values themselves where there are few, else round ones between their ends."""
-    distinct = sorted(set(found))
+    distinct = sorted(set(known))
     if len(distinct) <= _FEW_VALUES:
         return distinct
     low, high = distinct[0], distinct[-1]
@@ -67,7 +67,7 @@ def _tick_values(found: Sequence[float], *, is_log: bool) -> list[float]:
     rough = (high - low) / 5
     unit: float = 10 ** math.floor(math.log10(rough))
     step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor >= rough)
-    if all(isinstance(value, int) for value in found):
+    if all(isinstance(value, int) for value in known):
         step = max(1.0, step)
     count = math.floor(high / step) - math.ceil(low / step) + 1
     return [(math.ceil(low / step) + idx) * step for idx in range(count)]

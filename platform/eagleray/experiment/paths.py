@@ -49,12 +49,11 @@ def full_path(path: str, experiment: ExperimentSettings) -> str:
         parts[2] = _phase_position(path, parts[2], experiment)
     current: list[Any] = [_settings_type(experiment) if parts[0] == SETTINGS else type(experiment)]
     for position in range(1 if parts[0] == SETTINGS else 0, len(parts)):
-        steps = [_step(annotation, parts[position]) for annotation in current]
-        following = [found for step in steps for found in step]
+        following = [inner for outer in current for inner in _step(outer, parts[position])]
         if not following:
             known = [name for annotation in current for name in _names(annotation) or ()]
             raise _unknown(path, parts[position], ".".join(parts[:position]), known)
-        current = [found for annotation in following for found in _members(annotation)]
+        current = [member for annotation in following for member in _members(annotation)]
     return ".".join(parts)
 
 
@@ -101,8 +100,8 @@ def short_names(names: Sequence[str]) -> dict[str, str]:
 
 
 def _settings_type(experiment: ExperimentSettings) -> Any:
-    found = type(experiment.settings)
-    return found if issubclass(found, BaseModel) else Any
+    settings = type(experiment.settings)
+    return settings if issubclass(settings, BaseModel) else Any
 
 
 def _members(annotation: Any) -> list[Any]:
@@ -110,7 +109,7 @@ def _members(annotation: Any) -> list[Any]:
     if get_origin(annotation) is Annotated:
         return _members(get_args(annotation)[0])
     if get_origin(annotation) in (Union, UnionType):
-        return [found for inner in get_args(annotation) for found in _members(inner)]
+        return [member for inner in get_args(annotation) for member in _members(inner)]
     return [annotation]
 
 

@@ -104,12 +104,12 @@ class SweepSettings(Settings):
     def _one_kind(self) -> SweepSettings:
         given = [
             name
-            for name, found in (
+            for name, values in (
                 ("ablations", self.ablations),
                 ("grid", self.grid),
                 ("search.space", self.search.space),
             )
-            if found
+            if values
         ]
         if len(given) > 1:
             raise ValueError(f"give one of ablations, grid and search, found {' and '.join(given)}")
