@@ -1,4 +1,4 @@
-"""The order in which the original forms batches (Seamless, spec 3).
+"""The order in which the original forms batches (docs/originals/seamseg.md, 3).
 
 The engine deals samples in an order of its own that does not depend on the number of workers. This
 module keeps the original's order, so that a run can be compared with one of the original batch by

@@ -1,4 +1,4 @@
-"""Training targets and the six losses of Seamless (spec sections 1.8, 1.11 and 2)."""
+"""Training targets and the six losses of Seamless (docs/originals/seamseg.md, 1.8, 1.11, 2)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ def _outside_crowd(boxes: Tensor, crowd: Tensor | None, void_threshold: float) -
 def assign_anchors(
     anchors_yxyx: Tensor, truth: ThingTruth, valid_size: Size, settings: RpnSettings
 ) -> Tensor:
-    """Assign anchors to instances (spec 1.8, steps 1 to 3).
+    """Assign anchors to instances (steps 1 to 3 of 1.8).
 
     Returns:
         ``(a,)`` int64: instance index, ``NEGATIVE`` or ``VOID``.
@@ -69,7 +69,7 @@ def assign_anchors(
 def sample_anchors(
     match: Tensor, settings: RpnSettings, generator: torch.Generator | None
 ) -> Tensor:
-    """Make anchors void that a random sample leaves out (spec 1.8, step 4)."""
+    """Make anchors void that a random sample leaves out (step 4 of 1.8)."""
     if settings.num_samples is None:
         return match
     kept = torch.cat(sample_matches(match, settings.num_samples, settings.pos_ratio, generator))
@@ -104,7 +104,7 @@ def roi_targets(
     settings: RoiSettings,
     generator: torch.Generator | None,
 ) -> RoiTargets:
-    """Choose an image's RoIs and their targets (spec 1.11).
+    """Choose an image's RoIs and their targets.
 
     Args:
         proposals: ``(k, 4)`` yxyx in pixels; the instances' boxes are put in front.

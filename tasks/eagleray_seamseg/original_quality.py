@@ -1,4 +1,4 @@
-"""Panoptic quality by the rule of the original Seamless code (Porzi et al., CVPR 2019; spec 6).
+"""Panoptic quality by the rule of the original Seamless code (Porzi et al., CVPR 2019).
 
 It differs from the official evaluation: crowd segments of any class, in truth and in prediction,
 are void, and areas are recounted. Averages over it take all classes (`compute_panoptic_quality`

@@ -1,4 +1,4 @@
-"""Published results of Seamless Scene Segmentation (spec 9), in percent."""
+"""Published results of Seamless Scene Segmentation, in percent."""
 
 from __future__ import annotations
 

@@ -118,12 +118,12 @@ def _import_archive(
     if text is not None:
         config = parse_config(text, f"{path.name}/config.ini", _kind_of(snapshot))
     if metadata is None:
-        found = _import_weights(snapshot, config, fallback)
+        imported = _import_weights(snapshot, config, fallback)
         missing = f"{path.name} holds no {METADATA_FILE}, so there are no class names"
         return PublishedFiles(
-            found.checkpoint,
-            found.experiment,
-            notes=(origin_of(archive.md5), missing, *found.notes),
+            imported.checkpoint,
+            imported.experiment,
+            notes=(origin_of(archive.md5), missing, *imported.notes),
         )
     space = parse_metadata(metadata, f"{path.name}/{METADATA_FILE}", path.stem).space
     if snapshot.num_classes != (space.num_stuff, space.num_things):
@@ -132,15 +132,18 @@ def _import_archive(
             f"thing classes, its weights have {snapshot.num_classes[0]} and "
             f"{snapshot.num_classes[1]}: they do not belong together"
         )
-    found = _import_weights(snapshot, config, fallback, str(folder / METADATA_FILE))
+    imported = _import_weights(snapshot, config, fallback, str(folder / METADATA_FILE))
     classes = (
         f"{space.num_classes} classes ({space.num_stuff} stuff, {space.num_things} things) are "
         f"read from {METADATA_FILE} beside the experiment: prediction on your own files works at "
         "once; to evaluate or train, name a data set in data.root (and data.format)"
     )
-    files = {METADATA_FILE: metadata} if found.experiment is not None else {}
+    files = {METADATA_FILE: metadata} if imported.experiment is not None else {}
     return PublishedFiles(
-        found.checkpoint, found.experiment, files, (origin_of(archive.md5), classes, *found.notes)
+        imported.checkpoint,
+        imported.experiment,
+        files,
+        (origin_of(archive.md5), classes, *imported.notes),
     )
 
 
@@ -160,16 +163,16 @@ def _import_weights(
             f"{snapshot.path.name} brings no configuration: its weights are read for the network "
             "of preset vistas_r50; for another one, give an experiment (.yaml) instead of the task"
         )
-        found = convert_snapshot(snapshot, fallback, num_stuff=num_stuff, num_thing=num_thing)
-        return PublishedFiles(found, notes=(note,))
+        checkpoint = convert_snapshot(snapshot, fallback, num_stuff=num_stuff, num_thing=num_thing)
+        return PublishedFiles(checkpoint, notes=(note,))
     experiment, notes = experiment_of(config, _DATA_FOLDER, metadata)
     try:
         network = NetworkSettings.model_validate(network_values(config))
     except ValidationError as error:
         raise SettingsError(f"{config.name}: {error}") from error
-    found = convert_snapshot(snapshot, network, num_stuff=num_stuff, num_thing=num_thing)
+    checkpoint = convert_snapshot(snapshot, network, num_stuff=num_stuff, num_thing=num_thing)
     further = () if metadata else (_DATA_NOTE,)
-    return PublishedFiles(found, experiment, notes=(*further, *notes))
+    return PublishedFiles(checkpoint, experiment, notes=(*further, *notes))
 
 
 def _kind_of(snapshot: Snapshot) -> Kind:

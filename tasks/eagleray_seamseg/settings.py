@@ -1,8 +1,8 @@
 """Settings of the Seamless task: data, input sizes, network, fusion, evaluation, training.
 
 ``preset`` chooses whose numbers are the defaults: those of the paper's Vistas configuration, of its
-Cityscapes configuration, or of the original package (spec 3). What an experiment states is laid
-over them.
+Cityscapes configuration, or of the original package (docs/originals/seamseg.md, 3). What an
+experiment states is laid over them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Color = tuple[float, float, float]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
 PAPER_RGB_MEAN: Color = (0.41738699, 0.45732192, 0.46886091)
-"""Mean color of both paper configurations (spec 3)."""
+"""Mean color of both paper configurations."""
 PAPER_RGB_STD: Color = (0.25685097, 0.26509955, 0.29067996)
-"""Standard deviation of both paper configurations (spec 3)."""
+"""Standard deviation of both paper configurations."""
 
 
 class ConvertSettings(Settings):
@@ -117,7 +117,7 @@ class InputSettings(Settings):
 
 
 class FusionSettings(Settings):
-    """Panoptic fusion (spec 1.15)."""
+    """Panoptic fusion."""
 
     score_threshold: Unit = Field(0.5, description="Detections need a higher score than this.")
     overlap_threshold: Unit = Field(
@@ -208,15 +208,15 @@ _PRESETS: dict[str, dict[str, Any]] = {
     },
     "package": {},
 }
-"""Values of the three columns of spec 3 where they differ from the types' defaults (the
-package's)."""
+"""Values of the three configurations (docs/originals/seamseg.md, 3) where they differ from the
+types' defaults (the package's)."""
 
 PAPER_WORKERS = 8
-"""Workers of the paper's runs, one image each (spec 3)."""
+"""Workers of the paper's runs, one image each."""
 
 
 def paper_phase(preset: Preset) -> Phase:
-    """Return the training recipe of a preset (spec 3).
+    """Return the training recipe of a preset.
 
     Args:
         preset: Name of the preset.

@@ -74,7 +74,7 @@ class SeamlessTask(Task, Importing):
     def requirements(self) -> Sequence[Requirement]:
         """Return the data set and the backbone's weights."""
         data, body = self.settings.data, self.settings.network.body
-        found = [
+        needed = [
             Requirement(
                 f"data set {data.format}",
                 self._generates or Path(data.root).is_dir(),
@@ -88,7 +88,7 @@ class SeamlessTask(Task, Importing):
                 f"(now {body.weights!r}{download_hint(body.backbone)}); without one "
                 "network.body.num_frozen must be 0"
             )
-            found.append(
+            needed.append(
                 Requirement(
                     "backbone weights",
                     there,
@@ -97,7 +97,7 @@ class SeamlessTask(Task, Importing):
                     replaced_by_init=body.weights is None,
                 )
             )
-        return found
+        return needed
 
     @classmethod
     def downloads(cls) -> Sequence[Download]:

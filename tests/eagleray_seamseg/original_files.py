@@ -1,4 +1,4 @@
-"""Configuration files in the original's form, written from spec 3 and 5."""
+"""Configuration files in the original's form."""
 
 from __future__ import annotations
 

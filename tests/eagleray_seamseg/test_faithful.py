@@ -1,4 +1,4 @@
-"""Every switch of ``faithful``, line by line of spec 12, in both positions."""
+"""Every switch of ``faithful``, line by line of the plugin's README, in both positions."""
 
 import json
 

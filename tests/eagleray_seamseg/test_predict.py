@@ -74,7 +74,7 @@ def test_batches_of_mixed_sizes_predict_what_single_images_do(tmp_path, normaliz
 
 
 def test_padded_batch_is_what_each_padded_image_gives(tmp_path):
-    """Spec 1.14: zero beyond the image, and nothing of it in the result."""
+    """Zero beyond the image, and nothing of it in the result."""
     task = make_task(tmp_path)
     padding = task.settings.input.model_copy(update={"pad_mixed_sizes": True})
     settings = task.settings.model_copy(update={"input": padding})
@@ -156,7 +156,7 @@ print(len(found.categories), (peak - before) * 1024)
 
 
 def test_many_masks_on_a_very_wide_photograph_are_fused_one_at_a_time():
-    """Spec 10.6: n * H * W booleans would be 1.8 GB here, n * H * W floats 7.4 GB."""
+    """The original's way: n * H * W booleans would be 1.8 GB here, n * H * W floats 7.4 GB."""
     arguments = [sys.executable, "-c", _FUSE_WIDE, DETECTIONS, *WIDE_HW]
     done = subprocess.run(
         list(map(str, arguments)), capture_output=True, text=True, check=True, timeout=300

@@ -126,6 +126,6 @@ def read_mask(root):
 
 
 def test_mark_of_crowd_at_void_is_ignored(root):
-    """The format's page writes 1 there, the converters 0 (spec 4)."""
+    """The format's page writes 1 there, the converters 0."""
     edit(root, lambda c: c["images"][0].update(iscrowd=[1, 0, 1]))
     assert run_stage(stage(root))[0]["a"]["is_crowd"] == [False, False, True]

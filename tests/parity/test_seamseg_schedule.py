@@ -1,6 +1,4 @@
-"""Learning rates of the original Seamless against the engine's stateless schedules (spec section
-3).
-"""
+"""Learning rates of the original Seamless against the engine's stateless schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``metadata.bin`` of the original's intermediate format (spec 4), read and checked.
+"""``metadata.bin`` of the original's intermediate format, read and checked.
 
 A MessagePack map: ``meta`` with the class list, and ``images`` with size, categories and crowd
 flags. Prediction needs ``meta`` alone, so that a stripped file without ``images`` is one as well.
@@ -71,9 +71,9 @@ def parse_metadata(content: bytes, origin: str, name: str) -> SeamlessMetadata:
             f"({type(error).__name__}: {error}); copy the file again or convert the data set again"
         ) from error
     if not isinstance(unpacked, Mapping) or not isinstance(unpacked.get("meta"), Mapping):
-        found = sorted(map(str, unpacked)) if isinstance(unpacked, Mapping) else type(unpacked)
+        instead = sorted(map(str, unpacked)) if isinstance(unpacked, Mapping) else type(unpacked)
         raise SegmentListError(
-            f"{origin}: no metadata of a converted data set: 'meta' is missing, found {found}"
+            f"{origin}: no metadata of a converted data set: 'meta' is missing, found {instead}"
         )
     space = _label_space(unpacked["meta"], origin, name)
     images = unpacked.get("images")
@@ -106,7 +106,7 @@ def _label_space(meta: Mapping[str, Any], origin: str, name: str) -> LabelSpace:
 def _images(entries: Any, origin: str) -> dict[str, Mapping[str, Any]]:
     if not isinstance(entries, list):
         raise SegmentListError(f"{origin}: 'images' is a {type(entries).__name__}, not a list")
-    found: dict[str, Mapping[str, Any]] = {}
+    by_id: dict[str, Mapping[str, Any]] = {}
     for position, entry in enumerate(entries):
         missing = [k for k in _IMAGE_KEYS if not isinstance(entry, Mapping) or k not in entry]
         if missing:
@@ -117,9 +117,9 @@ def _images(entries: Any, origin: str) -> dict[str, Mapping[str, Any]]:
             raise SegmentListError(
                 f"{origin}: images[{position}] has the id {image_id!r}, which is no file name"
             )
-        if image_id in found:
+        if image_id in by_id:
             raise SegmentListError(
                 f"{origin}: image {image_id!r} is listed twice; ids must be unique over all splits"
             )
-        found[image_id] = entry
-    return found
+        by_id[image_id] = entry
+    return by_id

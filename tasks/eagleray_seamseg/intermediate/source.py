@@ -1,4 +1,4 @@
-"""The intermediate format of the original Seamless code (spec 4): read it, and write its two lists.
+"""The intermediate format of the original Seamless code: read it, and write its two lists.
 
 Whoever has converted a data set for the original can train on it as it is: ``img/``, ``msk/``,
 ``lst/`` and ``metadata.bin`` (MessagePack).
@@ -166,7 +166,7 @@ def coco_detection_json(
     date_captured: str,
     first_annotation_id: int = 1,
 ) -> dict[str, Any]:
-    """Write the COCO detection list of one split: things only, category ids are class ids (spec 4).
+    """Write the COCO detection list of one split: things only, category ids are class ids.
 
     Args:
         images: Images of the split.
@@ -206,7 +206,7 @@ def coco_annotations(
         for index in np.flatnonzero(panoptic.areas()).tolist()
         if index > 0 and panoptic.categories[index] >= space.num_stuff
     ]
-    found = [
+    annotations = [
         instance_annotation(
             panoptic.id_map == index,
             annotation_id=0,
@@ -216,7 +216,7 @@ def coco_annotations(
         )
         for index in things
     ]
-    return [annotation for annotation in found if annotation is not None]
+    return [annotation for annotation in annotations if annotation is not None]
 
 
 def coco_categories(space: LabelSpace) -> list[dict[str, Any]]:

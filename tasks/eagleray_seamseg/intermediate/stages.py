@@ -113,15 +113,15 @@ class SeamlessImageStage(Stage):
             SettingsError: The folder holds a data set of another origin.
         """
         owner = self._folder.claim()
-        found: dict[str, tuple[ConvertedSplit, list[str]]] = {}
+        images: dict[str, tuple[ConvertedSplit, list[str]]] = {}
         for split in self._splits:
             rows = upstream[split.label]
             for key in rows.keys():  # noqa: SIM118 (Rows is no mapping)
-                first, names = found.setdefault(key, (split, []))
+                first, names = images.setdefault(key, (split, []))
                 names.append(split.name)
                 if first.label != split.label:
                     self._check_same(key, upstream[first.label][key], rows[key], first, split)
-        for key, (split, names) in found.items():
+        for key, (split, names) in images.items():
             payload = {"label": split.label, "splits": names, "photo_folder": split.photo_folder}
             yield Item(key, owner, payload)
 
@@ -287,5 +287,5 @@ def conversion_stages(
 
 def _below(path: str, folder: str) -> str:
     """Return a path relative to a folder, or its name where it is not below."""
-    found = PurePosixPath(path)
-    return str(found.relative_to(folder)) if found.is_relative_to(folder) else found.name
+    whole = PurePosixPath(path)
+    return str(whole.relative_to(folder)) if whole.is_relative_to(folder) else whole.name

@@ -11,7 +11,7 @@ _KINDS: dict[str, tuple[NormKind, NormKind]] = {
     "syncbn+gn": ("synced_batch", "group"),
     "off": ("frozen", "frozen"),
 }
-"""Mode to (static, dynamic) kinds (Seamless spec 1.1, table)."""
+"""Mode to (static, dynamic) kinds (docs/originals/seamseg.md, 1.1)."""
 
 
 def norm_specs(body: BodySettings) -> tuple[NormSpec, NormSpec]:

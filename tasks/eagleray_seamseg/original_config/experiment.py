@@ -32,7 +32,7 @@ _BODY_PARAMS: Mapping[str, str] = {
     "dropout": "dropout",
     "caffe_mode": "stem_bias",
 }
-"""Options of the backbone (spec 1.2) and their names in ``network.body``."""
+"""Options of the backbone and their names in ``network.body``."""
 
 _NO_COUNTERPART: Mapping[tuple[str, str], str] = {
     ("general", "val_interval"): "it counts epochs; train.validate_on.every counts optimizer steps",
@@ -46,7 +46,7 @@ _NO_COUNTERPART: Mapping[tuple[str, str], str] = {
 """Keys that no setting stands for, and why."""
 
 _FLIP_PROBABILITY = 0.5
-"""Probability of a flip where ``random_flip`` is on (spec 3)."""
+"""Probability of a flip where ``random_flip`` is on."""
 
 ConfigNotes = tuple[dict[str, Any], tuple[str, ...]]
 
@@ -114,15 +114,15 @@ def difference(values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, 
         >>> difference({"a": 1, "b": {"c": 2, "d": 3}}, {"a": 1, "b": {"c": 2, "d": 4}})
         {'b': {'d': 3}}
     """
-    found: dict[str, Any] = {}
+    differing: dict[str, Any] = {}
     for key, value in values.items():
         if isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
             deeper = difference(value, base[key])
             if deeper:
-                found[key] = deeper
+                differing[key] = deeper
         elif key not in base or value != base[key]:
-            found[key] = value
-    return found
+            differing[key] = value
+    return differing
 
 
 def _settings_of(config: OriginalConfig, root: str, metadata: str) -> dict[str, Any]:
@@ -248,9 +248,11 @@ def _kind_notes(config: OriginalConfig) -> tuple[str, ...]:
 
 
 def _beyond(wanted: SeamlessSettings, preset: str) -> dict[str, Any]:
-    found = difference(_plain(wanted), _plain(SeamlessSettings.model_validate({"preset": preset})))
-    found.pop("preset", None)
-    return found
+    differing = difference(
+        _plain(wanted), _plain(SeamlessSettings.model_validate({"preset": preset}))
+    )
+    differing.pop("preset", None)
+    return differing
 
 
 def _plain(model: SeamlessSettings | Phase) -> dict[str, Any]:

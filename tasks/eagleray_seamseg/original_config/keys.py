@@ -1,4 +1,4 @@
-"""Every key of the original's ``.ini`` files with its type and its packaged default (spec 3, 5).
+"""Every key of the original's ``.ini`` files with its type and its packaged default.
 
 The original has three kinds of configuration, each with a default file of its own: panoptic,
 instance_seg and detection. A user's file is read on top of it.

@@ -15,7 +15,7 @@ _PARAMS: Mapping[str, tuple[str, ...]] = {
     "poly": ("gamma",),
     "multistep": ("milestones", "gamma"),
 }
-"""What ``[scheduler] params`` holds for every type (spec 3)."""
+"""What ``[scheduler] params`` holds for every type."""
 
 
 def phase_of(config: OriginalConfig, *, batch_size: int) -> dict[str, Any]:
@@ -67,10 +67,10 @@ def _shape(config: OriginalConfig) -> dict[str, Any]:
         if kind == "step"
         else params["milestones"]
     )
-    found = {"kind": "multistep", "gamma": params["gamma"]}
+    shape = {"kind": "multistep", "gamma": params["gamma"]}
     if mode == "batch":
-        return {**found, "milestones": tuple(milestones)}
-    return {**found, "milestone_fractions": tuple(one / epochs for one in milestones)}
+        return {**shape, "milestones": tuple(milestones)}
+    return {**shape, "milestone_fractions": tuple(one / epochs for one in milestones)}
 
 
 def _params(config: OriginalConfig, kind: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Cityscapes in its published layout (spec 4)."""
+"""Cityscapes in its published layout."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ class CityscapesSource(LabelSource):
         """Resolve a wildcard in the label pattern; without a match the pattern names what is
         missing.
         """
-        found = sorted(self._root.glob(name)) if "*" in name else []
-        return found[0] if found else self._root / name
+        matching = sorted(self._root.glob(name)) if "*" in name else []
+        return matching[0] if matching else self._root / name
 
     def photo_folder(self, split: str) -> str:
         """Return the fixed part of the photographs' pattern."""

@@ -50,7 +50,7 @@ class LabelSource(ABC):
         """
 
     def version(self) -> str:
-        """Return the version of the data set that the original's COCO lists state (spec 4)."""
+        """Return the version of the data set that the original's COCO lists state."""
         return "1.0"
 
     @abstractmethod
@@ -93,10 +93,10 @@ def paths_matching(root: Path, pattern: str) -> list[Path]:
     Raises:
         MissingLabelFileError: No file matches.
     """
-    found = sorted(path for path in root.glob(pattern) if path.is_file())
-    if not found:
+    paths = sorted(path for path in root.glob(pattern) if path.is_file())
+    if not paths:
         raise MissingLabelFileError(
             f"no file matches {pattern!r} below {root}; check the root of the data set and the "
             "split"
         )
-    return found
+    return paths

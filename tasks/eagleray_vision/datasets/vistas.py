@@ -1,4 +1,4 @@
-"""Mapillary Vistas in its published layouts (spec 4).
+"""Mapillary Vistas in its published layouts.
 
 Versions 1.1 and 1.2 have 66 labels; version 2.0 refines them to 124 and comes beside version 1.2 in
 one download. Instance images hold ``256 * label + instance`` in all of them.

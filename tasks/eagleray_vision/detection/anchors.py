@@ -31,7 +31,7 @@ def inclusive_cell_anchors(stride: int, scale: float, ratios: Sequence[float]) -
     """Return anchors of the older convention: inclusive corners rounded to whole pixels.
 
     The center is (stride - 1) / 2 and corners are rounded half to even, as in mmdetection 1
-    (EfficientPS spec 5.1). Arguments and result are those of ``cell_anchors``.
+    (EfficientPS). Arguments and result are those of ``cell_anchors``.
     """
     ratio = torch.tensor(list(ratios), dtype=torch.float64)
     height, width = stride * scale * ratio.sqrt(), stride * scale / ratio.sqrt()

@@ -13,7 +13,7 @@ MAX_LOG_RATIO = math.log(1000 / 16)
 """Largest decoded log size ratio: keeps exp() from overflowing (a 16 px box grows to 1000 px)."""
 
 MIN_EXTENT_PX = 1e-5
-"""Smallest reference side when encoding edge-based boxes (Seamless spec 1.6)."""
+"""Smallest reference side when encoding edge-based boxes (Seamless)."""
 
 
 def _centers_and_extents(boxes: Tensor, *, inclusive: bool) -> tuple[Tensor, Tensor]:

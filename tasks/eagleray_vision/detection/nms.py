@@ -29,7 +29,7 @@ def nms(
         scores: ``(n,)``; of equal scores the first comes first.
         threshold: IoU from which a box is dropped.
         max_kept: Largest number of boxes kept; 0 or less = all.
-        suppress_equal: Also drop at an IoU of exactly ``threshold`` (Seamless spec 1.7), otherwise
+        suppress_equal: Also drop at an IoU of exactly ``threshold`` (Seamless), otherwise
             only above (torchvision, and EfficientPS on GPUs).
         inclusive: Corners are inclusive pixels.
 

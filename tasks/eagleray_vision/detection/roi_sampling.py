@@ -146,7 +146,7 @@ def fpn_levels(
     """Choose the pyramid level of each box by its size.
 
     ``floor(canonical_level + log2(sqrt(area) / canonical_scale + 1e-6))``, clamped to the levels
-    that there are (Lin et al., equation 1; Seamless spec 1.9, EfficientPS spec 5.2 with
+    that there are (Lin et al., equation 1; Seamless and EfficientPS, the latter with
     ``canonical_scale=56, canonical_level=0, inclusive=True``).
 
     Args:
@@ -249,7 +249,7 @@ def roi_align(
     Args:
         x: ``(n, c, h, w)`` features.
         boxes_yxyx: ``(r, 4)`` boxes in pixels; for inclusive corners add 1 to the last two
-            (EfficientPS spec 5.2).
+            (EfficientPS).
         batch_idx: Image of each box, ``(r,)`` int64.
         out_size: Rows and columns.
         stride: Pixels per feature cell.

@@ -1,4 +1,4 @@
-"""How a semantic head begins (Seamless spec 1.13)."""
+"""How a semantic head begins, as in Seamless."""
 
 from torch import nn
 
@@ -6,7 +6,7 @@ from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 _LOGIT_GAIN = 0.1
-"""Xavier gain of the final convolution (Seamless spec 1.13)."""
+"""Xavier gain of the final convolution."""
 
 
 def init_semantic_head(trunk: nn.Module, logits: nn.Conv2d, norm: NormSpec) -> None:

@@ -1,6 +1,6 @@
 """Box and mask branches of Mask R-CNN (He et al., ICCV 2017) with activated normalization.
 
-The flavor is that of Seamless (spec 1.10): both branches read the same RoI features, the box branch
+The flavor is that of Seamless: both branches read the same RoI features, the box branch
 after averaging 2 x 2 cells. Parameter names are those of its published weights.
 """
 
@@ -13,9 +13,9 @@ from eagleray_vision.layers.folding import norm_after
 from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 SCORE_GAIN = 0.01
-"""Xavier gain of the class and mask predictors (Seamless spec 1.10)."""
+"""Xavier gain of the class and mask predictors, as in Seamless."""
 CODE_GAIN = 0.001
-"""Xavier gain of the box predictor (Seamless spec 1.10)."""
+"""Xavier gain of the box predictor, as in Seamless."""
 NUM_MASK_CONVS = 4
 """3 x 3 convolutions of the mask branch."""
 BOX_AVERAGE = 2

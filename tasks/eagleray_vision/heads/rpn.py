@@ -11,7 +11,7 @@ from eagleray_vision.layers.folding import norm_after
 from eagleray_vision.layers.initialization import activation_gain, init_xavier
 
 PREDICTOR_GAIN = 0.01
-"""Xavier gain of the two predictors (Seamless spec 1.4)."""
+"""Xavier gain of the two predictors, as in Seamless."""
 
 
 class RpnHead(nn.Module):

@@ -1,6 +1,6 @@
 """Read any photograph as 8-bit RGB.
 
-Files from the wild are truncated, empty, grey, palettes, CMYK, 16 bits deep, rotated by an EXIF tag
+Files from the wild are truncated, empty, gray, palettes, CMYK, 16 bits deep, rotated by an EXIF tag
 or far too large. Each of them either becomes an ``(H, W, 3)`` uint8 array or a typed error that
 says what to do.
 """
@@ -25,9 +25,9 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 """Formats that are tried. Pillow knows more, some of which start other programs (EPS runs
 Ghostscript) or read over the network."""
 
-_DEEP_GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
-_DEEP_GREY_PER_LEVEL = 257
-"""16-bit grey levels per 8-bit level: 65535 = 255 * 257."""
+_DEEP_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+_DEEP_GRAY_PER_LEVEL = 257
+"""16-bit gray levels per 8-bit level: 65535 = 255 * 257."""
 
 
 def read_rgb(
@@ -38,7 +38,7 @@ def read_rgb(
 ) -> npt.NDArray[np.uint8]:
     """Read an image file as 8-bit RGB.
 
-    Alpha is dropped (colors as stored), CMYK and palettes are converted, 16-bit grey is scaled from
+    Alpha is dropped (colors as stored), CMYK and palettes are converted, 16-bit gray is scaled from
     0..65535 to 0..255, and of several frames the first is taken.
 
     Args:
@@ -139,7 +139,7 @@ def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
             f"{name}: floating-point pixels have no agreed range; store the photograph with 8 or "
             "16 bits"
         )
-    if image.mode in _DEEP_GREY_MODES:
+    if image.mode in _DEEP_GRAY_MODES:
         return _deep_grey_to_rgb(np.asarray(image), name)
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
@@ -150,8 +150,8 @@ def _deep_grey_to_rgb(values: npt.NDArray[np.generic], name: str) -> npt.NDArray
     wide = values.astype(np.int64)
     if wide.min(initial=0) < 0 or wide.max(initial=0) > np.iinfo(np.uint16).max:
         raise UnsupportedImageError(
-            f"{name}: grey values {wide.min()}..{wide.max()} leave the 16-bit range 0..65535; "
+            f"{name}: gray values {wide.min()}..{wide.max()} leave the 16-bit range 0..65535; "
             "store the photograph with 8 or 16 bits"
         )
-    grey = ((wide + _DEEP_GREY_PER_LEVEL // 2) // _DEEP_GREY_PER_LEVEL).astype(np.uint8)
-    return np.repeat(grey[:, :, None], 3, axis=2)
+    gray = ((wide + _DEEP_GRAY_PER_LEVEL // 2) // _DEEP_GRAY_PER_LEVEL).astype(np.uint8)
+    return np.repeat(gray[:, :, None], 3, axis=2)

@@ -61,7 +61,7 @@ def resize_rgb(
     size_hw: tuple[int, int],
     resample: Image.Resampling = Image.Resampling.BILINEAR,
 ) -> npt.NDArray[np.uint8]:
-    """Resize an 8-bit image (grey or RGB) with one of Pillow's filters.
+    """Resize an 8-bit image (gray or RGB) with one of Pillow's filters.
 
     Args:
         image: ``(H, W)`` or ``(H, W, 3)`` uint8.

@@ -25,7 +25,7 @@ text; its path below what was given; and what is wrong with it, where that is kn
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _Located:
     """Something to be predicted, or a folder that cannot be searched."""
 
     path: Path
@@ -56,11 +56,11 @@ def list_inputs(paths: Sequence[Path]) -> Iterator[Item]:
     starts = [
         path.resolve() if path.is_dir() else path.parent.resolve() / path.name for path in paths
     ]
-    found = {one.path: one for start in starts for one in _search(start)}
+    files = {one.path: one for start in starts for one in _search(start)}
     folders = [start if start.is_dir() else start.parent for start in starts]
     base = Path(os.path.commonpath(folders)) if folders else Path()
-    names = [path.relative_to(base) for path in found]
-    for one, name, key in zip(found.values(), names, unique_keys(names), strict=True):
+    names = [path.relative_to(base) for path in files]
+    for one, name, key in zip(files.values(), names, unique_keys(names), strict=True):
         yield Item(key, one.identity, _payload(one, name))
 
 
@@ -76,14 +76,14 @@ def _start(path: Path) -> Path:
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
-def _search(path: Path) -> Iterator[_Found]:
+def _search(path: Path) -> Iterator[_Located]:
     if path.is_dir():
         yield from _search_folder(path, frozenset())
     else:
         yield _file(path)
 
 
-def _search_folder(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[_Found]:
+def _search_folder(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[_Located]:
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
@@ -109,22 +109,22 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _file(path: Path) -> _Found:
+def _file(path: Path) -> _Located:
     try:
         status = path.stat()
     except OSError as error:
         return _refused(path, f"the file cannot be read ({error.strerror or error})")
     if not S_ISREG(status.st_mode):
         return _refused(path, "this is no regular file")
-    return _Found(path, f"{status.st_size}-{status.st_mtime_ns}")
+    return _Located(path, f"{status.st_size}-{status.st_mtime_ns}")
 
 
-def _refused(path: Path, problem: str) -> _Found:
-    return _Found(path, problem, problem)
+def _refused(path: Path, problem: str) -> _Located:
+    return _Located(path, problem, problem)
 
 
-def _payload(found: _Found, name: Path) -> dict[str, str]:
-    payload = {PATH: portable_name(str(found.path)), NAME: portable_name(name.as_posix())}
-    if payload[PATH] != str(found.path):
-        payload[PATH_BYTES] = os.fsencode(found.path).hex()
-    return {**payload, PROBLEM: found.problem} if found.problem else payload
+def _payload(file: _Located, name: Path) -> dict[str, str]:
+    payload = {PATH: portable_name(str(file.path)), NAME: portable_name(name.as_posix())}
+    if payload[PATH] != str(file.path):
+        payload[PATH_BYTES] = os.fsencode(file.path).hex()
+    return {**payload, PROBLEM: file.problem} if file.problem else payload

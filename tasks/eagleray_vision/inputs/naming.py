@@ -60,7 +60,7 @@ def portable_name(name: str) -> str:
         A text that can be written in UTF-8, another one for every name; names without such
         characters stay as they are, unless they look as if they were written that way.
     """
-    return _UNPORTABLE.sub(lambda found: f"%{ord(found[0]) & 0xFF:02X}", name)
+    return _UNPORTABLE.sub(lambda match: f"%{ord(match[0]) & 0xFF:02X}", name)
 
 
 def _portable_path(name: PurePath) -> str:

@@ -16,7 +16,7 @@ class FeaturePyramid(nn.Module):
 
     ``y_i = lateral_i(x_i) + resize(y_{i+1})``, ``output_i = conv3x3(y_i)``. The first extra level
     is a strided convolution of the coarsest input itself, the following ones of the previous extra
-    level (Seamless spec 1.3). Sizes need not halve: resizing goes to the lateral's size.
+    level. Sizes need not halve: resizing goes to the lateral's size.
 
     Args:
         in_channels: Channels of the inputs, finest first.

@@ -27,7 +27,7 @@ def window_average_pool(x: Tensor, window: tuple[int, int]) -> Tensor:
 
     The window is cut to the map's size, moves with stride 1 inside of the map, and its result is
     extended by replication: before by (k - 1) // 2 cells for a window of k, after by as many, and
-    one more for an even k (Seamless spec 1.13).
+    one more for an even k.
 
     Args:
         x: ``(n, c, h, w)``. The half types are summed in float32.

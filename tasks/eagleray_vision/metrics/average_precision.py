@@ -172,7 +172,7 @@ def compute_average_precision(
         category_ids: Thing categories to average over.
         faithful: Do as the original Seamless code: count annotations from 0 (COCO evaluation takes
             a match with annotation 0 for none, which loses one true positive) and leave out images
-            without any detection (which overestimates AP): spec 6.
+            without any detection (which overestimates AP).
 
     Returns:
         AP of boxes and masks.
@@ -232,14 +232,16 @@ def evaluate_coco(
         SegmentListError: A result names an image or category that the truth lacks.
     """
     _check_results(truth, results)
-    found = {}
+    by_kind = {}
     with contextlib.redirect_stdout(io.StringIO()):
         reference = COCO()
         reference.dataset = {"info": {}, **truth}
         reference.createIndex()
         for kind in IOU_TYPES:
-            found[kind] = _evaluate(reference, results, kind, only_images_with_detections)
-    return AveragePrecision(found["bbox"][0], found["segm"][0], found["bbox"][1], found["segm"][1])
+            by_kind[kind] = _evaluate(reference, results, kind, only_images_with_detections)
+    return AveragePrecision(
+        by_kind["bbox"][0], by_kind["segm"][0], by_kind["bbox"][1], by_kind["segm"][1]
+    )
 
 
 def _evaluate(

@@ -2,7 +2,7 @@
 
 Rows of the confusion matrix are true classes, columns predicted ones, with one more column for
 predictions that are void: a labeled pixel without an answer is an error, an unlabeled pixel counts
-nowhere. This is the rule of the Cityscapes evaluation and of Seamless (spec 6) alike. IoU of class
+nowhere. This is the rule of the Cityscapes evaluation and of Seamless alike. IoU of class
 c is ``n_cc / (row + column - n_cc)``.
 """
 
@@ -128,10 +128,9 @@ def _to_rows(
     low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
     rows = table[labels] if low >= 0 and high < _NUM_LABELS else np.full(labels.shape, -1)
     if rows.min(initial=0) < 0:
-        found = np.setdiff1d(np.unique(labels), np.flatnonzero(table >= 0))
+        unknown = np.setdiff1d(np.unique(labels), np.flatnonzero(table >= 0))
         raise LabelRangeError(
-            f"{what} holds labels {found[:10].tolist()}, allowed are 0..{num_classes - 1} and "
-            "void; "
-            "map the labels to the class list first"
+            f"{what} holds labels {unknown[:10].tolist()}, allowed are 0..{num_classes - 1} and "
+            "void; map the labels to the class list first"
         )
     return np.asarray(rows, dtype=np.int64)

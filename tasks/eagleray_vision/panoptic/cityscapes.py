@@ -1,8 +1,8 @@
 """Cityscapes instance labels: one number per pixel for class and instance.
 
 ``*_instanceIds.png``: a value below 1000 is the label id of a stuff region, or of a group of things
-that were not told apart; from 1000 on it is ``label id * 1000 + instance`` (spec 4;
-cityscapesScripts).
+that were not told apart; from 1000 on it is ``label id * 1000 + instance``
+(cityscapesScripts).
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ _TABLE_SIZE = 1 << 16
 """Values below, all those of a 16-bit PNG, are counted and looked up in a table."""
 
 VISTAS_INSTANCES_PER_LABEL = 256
-"""Vistas encodes ``256 * class + instance`` (spec 4)."""
+"""Vistas encodes ``256 * class + instance``."""
 
 VISTAS_FAITHFUL_DIVISOR = 255
-"""The original Seamless converter divides by 255, wrong from about 190 instances of a class on
-(spec 4)."""
+"""The original Seamless converter divides by 255, wrong from about 190 instances of a class on."""
 
 
 def cityscapes_to_indexed(
@@ -88,7 +87,7 @@ def vistas_to_indexed(
 def cityscapes_panoptic_annotation(
     instance_ids: npt.NDArray[np.integer[Any]], image_id: str, space: LabelSpace = CITYSCAPES
 ) -> tuple[npt.NDArray[np.uint32], dict[str, Any]]:
-    """Write the official panoptic truth of one frame (cityscapesScripts, spec EfficientPS 9.2).
+    """Write the official panoptic truth of one frame (cityscapesScripts).
 
     Segment ids are the instance values, category ids the label ids.
 
@@ -134,8 +133,8 @@ def _looked_up(
         by_value = np.zeros(int(values[-1]) + 1, dtype=np.int32)
         by_value[values] = table
         return np.take(by_value, ids)
-    found: npt.NDArray[np.int32] = table[np.searchsorted(values, ids)]
-    return found
+    renumbered: npt.NDArray[np.int32] = table[np.searchsorted(values, ids)]
+    return renumbered
 
 
 def _index_values(

@@ -48,7 +48,7 @@ def instance_annotation(
     is_crowd: bool,
     tolerance_px: float = SIMPLIFICATION_PX,
 ) -> dict[str, Any] | None:
-    """Describe one instance in the COCO detection format (spec 4).
+    """Describe one instance in the COCO detection format.
 
     Crowds are written as run lengths, others as polygons. Area and box are those of the mask.
 

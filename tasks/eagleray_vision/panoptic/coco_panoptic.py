@@ -163,7 +163,7 @@ def read_indexed(
             f"{what}: the label is {ids.shape[1]} x {ids.shape[0]} pixels, its image "
             f"{size_hw[1]} x {size_hw[0]}; both must have one size"
         )
-    unknown = sorted({int(found) for found in segments.category_ids} - set(class_of_category))
+    unknown = sorted({int(one) for one in segments.category_ids} - set(class_of_category))
     if unknown:
         raise UnknownCategoryError(
             f"{what}: categories {unknown[:10]} are not in the class list of "
@@ -199,11 +199,10 @@ def compact_ids(
     compact = np.take(table, ids)
     counts = np.bincount(compact.ravel(), minlength=unlisted_mark + 1)
     if counts[unlisted_mark]:
-        found = np.unique(ids[compact == unlisted_mark])
+        unlisted = np.unique(ids[compact == unlisted_mark])
         raise UnlistedSegmentError(
-            f"{what}: {int(counts[unlisted_mark])} pixels carry ids {found[:10].tolist()} which "
-            "the "
-            "segment list does not name"
+            f"{what}: {int(counts[unlisted_mark])} pixels carry ids {unlisted[:10].tolist()} "
+            "which the segment list does not name"
         )
     empty = listed[counts[1:unlisted_mark] == 0]
     if len(empty):

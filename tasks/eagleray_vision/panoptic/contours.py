@@ -1,8 +1,8 @@
 """Outlines of binary masks as polygons, point by point as the usual COCO converters write them.
 
-The recipe (spec 4) fixes every vertex, because equal files need equal ties: marching squares over
-the zero-padded mask, then Douglas-Peucker. Points are (row, column) with pixel centers at integers,
-so vertices lie half-way between a pixel of the mask and one outside.
+Their recipe fixes every vertex, because equal files need equal ties: marching squares over the
+zero-padded mask, then Douglas-Peucker. Points are (row, column) with pixel centers at integers, so
+vertices lie half-way between a pixel of the mask and one outside.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 SIMPLIFICATION_PX = 2.0
-"""Douglas-Peucker tolerance of the converters, in pixels: spec 4."""
+"""Douglas-Peucker tolerance of the converters, in pixels."""
 
 _MIN_POLYGON_POINTS = 3
 
@@ -159,7 +159,7 @@ def _cycles(following: list[int]) -> list[npt.NDArray[np.int64]]:
 
 
 def _chord_distances(points: Points, start: Points, end: Points) -> npt.NDArray[np.float64]:
-    """Distance of points from the chord start-end, in the arithmetic that decides ties (spec 4)."""
+    """Distance of points from the chord start-end, in the arithmetic that decides ties."""
     row_step, column_step = end - start
     angle = -np.arctan2(row_step, column_step)
     sine, cosine = np.sin(angle), np.cos(angle)

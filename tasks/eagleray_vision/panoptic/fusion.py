@@ -1,6 +1,6 @@
 """Learning-free fusion of detections and semantic labels into one panoptic map.
 
-Seamless: Porzi et al., "Seamless Scene Segmentation", CVPR 2019 (spec 1.15). Instances claim pixels
+Seamless: Porzi et al., "Seamless Scene Segmentation", CVPR 2019. Instances claim pixels
 in descending order of score, the semantic argmax fills what is left. Masks are pasted one at a time
 inside their boxes, so that n masks never cost n full-size images.
 """
@@ -20,15 +20,15 @@ from eagleray_vision.panoptic.errors import LabelSizeError
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 MASK_THRESHOLD = 0.5
-"""A pasted probability above this is foreground: spec 1.15, step 2."""
+"""A pasted probability above this is foreground, as in the original."""
 
 VOID_CATEGORY = 255
-"""Category of segment 0: spec 1.15."""
+"""Category of segment 0."""
 
 
 @dataclass(frozen=True)
 class FusionThresholds:
-    """Parameters of the Seamless fusion (spec 1.15).
+    """Parameters of the Seamless fusion.
 
     Attributes:
         score: Detections need a higher score than this.

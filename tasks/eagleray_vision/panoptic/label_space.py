@@ -1,7 +1,7 @@
 """Class lists as data: names, things and stuff, colors, and the data set's own ids.
 
 Everything that would otherwise be a bare number in code (how many stuff classes, which id is void)
-is read from a `LabelSpace`. Stuff classes come first (Seamless, spec "Conventions").
+is read from a `LabelSpace`. Stuff classes come first.
 """
 
 from __future__ import annotations
@@ -205,7 +205,7 @@ _VISTAS_KEYS = ("name", "color", "evaluate", "instances")
 
 
 def label_space_from_vistas(config_path: Path) -> LabelSpace:
-    """Build a class list out of the ``config.json`` of Mapillary Vistas (spec 4; version 2.0 has
+    """Build a class list out of the ``config.json`` of Mapillary Vistas (version 2.0 has
     the same form).
 
     Labels with ``evaluate`` false are ignored; stuff (``instances`` false) gets classes first, then

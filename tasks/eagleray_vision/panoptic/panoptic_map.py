@@ -74,7 +74,7 @@ class Segments:
 
 @dataclass(frozen=True)
 class IndexedPanoptic:
-    """Panoptic map of one image in indexed form (Seamless, spec 4 and 1.15).
+    """Panoptic map of one image in indexed form.
 
     Attributes:
         id_map: ``(H, W)`` int32 segment index per pixel, 0 = void.
@@ -191,14 +191,14 @@ def check_categories(
     """Refuse segments of categories that the class list does not name.
 
     Args:
-        category_ids: ``(n,)`` categories found.
+        category_ids: ``(n,)`` categories of the segments.
         allowed: Category ids of the class list.
         what: What is checked, for the message ("truth of image 7").
 
     Raises:
         UnknownCategoryError: At least one category is not allowed.
     """
-    unknown = sorted({int(found) for found in category_ids} - set(allowed))
+    unknown = sorted({int(one) for one in category_ids} - set(allowed))
     if unknown:
         raise UnknownCategoryError(
             f"{what}: categories {unknown[:10]} are not among the {len(allowed)} known ones "

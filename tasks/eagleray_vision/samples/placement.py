@@ -118,9 +118,9 @@ def place_image(
         ``(3, h, w)`` float32.
 
     Example:
-        >>> grey = np.full((4, 6, 3), 255, np.uint8)
+        >>> gray = np.full((4, 6, 3), 255, np.uint8)
         >>> one = ImageNormalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
-        >>> place_image(grey, Placement((2, 3)), one).shape
+        >>> place_image(gray, Placement((2, 3)), one).shape
         torch.Size([3, 2, 3])
     """
     resize = resize_rgb if placement.resizing == "pillow" else resize_bilinear
