@@ -13,6 +13,7 @@ from eagleray.task import ImportedCheckpoint
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.model.original_names import our_name
+from eagleray_vision.weights.accounting import check_shapes, imported_checkpoint
 from eagleray_vision.weights.tensors import WeightFileError, read_tensors
 
 STATE, META, OPTIMIZER = "state_dict", "meta", "optimizer"
@@ -139,28 +140,6 @@ def convert_checkpoint(
             "checkpoint of EfficientPS and that network.backbone, network.pyramid and "
             "network.semantic are those that it was trained with"
         )
-    _check_shapes(checkpoint, mapped, ours)
-    found = {name: checkpoint.tensors[original] for original, name in mapped.items()}
-    return ImportedCheckpoint(
-        state_dict={name: value.to(ours[name].dtype) for name, value in found.items()},
-        mapped=mapped,
-        missing=tuple(name for name in ours if name not in found),
-        extra=tuple(sorted(leftovers)),
-    )
-
-
-def _check_shapes(
-    checkpoint: OriginalCheckpoint, mapped: Mapping[str, str], ours: Mapping[str, Tensor]
-) -> None:
-    wrong = [
-        f"{original}: file {tuple(checkpoint.tensors[original].shape)}, network "
-        f"{tuple(ours[name].shape)}"
-        for original, name in mapped.items()
-        if checkpoint.tensors[original].shape != ours[name].shape
-    ]
-    if wrong:
-        raise WeightFileError(
-            f"{checkpoint.path} does not fit the network: {len(wrong)} tensors have another shape "
-            f"({'; '.join(wrong[:_NUM_NAMED])}). Use the network settings and the class list that "
-            "the file was trained with"
-        )
+    hint = "Use the network settings and the class list that the file was trained with"
+    check_shapes(checkpoint.path, checkpoint.tensors, mapped, ours, hint)
+    return imported_checkpoint(checkpoint.tensors, mapped, ours, leftovers)

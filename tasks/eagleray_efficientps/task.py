@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import nn
+from torch import Tensor, nn
 
 from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
     Download,
+    FittedWeights,
     ImportedCheckpoint,
     Importing,
     InputError,
@@ -46,6 +47,7 @@ from eagleray_efficientps.exports import (
     export_prediction,
     index_of,
 )
+from eagleray_efficientps.fine_tuning import fit_to_classes
 from eagleray_efficientps.losses import panoptic_losses
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.predict import image_normalization, network_settings, predict_panoptic
@@ -53,6 +55,7 @@ from eagleray_efficientps.published_import import import_original, import_weight
 from eagleray_efficientps.recipes import FROZEN_PHASE, phases
 from eagleray_efficientps.settings import PAD_MULTIPLE, EfficientPsSettings
 from eagleray_efficientps.stages import label_space, label_stages
+from eagleray_vision.datasets.class_list import read_class_list
 from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.inputs import list_inputs, load_input
 from eagleray_vision.panoptic.label_space import LabelSpace
@@ -135,6 +138,12 @@ class EfficientPSTask(Task, Importing):
     def phases(self) -> Sequence[Phase]:
         """Return the phases of the recipe."""
         return phases(self.settings)
+
+    def fit_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> FittedWeights:
+        """Let the heads of other classes begin afresh, or keep their rows by class names."""
+        given = self.settings.init_class_list
+        source = read_class_list(given) if given else None
+        return fit_to_classes(_as_network(model), weights, self._label_space(), source)
 
     def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
         """Freeze the statistics of the normalization in the paper's last phase."""
