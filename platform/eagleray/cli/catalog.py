@@ -73,8 +73,8 @@ def schema(arguments: list[str]) -> int:
     flags = tyro.cli(SchemaFlags, args=arguments, prog="eagleray schema")
     if len(flags.of) > 1:
         raise SettingsError(f"eagleray schema takes one task or experiment, found {flags.of}")
-    found = experiment_schema(task_type(_task_name(flags.of[0]))) if flags.of else _all_tasks()
-    text = json.dumps(found, indent=2, ensure_ascii=False) + "\n"
+    written = experiment_schema(task_type(_task_name(flags.of[0]))) if flags.of else _all_tasks()
+    text = json.dumps(written, indent=2, ensure_ascii=False) + "\n"
     if flags.output is None:
         sys.stdout.write(text)
         return 0

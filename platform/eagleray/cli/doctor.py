@@ -163,7 +163,7 @@ def _look(experiments: Sequence[Experiment]) -> tuple[list[Row], list[Requiremen
     the experiments need.
     """
     rows: list[Row] = []
-    found: list[Requirement] = []
+    wanted: list[Requirement] = []
     for name in installed_tasks():
         try:
             task_cls = task_type(name)
@@ -174,9 +174,9 @@ def _look(experiments: Sequence[Experiment]) -> tuple[list[Row], list[Requiremen
         fields = task_cls.settings_type.model_fields.values()
         if not any(field.is_required() for field in fields):
             default = task_cls(task_cls.settings_type())
-            found += [r for r in default.requirements() if r.optional]
-    found += [r for e in experiments for r in e.task.requirements()]
-    return rows, list({r.name: r for r in found}.values())
+            wanted += [r for r in default.requirements() if r.optional]
+    wanted += [r for e in experiments for r in e.task.requirements()]
+    return rows, list({r.name: r for r in wanted}.values())
 
 
 def _requirement(requirement: Requirement, *, is_missing: bool) -> Row:

@@ -143,12 +143,12 @@ def prune(arguments: list[str]) -> int:
     flags = tyro.cli(PruneFlags, args=arguments, prog="eagleray prune")
     used = {entry for run in list_runs(flags.storage) for entry in run.stages()}
     storage = Store(flags.storage)
-    found = prunable(storage, used)
-    for entry in found:
+    unused = prunable(storage, used)
+    for entry in unused:
         sys.stdout.write(f"{entry.path}  {entry.bytes} bytes  ({entry.reason})\n")
     if flags.delete:
-        delete_prunable(storage, found)
+        delete_prunable(storage, unused)
     verb = "deleted" if flags.delete else "could be deleted (--delete)"
-    total = sum(e.bytes for e in found)
-    sys.stdout.write(f"{len(found)} folders and files, {total} bytes {verb}\n")
+    total = sum(e.bytes for e in unused)
+    sys.stdout.write(f"{len(unused)} folders and files, {total} bytes {verb}\n")
     return 0

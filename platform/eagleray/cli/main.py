@@ -97,10 +97,10 @@ def _verb(name: str) -> Callable[[list[str]], int]:
     module_name, _, function = VERBS[name].target.partition(":")
     from importlib import import_module
 
-    found: Callable[[list[str]], int] = getattr(
+    verb: Callable[[list[str]], int] = getattr(
         import_module(f"eagleray.cli.{module_name}"), function
     )
-    return found
+    return verb
 
 
 def say(text: str) -> None:

@@ -108,14 +108,14 @@ def named_sweeps(storage: str, names: tuple[str, ...]) -> dict[str, SweepFolder]
     A sweep is named by ``experiment/sweep``, its own name, or the path of its folder.
     """
     known = {sweep.name: sweep for sweep in list_sweeps(storage)}
-    found: dict[str, SweepFolder] = {}
+    sweeps: dict[str, SweepFolder] = {}
     for name in names:
         fitting = [key for key in known if name in (key, key.partition("/")[2])]
         if len(fitting) == 1:
-            found[name] = known[fitting[0]]
+            sweeps[name] = known[fitting[0]]
         elif Path(name, SweepFolder.SUMMARY).is_file():
-            found[name] = SweepFolder(name)
-    return found
+            sweeps[name] = SweepFolder(name)
+    return sweeps
 
 
 def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
@@ -128,15 +128,15 @@ def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
     listing = ", ".join(known[:20]) + (f" and {len(known) - 20} more" if len(known) > 20 else "")
     if not names:
         raise SettingsError(f"name one run at least; runs in {storage}: {listing or 'none'}")
-    found: list[str] = []
+    runs: list[str] = []
     for name in names:
         fitting = [run for run in known if name in (run, *run.split("/"))]
         if not fitting:
             raise SettingsError(
                 f"no run called {name!r} in {storage}; runs there: {listing or 'none'}"
             )
-        found += fitting
-    return list(dict.fromkeys(found))
+        runs += fitting
+    return list(dict.fromkeys(runs))
 
 
 @dataclass(frozen=True)

@@ -91,13 +91,13 @@ def _given_flags(verb: str) -> type[Flags]:
 
 
 def _environment(texts: Sequence[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    variables: dict[str, str] = {}
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name.isidentifier():
             raise SettingsError(f"--env {text!r} must have the form NAME=VALUE")
-        found[name] = value
-    return found
+        variables[name] = value
+    return variables
 
 
 @contextmanager
@@ -162,8 +162,8 @@ def _packages() -> list[Path]:
     """Return the source folders of the engine, of its companions and of all installed tasks."""
     tasks = {point.module.partition(".")[0] for point in installed_tasks().values()}
     names = tasks | {m.name for m in pkgutil.iter_modules() if m.name.startswith("eagleray")}
-    found = [importlib.util.find_spec(name) for name in sorted(names)]
-    return [Path(spec.origin).parent for spec in found if spec is not None and spec.origin]
+    specs = [importlib.util.find_spec(name) for name in sorted(names)]
+    return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
 
 
 def _say(text: str) -> None:

@@ -30,18 +30,18 @@ def task_type(name: str) -> type[BaseTask]:
     if name not in tasks:
         raise SettingsError(f"task {name!r} is not installed; {nearest(name, list(tasks))}")
     try:
-        found = tasks[name].load()
+        loaded = tasks[name].load()
     except ImportError as error:
         raise SettingsError(
             f"task {name!r} ({tasks[name].value}) cannot be imported: {error}; "
             f"install what it needs with: pip install 'eagleray[{name}]'"
         ) from error
-    if not (isinstance(found, type) and issubclass(found, BaseTask)):
+    if not (isinstance(loaded, type) and issubclass(loaded, BaseTask)):
         raise SettingsError(
             f"entry point {name!r} names {tasks[name].value}, which is no subclass of "
             f"eagleray.task.BaseTask"
         )
-    return found
+    return loaded
 
 
 def nearest(name: str, allowed: list[str]) -> str:

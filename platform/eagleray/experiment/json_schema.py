@@ -37,18 +37,18 @@ class _Untitled(GenerateJsonSchema):
     """Leaves out titles, which would only repeat the keys."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """See GenerateJsonSchema."""
+        """Give no field a title."""
         return False
 
 
 def experiment_schema(task_cls: type[BaseTask]) -> dict[str, Any]:
     """Return the JSON schema of a task's experiments."""
-    found = experiment_type(task_cls).model_json_schema(schema_generator=_Untitled)
-    definitions = found.get("$defs", {})
+    plain = experiment_type(task_cls).model_json_schema(schema_generator=_Untitled)
+    definitions = plain.get("$defs", {})
     for name in _FROM_TASK:
         for one in definitions.get(name, {}).get("properties", {}).values():
             one.pop("default", None)
-    schema: dict[str, Any] = _widened(found)
+    schema: dict[str, Any] = _widened(plain)
     properties = schema["properties"]
     properties["task"] = {"const": task_cls.name, "description": properties["task"]["description"]}
     properties["settings"].setdefault("description", f"Settings of the task {task_cls.name}.")

@@ -1,4 +1,4 @@
-"""Jobs on a running cluster: what a verb does here, done there (platform-facts 6)."""
+"""Jobs on a running cluster: what a verb does here, done there."""
 
 from __future__ import annotations
 
