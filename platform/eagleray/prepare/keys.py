@@ -46,6 +46,7 @@ def find_duplicate(chunks: KeyChunks, num_keys: int) -> str | None:
         chunks: The keys with their hashes.
         num_keys: About how many there are.
     """
+    # Equal keys have equal hashes, so they meet in one pass; each pass holds its class only.
     num_passes = 1 + num_keys // HASHES_PER_PASS
     for turn in range(num_passes):
         parts = (table.column("key_hash").to_numpy() for table in chunks())

@@ -170,7 +170,10 @@ def compute_on_ray(
     """Compute the shards of all jobs on one pool of actors; yields the job's position, the entry
     and the seconds of each shard as it is committed.
 
-    Shards of the first job are dealt first, so that a worker is set up once per job at most.
+    Ray Data deals numbers of shards and nothing else: it keeps a pool of actors busy, starts dead
+    ones again and repeats what they were at. That a shard is there, and there once, is the markers'
+    business. Shards of the first job are dealt first, so that a worker is set up once per job at
+    most.
 
     Args:
         jobs: What to do; no job reads what another one gives.
@@ -193,6 +196,8 @@ def compute_on_ray(
         compute=ray.data.ActorPoolStrategy(
             min_size=1 if group.is_elastic else num_workers,
             max_size=num_workers,
+            # two shards at a time in each actor: one is computed, by a thread of its own that all
+            # calls share, while the other is loaded before it or committed behind it
             max_concurrent_calls_per_actor=2,
             max_tasks_in_flight_per_actor=2,
             enable_true_multi_threading=True,

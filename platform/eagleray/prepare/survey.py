@@ -163,6 +163,8 @@ def cut(hashes: Iterable[npt.NDArray[np.uint64]], average: int) -> list[int]:
             smaller).
     """
     least, most = max(1, average // 2), 2 * average
+    # Behind the least length, a cut comes after average - least more items on average; so the mean
+    # length is the average, and where it falls depends on the keys near it alone.
     divisor = np.uint64(average - least + 1)
     ends, total = [np.empty(0, np.int64)], 0
     for chunk in hashes:
