@@ -73,15 +73,15 @@ class MarchSettings:
 class TrainingSamples(NamedTuple):
     """All samples of N rays, packed ray after ray in the order of the rays."""
 
-    rays_a: Tensor
+    packed_info: Tensor
     """(N, 3) int64 rows (ray, first sample, number of samples)."""
-    xyzs: Tensor
+    positions: Tensor
     """(M, 3) positions; differentiable in origins and directions."""
-    dirs: Tensor
+    directions: Tensor
     """(M, 3) directions of the samples' rays, not normalized."""
-    deltas: Tensor
+    step_sizes: Tensor
     """(M,) float32 lengths of the steps."""
-    ts: Tensor
+    t_starts: Tensor
     """(M,) float32 distances: where a sample's interval begins."""
     counter: Tensor
     """(2,) int32: samples, and rays that were marched, fewer than N where a bound was met."""
@@ -90,13 +90,13 @@ class TrainingSamples(NamedTuple):
 class LiveSamples(NamedTuple):
     """The next n samples of A live rays; unfilled ones are zero."""
 
-    xyzs: Tensor
+    positions: Tensor
     """(A, n, 3) float32."""
-    dirs: Tensor
+    directions: Tensor
     """(A, n, 3) float32."""
-    deltas: Tensor
+    step_sizes: Tensor
     """(A, n) float32."""
-    ts: Tensor
+    t_starts: Tensor
     """(A, n) float32."""
     counts: Tensor
     """(A,) int32: samples that were found."""
@@ -141,7 +141,7 @@ def march_training_rays(
         raise KernelInputError(message)
     rays = [tensor.detach().float() for tensor in (rays_o, rays_d, hits_t)]
     march = torch.ops.eagleray if uses_compiled(rays_o.device.type) else twin
-    rays_a, deltas, ts, counter = march.march_train(
+    packed_info, step_sizes, t_starts, counter = march.march_train(
         *rays,
         bitfield,
         noise.detach().float(),
@@ -153,27 +153,29 @@ def march_training_rays(
         max_total_samples or 0,
         settings.skip_empty_blocks,
     )
-    xyzs, dirs = points_on_rays(rays_o, rays_d, ts, rays_a)
-    return TrainingSamples(rays_a, xyzs, dirs, deltas, ts, counter)
+    positions, directions = points_on_rays(rays_o, rays_d, t_starts, packed_info)
+    return TrainingSamples(packed_info, positions, directions, step_sizes, t_starts, counter)
 
 
 def points_on_rays(
-    rays_o: Tensor, rays_d: Tensor, ts: Tensor, rays_a: Tensor
+    rays_o: Tensor, rays_d: Tensor, t_starts: Tensor, packed_info: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Compute the positions and directions of packed samples, differentiable in the rays.
 
     Args:
         rays_o: (N, 3) origins.
         rays_d: (N, 3) directions.
-        ts: (M,) distances of the samples, packed in the order of rays_a.
-        rays_a: (N, 3) int64 rows (ray, first sample, number of samples), without gaps.
+        t_starts: (M,) distances of the samples, packed in the order of packed_info.
+        packed_info: (N, 3) int64 rows (ray, first sample, number of samples), without gaps.
 
     Returns:
         (M, 3) positions `o + t d` and (M, 3) directions.
     """
-    ray_of_sample = torch.repeat_interleave(rays_a[:, 0], rays_a[:, 2], output_size=ts.shape[0])
-    dirs = rays_d.index_select(0, ray_of_sample)
-    return rays_o.index_select(0, ray_of_sample) + ts[:, None] * dirs, dirs
+    ray_of_sample = torch.repeat_interleave(
+        packed_info[:, 0], packed_info[:, 2], output_size=t_starts.shape[0]
+    )
+    directions = rays_d.index_select(0, ray_of_sample)
+    return rays_o.index_select(0, ray_of_sample) + t_starts[:, None] * directions, directions
 
 
 def march_live_rays_(

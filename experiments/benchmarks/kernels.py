@@ -176,7 +176,7 @@ def marching(scale: float) -> list[Workload]:
 
         def run() -> tuple[Tensor, ...]:
             samples = kernels.march_training_rays(rays_o, rays_d, hits_t, bits, noise, settings)
-            return samples.rays_a, samples.deltas, samples.ts, samples.xyzs
+            return samples.packed_info, samples.step_sizes, samples.t_starts, samples.positions
 
         num_samples = len(run()[1])
         # Counting and writing both read the sample's bit; distance and step are written.
@@ -194,20 +194,22 @@ def compositing(scale: float) -> list[Workload]:
     generator = torch.Generator().manual_seed(3)
     num_rays = int(NUM_RAYS * scale)
     counts = torch.randint(0, 2 * SAMPLES_PER_RAY + 1, (num_rays,), generator=generator)
-    rays_a = torch.stack([torch.arange(num_rays), counts.cumsum(0) - counts, counts], 1)
+    packed_info = torch.stack([torch.arange(num_rays), counts.cumsum(0) - counts, counts], 1)
     num_samples = int(counts.sum())
     sigmas = (torch.rand(num_samples, generator=generator) * 30.0).requires_grad_()
     rgbs = torch.rand(num_samples, 3, generator=generator).requires_grad_()
     feats = torch.randn(num_samples, FEATURES, generator=generator).requires_grad_()
-    deltas = torch.full((num_samples,), 1.7e-3)
-    ts = torch.rand(num_samples, generator=generator)
+    step_sizes = torch.full((num_samples,), 1.7e-3)
+    t_starts = torch.rand(num_samples, generator=generator)
 
     def workload(name: str, features: Tensor | None, goal: float) -> Workload:
         leaves = [sigmas, rgbs] + ([] if features is None else [features])
 
         def run() -> tuple[Tensor, ...]:
-            out = kernels.composite_training_rays(sigmas, rgbs, features, deltas, ts, rays_a)
-            total = out.rgb.sum() + out.opacity.sum() + out.depth.sum() + out.feat.sum()
+            out = kernels.composite_training_rays(
+                sigmas, rgbs, features, step_sizes, t_starts, packed_info
+            )
+            total = out.rgb.sum() + out.opacity.sum() + out.depth.sum() + out.features.sum()
             return torch.autograd.grad(total, leaves)
 
         channels = 3 + (0 if features is None else FEATURES)

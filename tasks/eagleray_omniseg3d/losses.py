@@ -58,18 +58,22 @@ def color_losses(
 
 
 def distortion_term(
-    ws: Tensor, deltas: Tensor, ts: Tensor, rays_a: Tensor, *, weight: float
+    weights: Tensor, step_sizes: Tensor, t_starts: Tensor, packed_info: Tensor, *, weight: float
 ) -> LossTerm:
     """Return the distortion loss (mip-NeRF 360, equation 15), averaged over rays.
 
     Args:
-        ws: (M,) weights of samples.
-        deltas: (M,) lengths of their intervals.
-        ts: (M,) their distances.
-        rays_a: (N, 3) int64 rows (ray, first sample, number of samples).
+        weights: (M,) weights of samples.
+        step_sizes: (M,) lengths of their intervals.
+        t_starts: (M,) their distances.
+        packed_info: (N, 3) int64 rows (ray, first sample, number of samples).
         weight: Weight of the term.
     """
-    return LossTerm(distortion_loss(ws, deltas, ts, rays_a).sum(), float(len(rays_a)), weight)
+    return LossTerm(
+        distortion_loss(weights, step_sizes, t_starts, packed_info).sum(),
+        float(len(packed_info)),
+        weight,
+    )
 
 
 def depth_term(depth: Tensor, target_depth: Tensor, *, weight: float) -> LossTerm:

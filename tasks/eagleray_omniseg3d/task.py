@@ -366,7 +366,11 @@ class OmniSeg3DTask(Task, Importing, Viewing):
             rgb, seen.opacity, batch.rgb[:num_rays], opacity_weight=color.opacity_weight
         )
         terms["distortion"] = distortion_term(
-            seen.ws, samples.deltas, samples.ts, samples.rays_a, weight=color.distortion_weight
+            seen.weights,
+            samples.step_sizes,
+            samples.t_starts,
+            samples.packed_info,
+            weight=color.distortion_weight,
         )
         if batch.depth is not None:
             depth = batch.depth[:num_rays]

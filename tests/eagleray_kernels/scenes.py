@@ -47,23 +47,23 @@ def rays_through_cube(settings, num_rays, seed):
 
 
 def packed_samples(num_rays, seed, dtype=torch.float32, channels=(3, 4), shuffle=True):
-    """Random samples on rays with 0 to 9 samples each; rows of rays_a in random order."""
+    """Random samples on rays with 0 to 9 samples each; rows of packed_info in random order."""
     generator = torch.Generator().manual_seed(seed)
     counts = torch.randint(0, 10, (num_rays,), generator=generator)
     counts[0] = 0
     order = torch.randperm(num_rays, generator=generator) if shuffle else torch.arange(num_rays)
-    rays_a = torch.stack([order, counts.cumsum(0) - counts, counts], 1)
+    packed_info = torch.stack([order, counts.cumsum(0) - counts, counts], 1)
     num_samples = int(counts.sum())
 
     def uniform(*shape):
         return torch.rand(*shape, generator=generator, dtype=dtype)
 
-    deltas = uniform(num_samples) * 0.2 + 0.01
+    step_sizes = uniform(num_samples) * 0.2 + 0.01
     return {
         "sigmas": uniform(num_samples) * 6.0,
         "rgbs": uniform(num_samples, channels[0]),
         "feats": uniform(num_samples, channels[1]) * 2.0 - 1.0,
-        "deltas": deltas,
-        "ts": deltas.cumsum(0),
-        "rays_a": rays_a,
+        "step_sizes": step_sizes,
+        "t_starts": step_sizes.cumsum(0),
+        "packed_info": packed_info,
     }

@@ -59,8 +59,10 @@ def test_compositing_and_its_gradient_agree():
         samples = moved(packed_samples(300, seed=4), device)
         leaves = [samples[name].requires_grad_() for name in ("sigmas", "rgbs", "feats")]
         out = kernels.composite_training_rays(**samples)
-        loss = kernels.distortion_loss(out.ws, samples["deltas"], samples["ts"], samples["rays_a"])
-        total = (out.rgb**2).sum() + (out.feat**3).sum() + out.depth.sum() + loss.sum()
+        loss = kernels.distortion_loss(
+            out.weights, samples["step_sizes"], samples["t_starts"], samples["packed_info"]
+        )
+        total = (out.rgb**2).sum() + (out.features**3).sum() + out.depth.sum() + loss.sum()
         grads = torch.autograd.grad(total, leaves)
         results.append([value.detach().cpu() for value in (*out, loss, *grads)])
     for found, wanted in zip(*reversed(results), strict=True):

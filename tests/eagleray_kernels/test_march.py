@@ -85,15 +85,17 @@ def test_samples_are_those_of_a_scalar_march(name, skip, implementation):
     rays_o, rays_d, hits_t, noise = rays_through_cube(settings, 60, seed=12)
     found = kernels.march_training_rays(rays_o, rays_d, hits_t, bits, noise, settings)
     total = 0
-    for ray, start, count in found.rays_a.tolist():
+    for ray, start, count in found.packed_info.tolist():
         arguments = (tensor[ray].numpy() for tensor in (rays_o, rays_d))
         near, far = hits_t[ray].numpy()
         wanted = scalar_march(settings, bits.numpy(), *arguments, near, far, noise[ray].numpy())
         assert start == total
         assert count == len(wanted)
-        ts = found.ts[start : start + count].tolist()
-        deltas = found.deltas[start : start + count].tolist()
-        assert list(zip(ts, deltas, strict=True)) == [(float(t), float(dt)) for t, dt in wanted]
+        t_starts = found.t_starts[start : start + count].tolist()
+        step_sizes = found.step_sizes[start : start + count].tolist()
+        assert list(zip(t_starts, step_sizes, strict=True)) == [
+            (float(t), float(dt)) for t, dt in wanted
+        ]
         total += count
     assert found.counter.tolist() == [total, 60]
     assert total > 100
@@ -113,7 +115,7 @@ def test_compiled_training_march_equals_the_twin_bit_for_bit(name, kind, compile
     arguments = (*rays[:3], bits, rays[3])
     with kernels.implementation("twin"):
         wanted = kernels.march_training_rays(*arguments, settings)
-    assert len(wanted.ts) > 100
+    assert len(wanted.t_starts) > 100
     for skip in (True, False):
         found = kernels.march_training_rays(*arguments, with_skipping(settings, skip))
         assert_equal_samples(found, wanted)
@@ -173,7 +175,7 @@ def test_a_march_that_begins_behind_the_camera_is_the_same_in_every_implementati
                     num_samples=300,
                 )
             )
-    assert (results[0].ts < 0).any()
+    assert (results[0].t_starts < 0).any()
     assert_equal_samples(results[1], results[0])
     assert_equal_samples(results[2], results[0])
 
@@ -190,24 +192,24 @@ def test_inference_rounds_give_the_samples_of_training_without_noise(implementat
                 rays_o, rays_d, state, torch.arange(200), bits, settings, num_samples=7
             )
         )
-    for ray, start, count in wanted.rays_a.tolist():
-        ts = torch.cat([r.ts[ray, : r.counts[ray]] for r in rounds])
-        assert torch.equal(ts, wanted.ts[start : start + count])
+    for ray, start, count in wanted.packed_info.tolist():
+        t_starts = torch.cat([r.t_starts[ray, : r.counts[ray]] for r in rounds])
+        assert torch.equal(t_starts, wanted.t_starts[start : start + count])
 
 
 def test_the_originals_step_bound_only_matters_for_growing_steps(implementation):
-    def deltas(settings, *, faithful):
+    def step_sizes(settings, *, faithful):
         bits = torch.full_like(occupancy_bits(settings, seed=1), 255)
         ray = torch.tensor([[-1.9, 0.1, 0.2]]), torch.tensor([[1.0, 0.01, 0.02]])
         hits_t = torch.tensor([[300.0, 310.0]])
         return kernels.march_live_rays_(
             *ray, hits_t, torch.arange(1), bits, settings, num_samples=3, faithful=faithful
-        ).deltas
+        ).step_sizes
 
     bound = 1.73205080757 * 2 / GROWING.grid_size
-    assert deltas(GROWING, faithful=True)[0, 0] == pytest.approx(bound * GROWING.cascades)
-    assert deltas(GROWING, faithful=False)[0, 0] == pytest.approx(bound * GROWING.scale)
-    assert torch.equal(deltas(CONSTANT, faithful=True), deltas(CONSTANT, faithful=False))
+    assert step_sizes(GROWING, faithful=True)[0, 0] == pytest.approx(bound * GROWING.cascades)
+    assert step_sizes(GROWING, faithful=False)[0, 0] == pytest.approx(bound * GROWING.scale)
+    assert torch.equal(step_sizes(CONSTANT, faithful=True), step_sizes(CONSTANT, faithful=False))
 
 
 def test_a_ray_has_at_most_max_samples(implementation):
@@ -221,7 +223,7 @@ def test_a_ray_has_at_most_max_samples(implementation):
         torch.zeros(1),
         settings,
     )
-    assert found.rays_a.tolist() == [[0, 0, 5]]
+    assert found.packed_info.tolist() == [[0, 0, 5]]
 
 
 def test_the_bound_on_all_samples_leaves_out_whole_rays(implementation):
@@ -230,15 +232,15 @@ def test_the_bound_on_all_samples_leaves_out_whole_rays(implementation):
     rays = rays_through_cube(settings, 300, seed=20)
     arguments = (*rays[:3], bits, rays[3], settings)
     everything = kernels.march_training_rays(*arguments)
-    bound = len(everything.ts) // 2
+    bound = len(everything.t_starts) // 2
     found = kernels.march_training_rays(*arguments, max_total_samples=bound)
     num_samples, num_marched = found.counter.tolist()
-    assert len(found.ts) == num_samples <= bound
+    assert len(found.t_starts) == num_samples <= bound
     assert 0 < num_marched < 300
-    assert torch.equal(found.rays_a[:num_marched], everything.rays_a[:num_marched])
-    assert (found.rays_a[num_marched:, 2] == 0).all()
-    assert int(everything.rays_a[num_marched, 1:].sum()) > bound
-    for name in ("xyzs", "dirs", "ts", "deltas"):
+    assert torch.equal(found.packed_info[:num_marched], everything.packed_info[:num_marched])
+    assert (found.packed_info[num_marched:, 2] == 0).all()
+    assert int(everything.packed_info[num_marched, 1:].sum()) > bound
+    for name in ("positions", "directions", "t_starts", "step_sizes"):
         assert torch.equal(getattr(found, name), getattr(everything, name)[:num_samples])
 
 
@@ -246,7 +248,7 @@ def test_a_bound_that_no_ray_fits(implementation):
     bits = torch.full((4096,), 255, dtype=torch.uint8)
     rays = rays_through_cube(CONSTANT, 4, seed=21)
     found = kernels.march_training_rays(*rays[:3], bits, rays[3], CONSTANT, max_total_samples=1)
-    assert len(found.ts) <= 1
+    assert len(found.t_starts) <= 1
 
 
 def test_rays_that_miss_or_meet_nothing_have_no_samples(implementation):
@@ -255,9 +257,9 @@ def test_rays_that_miss_or_meet_nothing_have_no_samples(implementation):
     rays_d = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
     hits_t = torch.tensor([[1.5, 2.5], [-1.0, -1.0]])
     found = kernels.march_training_rays(rays_o, rays_d, hits_t, bits, torch.zeros(2), CONSTANT)
-    assert found.rays_a.tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert found.packed_info.tolist() == [[0, 0, 0], [1, 0, 0]]
     assert found.counter.tolist() == [0, 2]
-    assert found.xyzs.shape == (0, 3)
+    assert found.positions.shape == (0, 3)
 
 
 def test_a_ray_without_direction_ends(implementation):
@@ -283,8 +285,8 @@ def test_rays_that_are_not_finite_end_and_touch_no_foreign_memory(value, impleme
     hits_t = kernels.intersect_boxes(rays, directions, torch.zeros(1, 3), torch.full((1, 3), 0.5))
     hits_t = torch.where(hits_t.hits_t[:, 0] > 0, hits_t.hits_t[:, 0], 0.01).clamp(max=3.0)
     found = kernels.march_training_rays(rays, directions, hits_t, bits, torch.zeros(12), CONSTANT)
-    counts = found.rays_a[:, 2]
-    assert (counts <= CONSTANT.max_samples).all() and int(counts.sum()) == len(found.ts)
+    counts = found.packed_info[:, 2]
+    assert (counts <= CONSTANT.max_samples).all() and int(counts.sum()) == len(found.t_starts)
     assert torch.equal(counts[1::2], counts[1::2][:1].expand(6)) and counts[1] > 0
     live = kernels.march_live_rays_(
         rays, directions, hits_t, torch.arange(12), bits, CONSTANT, num_samples=4
@@ -297,17 +299,19 @@ def test_no_rays(implementation):
     found = kernels.march_training_rays(
         torch.zeros(0, 3), torch.zeros(0, 3), torch.zeros(0, 2), bits, torch.zeros(0), CONSTANT
     )
-    assert found.rays_a.shape == (0, 3)
+    assert found.packed_info.shape == (0, 3)
     assert found.counter.tolist() == [0, 0]
 
 
 def test_positions_are_differentiable_in_the_rays():
     generator = torch.Generator().manual_seed(22)
-    rays_a = torch.tensor([[0, 0, 3], [1, 3, 0], [2, 3, 2]])
-    ts = torch.rand(5, generator=generator, dtype=torch.float64)
+    packed_info = torch.tensor([[0, 0, 3], [1, 3, 0], [2, 3, 2]])
+    t_starts = torch.rand(5, generator=generator, dtype=torch.float64)
     rays_o, rays_d = torch.randn(2, 3, 3, generator=generator, dtype=torch.float64).unbind(0)
     rays = rays_o.requires_grad_(), rays_d.requires_grad_()
-    assert torch.autograd.gradcheck(lambda o, d: kernels.points_on_rays(o, d, ts, rays_a), rays)
+    assert torch.autograd.gradcheck(
+        lambda o, d: kernels.points_on_rays(o, d, t_starts, packed_info), rays
+    )
 
 
 def test_gradient_to_rays_is_the_sum_over_their_samples(implementation):
@@ -316,10 +320,10 @@ def test_gradient_to_rays_is_the_sum_over_their_samples(implementation):
     rays_o.requires_grad_()
     rays_d.requires_grad_()
     found = kernels.march_training_rays(rays_o, rays_d, hits_t, bits, noise, CONSTANT)
-    (found.xyzs.sum() + 2 * found.dirs.sum()).backward()
-    for ray, start, count in found.rays_a.tolist():
+    (found.positions.sum() + 2 * found.directions.sum()).backward()
+    for ray, start, count in found.packed_info.tolist():
         assert rays_o.grad[ray].tolist() == [count] * 3
-        wanted = float(found.ts[start : start + count].sum()) + 2 * count
+        wanted = float(found.t_starts[start : start + count].sum()) + 2 * count
         assert rays_d.grad[ray].tolist() == pytest.approx([wanted] * 3, rel=1e-5)
 
 

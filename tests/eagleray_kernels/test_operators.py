@@ -31,22 +31,22 @@ def grid_arguments(name):
 def sample_arguments(name):
     samples = packed_samples(6, seed=3)
     values = [samples[key].requires_grad_() for key in ("sigmas", "rgbs", "feats")]
-    places = samples["deltas"], samples["ts"], samples["rays_a"]
+    places = samples["step_sizes"], samples["t_starts"], samples["packed_info"]
     fixed = [value.detach() for value in values]
     with kernels.implementation("compiled"):
         out = kernels.composite_training_rays(*fixed, *places)
-    ws = out.ws.clone().requires_grad_()
-    grads = [torch.randn_like(getattr(out, key)) for key in ("opacity", "depth", "rgb", "feat")]
+    weights = out.weights.clone().requires_grad_()
+    grads = [torch.randn_like(getattr(out, key)) for key in ("opacity", "depth", "rgb", "features")]
     live = torch.rand(4, 5), torch.rand(4, 5, 3), torch.rand(4, 5, 2), torch.rand(2, 4, 5)
     state = torch.rand(9), torch.rand(9), torch.rand(9, 3), torch.rand(9, 2)
     return {
         "composite_train": (*values, *places, 1e-4, False),
         "composite_train_backward": (
             *grads,
-            torch.randn_like(out.ws),
+            torch.randn_like(out.weights),
             *fixed[1:],
             *places,
-            out.ws,
+            out.weights,
             out.total_samples,
             False,
             True,
@@ -61,8 +61,8 @@ def sample_arguments(name):
             torch.arange(4),
             *state,
         ),
-        "distortion": (ws, *places),
-        "distortion_backward": (torch.randn(6), ws.detach(), *places),
+        "distortion": (weights, *places),
+        "distortion_backward": (torch.randn(6), weights.detach(), *places),
     }[name]
 
 
@@ -137,10 +137,10 @@ def test_rendering_is_compiled_in_one_graph(compiled):
     def render(table, positions):
         encoded = kernels.hash_grid_encode(positions, table, levels)
         out = kernels.composite_training_rays(encoded.sum(1).exp(), encoded[:, :3], None, *places)
-        loss = kernels.distortion_loss(out.ws, *places)
+        loss = kernels.distortion_loss(out.weights, *places)
         return out.rgb.sum() + loss.sum()
 
-    places = samples["deltas"], samples["ts"], samples["rays_a"]
+    places = samples["step_sizes"], samples["t_starts"], samples["packed_info"]
     positions = torch.rand(len(places[0]), 3)
     wanted = torch.autograd.grad(render(table, positions), table)[0]
     compiled_render = torch.compile(render, backend="aot_eager", fullgraph=True)

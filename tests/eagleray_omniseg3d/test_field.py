@@ -159,7 +159,7 @@ def test_empty_grid_renders_the_background_and_trains_without_samples():
     seen = render_rays(field, rays_o, rays_d, bits, LookSettings(march=march, feature_dim=3))
     assert (seen.rgb == 1).all() and (seen.opacity == 0).all() and seen.features.shape == (2, 3)
     num_rays, samples = march_training(rays_o, rays_d, torch.zeros(2), bits, march, 100)
-    assert num_rays == 2 and len(samples.ts) == 0
+    assert num_rays == 2 and len(samples.t_starts) == 0
     color = render_color(field, num_rays, drop_hidden(field, samples))
     (color.rgb.sum() + color.opacity.sum()).backward()
     assert (color.rgb == 0).all()
@@ -209,48 +209,55 @@ def fan_of_rays(num_rays=64, max_samples=256):
 @pytest.mark.parametrize("wall", [0.0, 3.0, 40.0, 1e3, 1e6])
 def test_densities_in_sight_composite_as_all_densities(wall):
     _, samples = fan_of_rays()
-    plain = Wall(wall).density(samples.xyzs)[0]
+    plain = Wall(wall).density(samples.positions)[0]
     field = Wall(wall)
     seen = densities_in_sight(field, samples)
     assert (seen[seen > 0] == plain[seen > 0]).all()
     found, wanted = (
-        composite_training_rays(s, None, None, samples.deltas, samples.ts, samples.rays_a)
+        composite_training_rays(
+            s, None, None, samples.step_sizes, samples.t_starts, samples.packed_info
+        )
         for s in (seen, plain)
     )
-    for name in ("total_samples", "opacity", "depth", "ws"):
+    for name in ("total_samples", "opacity", "depth", "weights"):
         assert torch.equal(getattr(found, name), getattr(wanted, name)), name
-    assert field.asked <= len(samples.ts)
+    assert field.asked <= len(samples.t_starts)
     if wall >= 1e3:
-        assert field.asked < 0.8 * len(samples.ts)
+        assert field.asked < 0.8 * len(samples.t_starts)
 
 
 @pytest.mark.parametrize("least_weight", [0.0, 1e-4, 1e-2])
 def test_light_samples_change_features_by_no_more_than_their_weights(least_weight):
     num_rays, samples = fan_of_rays()
     field = Wall(200.0)
-    plain = field.density(samples.xyzs)[0]
+    plain = field.density(samples.positions)[0]
     out = composite_training_rays(
-        plain, None, field.features(samples.xyzs), samples.deltas, samples.ts, samples.rays_a
+        plain,
+        None,
+        field.features(samples.positions),
+        samples.step_sizes,
+        samples.t_starts,
+        samples.packed_info,
     )
     found = render_features(field, num_rays, samples, least_weight=least_weight)
-    light = torch.where(out.ws <= least_weight, out.ws, 0.0)
-    row = torch.repeat_interleave(samples.rays_a[:, 0], samples.rays_a[:, 2])
+    light = torch.where(out.weights <= least_weight, out.weights, 0.0)
+    row = torch.repeat_interleave(samples.packed_info[:, 0], samples.packed_info[:, 2])
     bound = torch.zeros(num_rays).index_add(0, row, light) * 6**0.5
-    assert ((found.features - out.feat).norm(dim=1) <= bound + 1e-5).all()
+    assert ((found.features - out.features).norm(dim=1) <= bound + 1e-5).all()
     if least_weight == 1e-2:
         assert bound.max() > 0.01
 
 
 def test_first_rays_are_those_that_fit():
     num_rays, samples = fan_of_rays(8, 64)
-    counts = samples.rays_a[:, 2]
+    counts = samples.packed_info[:, 2]
     bound = int(counts[:5].sum()) + 1
     kept, fewer = first_rays(samples, bound)
-    assert kept == 5 and torch.equal(fewer.rays_a, samples.rays_a[:5])
-    assert len(fewer.ts) == len(fewer.xyzs) == len(fewer.deltas) == bound - 1
-    assert torch.equal(fewer.dirs, samples.dirs[: bound - 1])
+    assert kept == 5 and torch.equal(fewer.packed_info, samples.packed_info[:5])
+    assert len(fewer.t_starts) == len(fewer.positions) == len(fewer.step_sizes) == bound - 1
+    assert torch.equal(fewer.directions, samples.directions[: bound - 1])
     assert first_rays(samples, 0)[0] == 0
-    assert first_rays(samples, len(samples.ts))[0] == num_rays
+    assert first_rays(samples, len(samples.t_starts))[0] == num_rays
 
 
 def test_cells_that_hold_minus_one_are_not_looked_up():
@@ -282,8 +289,10 @@ def test_remembered_rays_give_the_features_of_marched_ones():
             found = find_feature_samples(field, samples, least_weight=1e-3)
             new = torch.full((num_rays,), -1)
             new[chosen] = torch.arange(len(chosen))
-            kept = new[found.ray_idx] >= 0
-            return FeatureSamples(new[found.ray_idx[kept]], found.xyzs[kept], found.ws[kept])
+            kept = new[found.ray_indices] >= 0
+            return FeatureSamples(
+                new[found.ray_indices[kept]], found.positions[kept], found.weights[kept]
+            )
 
         found = rays.samples(view_idx, pixels[places], march)
         return composite_features(field, len(places), found)
@@ -300,13 +309,15 @@ def test_remembered_rays_may_be_empty_and_many():
     pixels = torch.arange(50_000)
 
     def march(unknown):
-        ray_idx = torch.repeat_interleave(unknown % 3)
-        return FeatureSamples(ray_idx, torch.randn(len(ray_idx), 3), ray_idx.float())
+        ray_indices = torch.repeat_interleave(unknown % 3)
+        return FeatureSamples(ray_indices, torch.randn(len(ray_indices), 3), ray_indices.float())
 
     for part in pixels.split(20_000):
         found = rays.samples(0, part, march)
-        assert torch.equal(torch.bincount(found.ray_idx, minlength=len(part)) > 0, part_has(part))
-        assert torch.equal(found.ws, found.ray_idx.float())
+        assert torch.equal(
+            torch.bincount(found.ray_indices, minlength=len(part)) > 0, part_has(part)
+        )
+        assert torch.equal(found.weights, found.ray_indices.float())
 
 
 def part_has(part):

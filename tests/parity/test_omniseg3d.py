@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from tests.parity.cases import cases
+from tests.parity.every_key import EveryKey, every_key_is_read  # noqa: F401
 
 import eagleray_kernels as kernels
 from eagleray_kernels.twin.segments import read_segments
@@ -16,18 +17,35 @@ def ids(path):
     return path.stem
 
 
-def load(path):
-    """All arrays of a case, as tensors where they have a dimension, else as Python numbers."""
-    with np.load(path) as arrays:
+class Tensors(EveryKey):
+    """The arrays of a case, as tensors where they have a dimension, else as Python numbers."""
+
+    def __getitem__(self, key):
+        value = super().__getitem__(key)
         # Positions of levels and rows are uint32 in the files; torch counts in int64.
-        widened = {
-            key: arrays[key].astype(np.int64) if arrays[key].dtype == np.uint32 else arrays[key]
-            for key in arrays.files
-        }
-    return {
-        key: torch.from_numpy(value) if value.ndim else value.item()
-        for key, value in widened.items()
-    }
+        value = value.astype(np.int64) if value.dtype == np.uint32 else value
+        return torch.from_numpy(value) if value.ndim else value.item()
+
+
+def load(path):
+    return Tensors(path, __name__)
+
+
+WORDS = {
+    "rays_a": "packed_info",
+    "xyzs": "positions",
+    "dirs": "directions",
+    "deltas": "step_sizes",
+    "ts": "t_starts",
+    "ws": "weights",
+    "feat": "features",
+}
+"""Our names of what the files name by the kernels' letters."""
+
+
+def named(values, name):
+    """The value that a file has under a name."""
+    return getattr(values, WORDS.get(name, name))
 
 
 def assert_close(found, wanted, tolerance):
@@ -95,9 +113,9 @@ def test_march_training(path, skip_empty_blocks, implementation):
         march_settings(case, skip_empty_blocks=skip_empty_blocks),
     )
     for name in ("rays_a", "counter"):
-        assert torch.equal(getattr(samples, name), case[name]), name
+        assert torch.equal(named(samples, name), case[name]), name
     for name in ("xyzs", "dirs", "deltas", "ts"):
-        assert_close(getattr(samples, name), case[name], 1e-6)
+        assert_close(named(samples, name), case[name], 1e-6)
 
 
 @pytest.mark.parametrize("skip_empty_blocks", [True, False])
@@ -117,7 +135,7 @@ def test_march_inference_in_two_rounds(path, skip_empty_blocks, implementation):
         )
         assert torch.equal(samples.counts, case[f"{round_name}_n_eff"])
         for name in ("xyzs", "dirs", "deltas", "ts"):
-            assert_close(getattr(samples, name), case[f"{round_name}_{name}"], 1e-6)
+            assert_close(named(samples, name), case[f"{round_name}_{name}"], 1e-6)
         assert_close(hits_t, case[f"{round_name}_hits_t_after"], 1e-6)
 
 
@@ -136,7 +154,7 @@ def composite(case, *, with_features, faithful=False):
     )
     outputs = ["opacity", "depth", "rgb", "ws"] + (["feat"] if with_features else [])
     torch.autograd.backward(
-        [getattr(rendered, name) for name in outputs], [case[f"dL_d{name}"] for name in outputs]
+        [named(rendered, name) for name in outputs], [case[f"dL_d{name}"] for name in outputs]
     )
     return rendered, leaves
 
@@ -147,7 +165,7 @@ def test_composite_training(path, implementation):
     rendered, leaves = composite(case, with_features=True)
     assert torch.equal(rendered.total_samples, case["total_samples"])
     for name in ("opacity", "depth", "rgb", "feat", "ws"):
-        assert_close(getattr(rendered, name), case[name], 1e-5)
+        assert_close(named(rendered, name), case[name], 1e-5)
     assert_close(leaves["sigmas"].grad, case["dL_dsigmas_withfeat_correct"], 1e-5)
     assert_close(leaves["rgbs"].grad, case["dL_drgbs"], 1e-5)
     assert_close(leaves["feats"].grad, case["dL_dfeats"], 1e-5)
@@ -165,7 +183,7 @@ def test_composite_training_of_colors_alone(path, implementation):
 def test_composite_training_with_the_published_feature_gradient(path, implementation):
     case = load(path)
     rendered, leaves = composite(case, with_features=True, faithful=True)
-    assert_close(rendered.feat, case["feat"], 1e-5)
+    assert_close(rendered.features, case["feat"], 1e-5)
     assert_close(leaves["sigmas"].grad, case["dL_dsigmas_withfeat_legacy"], 1e-5)
     assert_close(leaves["feats"].grad, case["dL_dfeats"], 1e-5)
 
@@ -173,11 +191,11 @@ def test_composite_training_with_the_published_feature_gradient(path, implementa
 @pytest.mark.parametrize("path", cases("omniseg3d", "composite"), ids=ids)
 def test_distortion(path, implementation):
     case = load(path)
-    ws = case["ws"].clone().requires_grad_()
-    loss = kernels.distortion_loss(ws, case["deltas"], case["ts"], case["rays_a"])
+    weights = case["ws"].clone().requires_grad_()
+    loss = kernels.distortion_loss(weights, case["deltas"], case["ts"], case["rays_a"])
     assert_close(loss, case["distortion_loss"], 1e-5)
     loss.backward(case["dL_dloss"])
-    assert_close(ws.grad, case["distortion_dL_dws"], 1e-5)
+    assert_close(weights.grad, case["distortion_dL_dws"], 1e-5)
 
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "composite"), ids=ids)
@@ -206,7 +224,7 @@ def test_composite_inference(path, implementation):
         case["n_eff"],
         threshold=case["T_threshold"],
         alive=alive,
-        **state,
+        **{WORDS.get(name, name): values for name, values in state.items()},
     )
     assert torch.equal(alive, case["alive_out"])
     for name, found in state.items():

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from tests.parity.cases import cases
+from tests.parity.every_key import EveryKey, every_key_is_read  # noqa: F401
 
 from eagleray_kernels import HashGridLayout, MarchSettings, decode_morton, encode_morton
 from eagleray_omniseg3d.checkpoint_import import field_state
@@ -56,13 +57,19 @@ def ids(path):
     return path.stem
 
 
+def golden(path):
+    return EveryKey(path, __name__)
+
+
 @pytest.mark.parametrize("path", cases("omniseg3d", "hier"), ids=ids)
 def test_hierarchy(path):
-    case = np.load(path)
+    case = golden(path)
     hierarchy = build_hierarchy(case["masks"])
     assert hierarchy.indices.dtype == np.int16 and hierarchy.correlation.dtype == np.uint8
     np.testing.assert_array_equal(hierarchy.indices, case["indices"])
     np.testing.assert_array_equal(hierarchy.correlation, case["correlation"])
+    assert hierarchy.num_patches == case["n_patches"]
+    assert (~case["masks"].any(axis=0)).any() == bool(case["has_uncovered"])
 
 
 def total(terms):
@@ -80,7 +87,7 @@ def assert_close(found, expected, relative):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "contrast"), ids=ids)
 def test_hierarchical_contrast(path):
-    case = np.load(path)
+    case = golden(path)
     contrast = Contrast(
         level_weight=float(case["level_weight"]),
         min_pixels=int(case["min_pixnum"]),
@@ -108,7 +115,7 @@ def test_hierarchical_contrast(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "contrast_gs"), ids=ids)
 def test_contrast_of_the_gaussian_version(path):
-    case = np.load(path)
+    case = golden(path)
     contrast = dataclasses.replace(
         GAUSSIAN_CONTRAST,
         level_weight=float(case["level_weight"]),
@@ -124,7 +131,7 @@ def test_contrast_of_the_gaussian_version(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "stage1_losses"), ids=ids)
 def test_losses_of_the_color_phase(path):
-    case = {k: torch.from_numpy(v) for k, v in np.load(path).items()}
+    case = {k: torch.from_numpy(v) for k, v in golden(path).items()}
     inputs = {k: case[k].requires_grad_() for k in ("ws", "rgb", "opacity", "depth")}
     terms = color_losses(case["rgb"], case["opacity"], case["target_rgb"], opacity_weight=1e-3)
     terms["distortion"] = distortion_term(
@@ -176,7 +183,7 @@ def check_camera(scene, case, size_wh):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "colmap"), ids=ids)
 def test_colmap_scene(path, tmp_path):
-    case = np.load(path)
+    case = golden(path)
     root = tmp_path / str(case["scene_dir_name"])
     (root / "sparse" / "0").mkdir(parents=True)
     for name in ("cameras", "images", "points3D"):
@@ -210,7 +217,7 @@ def test_colmap_scene(path, tmp_path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "replica"), ids=ids)
 def test_replica_scene(path, tmp_path):
-    case = np.load(path)
+    case = golden(path)
     values = {key: float(case[key]) for key in ("fl_x", "fl_y", "integer_depth_scale")}
     frames = [{"transform_matrix": m.tolist()} for m in case["transform_matrices"]]
     values |= {"w": int(case["w"]), "h": int(case["h"]), "aabb": case["aabb"].tolist()}
@@ -237,10 +244,12 @@ def test_replica_scene(path, tmp_path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "replica_small"), ids=ids)
 def test_replica_small_scene(path, tmp_path):
-    case = np.load(path)
-    np.savetxt(tmp_path / "traj_w_c.txt", case["traj_w_c"].reshape(900, 16), fmt="%.18g")
-    for i, depth in zip(range(0, 900, 10), case["depth_mm_per_frame"], strict=True):
-        write_png(tmp_path / "depth" / f"depth_{i}.png", np.full((480, 640), depth, np.uint16))
+    case = golden(path)
+    np.savetxt(tmp_path / "traj_w_c.txt", case["traj_w_c"].reshape(-1, 16), fmt="%.18g")
+    width, height = case["img_wh"]
+    frames = range(0, len(case["traj_w_c"]), 10)
+    for i, depth in zip(frames, case["depth_mm_per_frame"], strict=True):
+        write_png(tmp_path / "depth" / f"depth_{i}.png", np.full((height, width), depth, np.uint16))
         (tmp_path / "rgb").mkdir(exist_ok=True)
         (tmp_path / "rgb" / f"rgb_{i}.png").touch()
     scene = read_replica_small_scene(tmp_path)
@@ -256,7 +265,7 @@ def test_replica_small_scene(path, tmp_path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "pose_utils"), ids=ids)
 def test_pose_helpers(path):
-    case = np.load(path)
+    case = golden(path)
     rotations = rotation_from_axis_angle(torch.from_numpy(case["axisangle"]))
     np.testing.assert_allclose(rotations, case["R"], rtol=1e-6, atol=1e-6)
     expected = case["spheric_poses"]
@@ -268,7 +277,7 @@ def test_pose_helpers(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "select"), ids=ids)
 def test_click_selection(path):
-    case = np.load(path)
+    case = golden(path)
     height, width = int(case["H"]), int(case["W"])
     directions = camera_directions(torch.from_numpy(case["K"]), (height, width))
     origins, rays = world_rays(directions, torch.from_numpy(case["pose"][:3]).float())
@@ -303,7 +312,7 @@ def test_click_selection(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "orbit_camera"), ids=ids)
 def test_orbit_camera(path):
-    case = np.load(path)
+    case = golden(path)
     camera = OrbitCamera(radius=float(case["radius0"]))
     np.testing.assert_allclose(camera.world_from_cam, case["poses"][0], rtol=1e-6, atol=1e-6)
     for (kind, a, b), expected in zip(case["ops"], case["poses"][1:], strict=True):
@@ -314,10 +323,13 @@ def test_orbit_camera(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "pca"), ids=ids)
 def test_feature_projection(path):
-    case = np.load(path)
+    case = golden(path)
     found, expected = feature_projection(case["features"]), case["projection"]
     signs = np.sign((found * expected).sum(axis=0))
     np.testing.assert_allclose(found * signs, expected, rtol=1e-4, atol=1e-5)
+    unit = case["features"] / np.linalg.norm(case["features"], axis=1, keepdims=True)
+    variances = (unit @ found).var(axis=0)
+    np.testing.assert_allclose(variances, case["eigenvalues_top3"], rtol=1e-4)
 
 
 class GoldenViews:
@@ -346,7 +358,7 @@ FLAGS = {
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "replica_eval"), ids=ids)
 def test_replica_protocol(path):
-    case = np.load(path)
+    case = golden(path)
     flags = case["flags"].tolist()
     values = {}
     for flag, value in zip(flags[::2], flags[1::2], strict=True):
@@ -364,7 +376,7 @@ def test_replica_protocol(path):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "field"), ids=ids)
 def test_field_from_flat_weights(path):
-    case = np.load(path)
+    case = golden(path)
     layout = HashGridLayout(
         num_levels=int(case["n_levels"]),
         log2_table_size=int(case["log2_hashmap_size"]),
@@ -391,11 +403,11 @@ def ball_density(case, points):
 
 @pytest.mark.parametrize("path", cases("omniseg3d", "occupancy"), ids=ids)
 def test_occupancy_grid(path):
-    case = np.load(path)
+    case = golden(path)
     scale, size = float(case["scale"]), int(case["grid_size"])
     grid = OccupancyGrid(scale=scale, grid_size=size, erode=bool(case["erode"]))
     assert grid.cascades == int(case["cascades"])
-    assert pytest.approx(float(case["threshold"]), rel=1e-6) == DENSITY_THRESHOLD
+    assert float(case["threshold"]) == pytest.approx(DENSITY_THRESHOLD, rel=1e-6)
     coords = torch.from_numpy(case["grid_coords"])
     assert torch.equal(decode_morton(encode_morton(coords)), coords)
     width, height = (int(v) for v in case["img_wh"])
@@ -451,9 +463,22 @@ def assert_mostly_close(found, expected, tolerance, allowed):
     assert off.reshape(len(expected), -1).any(1).sum() <= allowed, (found - expected).abs().max()
 
 
+def assert_same_samples(samples, case, allowed):
+    """All rays but a few have the original's samples; see ``assert_mostly_close``."""
+    rays = torch.from_numpy(case["train_rays_a"])
+    assert torch.equal(samples.packed_info[:, 0], rays[:, 0])
+    same = samples.packed_info[:, 2] == rays[:, 2]
+    assert int((~same).sum()) <= allowed
+    kept, wanted = (
+        torch.repeat_interleave(same, counts[:, 2]) for counts in (samples.packed_info, rays)
+    )
+    for values, name in ((samples.t_starts, "train_ts"), (samples.step_sizes, "train_deltas")):
+        assert_close(values[kept], case[name][wanted.numpy()], 1e-4)
+
+
 @pytest.mark.parametrize("path", cases("omniseg3d", "render"), ids=ids)
 def test_renderer(path):
-    case = np.load(path)
+    case = golden(path)
     field, bits = GoldenField(case), torch.from_numpy(case["bitfield"])
     rays_o, rays_d = torch.from_numpy(case["rays_o"]), torch.from_numpy(case["rays_d"])
     directions = camera_directions(
@@ -490,16 +515,17 @@ def test_renderer(path):
     num_rays, samples = march_training(rays_o, rays_d, noise, bits, march, None)
     assert num_rays == len(rays_o)
     marched = int(case["train_rm_samples"])
-    assert abs(len(samples.ts) - marched) <= 1e-3 * marched
+    assert abs(len(samples.t_starts) - marched) <= 1e-3 * marched
+    assert_same_samples(samples, case, allowed)
     color = render_color(field, num_rays, samples)
     white = color.rgb + 1.0 - color.opacity[:, None]
     assert_mostly_close(white, case["train_rgb_white_bg"], 1e-4, allowed)
     assert_mostly_close(color.depth, case["train_depth"], 1e-4, allowed)
     assert_mostly_close(color.opacity, case["train_opacity"], 1e-4, allowed)
     fewer = drop_hidden(field, samples)
-    assert abs(len(fewer.ts) - int(case["train_vr_samples"])) <= len(rays_o) + 1e-3 * marched
+    assert abs(len(fewer.t_starts) - int(case["train_vr_samples"])) <= len(rays_o) + 1e-3 * marched
     again = render_color(field, num_rays, fewer)
     torch.testing.assert_close(again.rgb, color.rgb, rtol=0, atol=0)
     torch.testing.assert_close(again.depth, color.depth, rtol=0, atol=0)
-    feat = render_features(field, num_rays, samples)
-    assert_mostly_close(feat.features, case["train_feat"], 1e-4, allowed)
+    seen = render_features(field, num_rays, samples)
+    assert_mostly_close(seen.features, case["train_feat"], 1e-4, allowed)

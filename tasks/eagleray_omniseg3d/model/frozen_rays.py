@@ -25,25 +25,30 @@ class _View:
     Args:
         first: (P,) first sample of each pixel, -1 while it is unknown.
         count: (P,) samples of each pixel.
-        xyzs: (capacity, 3) positions, scene coordinates.
-        ws: (capacity,) weights.
+        positions: (capacity, 3) positions, scene coordinates.
+        weights: (capacity,) weights.
         used: Samples that are filled in.
     """
 
     first: Tensor
     count: Tensor
-    xyzs: Tensor
-    ws: Tensor
+    positions: Tensor
+    weights: Tensor
     used: int = 0
 
     def add(self, pixel_idx: Tensor, found: FeatureSamples) -> None:
         """Keep the samples of n pixels, given by their place among the n."""
-        order = torch.argsort(found.ray_idx, stable=True)
-        count = torch.bincount(found.ray_idx, minlength=len(pixel_idx))
+        order = torch.argsort(found.ray_indices, stable=True)
+        count = torch.bincount(found.ray_indices, minlength=len(pixel_idx))
         end = self.used + len(order)
-        if end > len(self.ws):
-            self.xyzs, self.ws = (_grown(t, self.used, 2 * end) for t in (self.xyzs, self.ws))
-        self.xyzs[self.used : end], self.ws[self.used : end] = found.xyzs[order], found.ws[order]
+        if end > len(self.weights):
+            self.positions, self.weights = (
+                _grown(t, self.used, 2 * end) for t in (self.positions, self.weights)
+            )
+        self.positions[self.used : end], self.weights[self.used : end] = (
+            found.positions[order],
+            found.weights[order],
+        )
         self.first[pixel_idx] = self.used + torch.cumsum(count, 0) - count
         self.count[pixel_idx] = count
         self.used = end
@@ -51,11 +56,11 @@ class _View:
     def get(self, pixel_idx: Tensor) -> FeatureSamples:
         """Return the samples of n known pixels."""
         count = self.count[pixel_idx]
-        ray_idx = torch.repeat_interleave(count)
+        ray_indices = torch.repeat_interleave(count)
         before = torch.cumsum(count, 0) - count
-        place = torch.arange(len(ray_idx), device=count.device)
-        place = place + (self.first[pixel_idx] - before)[ray_idx]
-        return FeatureSamples(ray_idx, self.xyzs[place], self.ws[place])
+        place = torch.arange(len(ray_indices), device=count.device)
+        place = place + (self.first[pixel_idx] - before)[ray_indices]
+        return FeatureSamples(ray_indices, self.positions[place], self.weights[place])
 
 
 class FrozenRays:
@@ -78,7 +83,7 @@ class FrozenRays:
             view_idx: The view.
             pixel_idx: (n,) distinct pixels.
             march: Finds the samples of those among the n that are not known yet, given by their
-                places (m,); ``ray_idx`` of its result counts these m.
+                places (m,); ``ray_indices`` of its result counts these m.
         """
         view = self._views.get(view_idx)
         if view is None:

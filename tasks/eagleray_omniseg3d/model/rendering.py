@@ -59,7 +59,7 @@ class TrainingRender:
     Args:
         num_rays: R: the first rays, as many as the bound on samples allows.
         samples: Packed samples.
-        ws: (M,) weights of samples.
+        weights: (M,) weights of samples.
         opacity: (R,) sums of weights.
         depth: (R,) sums of weight times distance.
         rgb: (R, 3) colors without background, or (R, 0).
@@ -68,7 +68,7 @@ class TrainingRender:
 
     num_rays: int
     samples: TrainingSamples
-    ws: Tensor
+    weights: Tensor
     opacity: Tensor
     depth: Tensor
     rgb: Tensor
@@ -99,7 +99,7 @@ def march_training(
         rays_o, rays_d, hits_t, bitfield, noise, march, max_total_samples=max_total_samples
     )
     num_rays = int(samples.counter[1]) if max_total_samples is not None else len(rays_o)
-    return num_rays, samples._replace(rays_a=samples.rays_a[:num_rays])
+    return num_rays, samples._replace(packed_info=samples.packed_info[:num_rays])
 
 
 @torch.no_grad()
@@ -114,15 +114,18 @@ def densities_in_sight(field: Field, samples: TrainingSamples) -> Tensor:
         field: Gives the densities.
         samples: Packed samples.
     """
-    _, first, count = samples.rays_a.unbind(1)
-    row = torch.repeat_interleave(count, output_size=len(samples.ts))
+    _, first, count = samples.packed_info.unbind(1)
+    row = torch.repeat_interleave(count, output_size=len(samples.t_starts))
     place = torch.arange(len(row), device=row.device) - first[row]
-    sigmas, thickness = torch.zeros_like(samples.ts), torch.zeros(len(count), device=row.device)
+    sigmas, thickness = (
+        torch.zeros_like(samples.t_starts),
+        torch.zeros(len(count), device=row.device),
+    )
     start, end, last = 0, _FIRST_ROUND, int(count.max()) if len(count) else 0
     waiting = torch.nonzero(place < end)[:, 0]
     while start < last:
-        sigmas[waiting] = field.density(samples.xyzs[waiting])[0]
-        thickness.index_add_(0, row[waiting], sigmas[waiting] * samples.deltas[waiting])
+        sigmas[waiting] = field.density(samples.positions[waiting])[0]
+        thickness.index_add_(0, row[waiting], sigmas[waiting] * samples.step_sizes[waiting])
         start, end = end, end + max(_FIRST_ROUND, end // 2)
         sees = thickness < _OPAQUE
         waiting = torch.nonzero(sees[row] & (place >= start) & (place < end))[:, 0]
@@ -140,20 +143,26 @@ def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
     """
     sigmas = densities_in_sight(field, samples)
     seen = composite_training_rays(
-        sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+        sigmas,
+        None,
+        None,
+        samples.step_sizes,
+        samples.t_starts,
+        samples.packed_info,
+        threshold=TEST_THRESHOLD,
     )
-    ray_idx, first, count = samples.rays_a.unbind(1)
-    kept = torch.minimum(seen.total_samples[ray_idx] + 1, count)
-    place = torch.arange(len(samples.ts), device=first.device)
+    ray_indices, first, count = samples.packed_info.unbind(1)
+    kept = torch.minimum(seen.total_samples[ray_indices] + 1, count)
+    place = torch.arange(len(samples.t_starts), device=first.device)
     place = place - torch.repeat_interleave(first, count, output_size=len(place))
     chosen = place < torch.repeat_interleave(kept, count, output_size=len(place))
     starts = torch.cumsum(kept, 0) - kept
     return samples._replace(
-        rays_a=torch.stack([ray_idx, starts, kept], dim=1),
-        xyzs=samples.xyzs[chosen],
-        dirs=samples.dirs[chosen],
-        deltas=samples.deltas[chosen],
-        ts=samples.ts[chosen],
+        packed_info=torch.stack([ray_indices, starts, kept], dim=1),
+        positions=samples.positions[chosen],
+        directions=samples.directions[chosen],
+        step_sizes=samples.step_sizes[chosen],
+        t_starts=samples.t_starts[chosen],
     )
 
 
@@ -167,26 +176,34 @@ def first_rays(samples: TrainingSamples, max_samples: int) -> tuple[int, Trainin
     Returns:
         Number of rays kept, and their samples.
     """
-    ends = torch.cumsum(samples.rays_a[:, 2], 0)
+    ends = torch.cumsum(samples.packed_info[:, 2], 0)
     num_rays = int((ends <= max_samples).sum())
     num_samples = int(ends[num_rays - 1]) if num_rays else 0
     return num_rays, samples._replace(
-        rays_a=samples.rays_a[:num_rays],
-        xyzs=samples.xyzs[:num_samples],
-        dirs=samples.dirs[:num_samples],
-        deltas=samples.deltas[:num_samples],
-        ts=samples.ts[:num_samples],
+        packed_info=samples.packed_info[:num_rays],
+        positions=samples.positions[:num_samples],
+        directions=samples.directions[:num_samples],
+        step_sizes=samples.step_sizes[:num_samples],
+        t_starts=samples.t_starts[:num_samples],
     )
 
 
 def render_color(field: Field, num_rays: int, samples: TrainingSamples) -> TrainingRender:
     """Composite density and color of samples, with gradients to both."""
-    sigmas, geometry = field.density(samples.xyzs)
-    rgbs = field.color(geometry, samples.dirs)
+    sigmas, geometry = field.density(samples.positions)
+    rgbs = field.color(geometry, samples.directions)
     out = composite_training_rays(
-        sigmas, rgbs, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+        sigmas,
+        rgbs,
+        None,
+        samples.step_sizes,
+        samples.t_starts,
+        samples.packed_info,
+        threshold=TEST_THRESHOLD,
     )
-    return TrainingRender(num_rays, samples, out.ws, out.opacity, out.depth, out.rgb, out.feat)
+    return TrainingRender(
+        num_rays, samples, out.weights, out.opacity, out.depth, out.rgb, out.features
+    )
 
 
 def render_features(
@@ -205,7 +222,9 @@ def render_features(
     """
     found, seen = _weigh(field, samples, least_weight)
     features = composite_features(field, num_rays, found)
-    return TrainingRender(num_rays, samples, seen.ws, seen.opacity, seen.depth, seen.rgb, features)
+    return TrainingRender(
+        num_rays, samples, seen.weights, seen.opacity, seen.depth, seen.rgb, features
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,14 +232,14 @@ class FeatureSamples:
     """The samples that make up the features of rays over a frozen geometry.
 
     Args:
-        ray_idx: (M,) int64, the ray of each.
-        xyzs: (M, 3) positions, scene coordinates.
-        ws: (M,) weights.
+        ray_indices: (M,) int64, the ray of each.
+        positions: (M, 3) positions, scene coordinates.
+        weights: (M,) weights.
     """
 
-    ray_idx: Tensor
-    xyzs: Tensor
-    ws: Tensor
+    ray_indices: Tensor
+    positions: Tensor
+    weights: Tensor
 
 
 def find_feature_samples(
@@ -232,9 +251,9 @@ def find_feature_samples(
 
 def composite_features(field: Field, num_rays: int, samples: FeatureSamples) -> Tensor:
     """Return the (num_rays, D) features of rays, with gradients to the features."""
-    weighted = field.features(samples.xyzs) * samples.ws[:, None]
+    weighted = field.features(samples.positions) * samples.weights[:, None]
     features = weighted.new_zeros(num_rays, weighted.shape[1])
-    return features.index_add(0, samples.ray_idx, weighted)
+    return features.index_add(0, samples.ray_indices, weighted)
 
 
 @torch.no_grad()
@@ -243,13 +262,21 @@ def _weigh(
 ) -> tuple[FeatureSamples, Composite]:
     sigmas = densities_in_sight(field, samples)
     seen = composite_training_rays(
-        sigmas, None, None, samples.deltas, samples.ts, samples.rays_a, threshold=TEST_THRESHOLD
+        sigmas,
+        None,
+        None,
+        samples.step_sizes,
+        samples.t_starts,
+        samples.packed_info,
+        threshold=TEST_THRESHOLD,
     )
-    useful = torch.nonzero(seen.ws > least_weight)[:, 0]
-    ray_idx = torch.repeat_interleave(
-        samples.rays_a[:, 0], samples.rays_a[:, 2], output_size=len(samples.ts)
+    useful = torch.nonzero(seen.weights > least_weight)[:, 0]
+    ray_indices = torch.repeat_interleave(
+        samples.packed_info[:, 0], samples.packed_info[:, 2], output_size=len(samples.t_starts)
     )
-    return FeatureSamples(ray_idx[useful], samples.xyzs[useful], seen.ws[useful]), seen
+    return FeatureSamples(
+        ray_indices[useful], samples.positions[useful], seen.weights[useful]
+    ), seen
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,20 +376,20 @@ def _render_chunk(
         if num_valid == 0:
             break
         total += num_valid
-        sigmas, rgbs, feats = _look_up(field, found.xyzs[valid], found.dirs[valid], look)
+        sigmas, rgbs, feats = _look_up(field, found.positions[valid], found.directions[valid], look)
         composite_live_rays_(
             _spread(sigmas[:, None], valid)[:, :, 0],
             _spread(rgbs, valid),
             _spread(feats, valid),
-            found.deltas,
-            found.ts,
+            found.step_sizes,
+            found.t_starts,
             found.counts,
             threshold=look.threshold,
             alive=alive,
             opacity=opacity,
             depth=depth,
             rgb=rgb,
-            feat=features,
+            features=features,
         )
         alive = alive[alive >= 0]
     background = look.background
