@@ -1,4 +1,4 @@
-"""Checkpoints of the original (Lightning ``.ckpt`` and ``_slim.ckpt``) -> our state (spec 9)."""
+"""Checkpoints of the original (Lightning ``.ckpt`` and ``_slim.ckpt``) -> our state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published results (spec 11.2), in percent or dB.
+"""Published results, in percent or dB.
 
 ``recalled`` marks what was not read in the paper itself.
 """

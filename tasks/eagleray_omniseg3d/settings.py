@@ -1,4 +1,4 @@
-"""Settings of the plugin; defaults are those of the paper's scripts (spec 1.2, 2, 6, 7)."""
+"""Settings of the plugin; defaults are those of the paper's scripts."""
 
 from __future__ import annotations
 

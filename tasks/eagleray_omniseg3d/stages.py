@@ -1,4 +1,4 @@
-"""Preprocessing: images -> masks (run lengths), masks -> patches with their correlation (spec 1).
+"""Preprocessing: images -> masks (run lengths), masks -> patches with their correlation.
 
 The files lie as the original writes them: ``sam/<name>.npz``, and pictures under the images' own
 file names in ``masks/`` and ``patches/``; ``run_lengths/<name>.json`` keeps the masks, so that
@@ -8,7 +8,6 @@ patches with other thresholds need no new masks.
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,17 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from eagleray.task import InputError, Item, Record, Resources, Rows, Settings, Stage
+from eagleray.task import (
+    EaglerayError,
+    FolderWriter,
+    InputError,
+    Item,
+    Record,
+    Resources,
+    Rows,
+    Settings,
+    Stage,
+)
 from eagleray_omniseg3d.errors import MissingImageError
 from eagleray_omniseg3d.masks.hierarchy import build_hierarchy, write_npz
 from eagleray_omniseg3d.masks.hierarchy_picture import paint_masks, paint_patches
@@ -35,7 +44,7 @@ MASKS_LABEL = "masks:train"
 PATCHES_LABEL = "patches:train"
 _SECONDS = {"sam": 20.0, "files": 0.3, "over_segmentation": 2.0}
 """Expected seconds per image; Segment Anything's on a GPU, a few minutes without."""
-_CLAIM = ".eagleray"
+_CLAIM = "sam/.eagleray"
 """Name of the file by which a folder is known again."""
 
 
@@ -52,11 +61,11 @@ class PatchStageSettings(Settings):
     """What the patches of an image depend on, beside its masks."""
 
     absorb_overlap: float
-    """See MaskSettings."""
+    """Share of a mask above which a larger one absorbs it."""
     pictures: bool
-    """See MaskSettings."""
+    """Whether overlays are painted."""
     faithful: bool
-    """See OmniSeg3DSettings."""
+    """Whether the original's defects are kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,11 +303,12 @@ class OriginalFolderStage(Stage):
     resources = Resources(seconds_per_item=0.1, loader_threads=2)
 
     def __init__(self, folder: Path, *, pictures: bool) -> None:
-        self._folder, self._pictures = folder.absolute(), pictures
+        self._writer = FolderWriter(folder, owner=_CLAIM)
+        self._pictures = pictures
 
     def settings(self) -> OriginalFolderSettings:
         """Return the folder and what goes there."""
-        return OriginalFolderSettings(folder=str(self._folder), pictures=self._pictures)
+        return OriginalFolderSettings(folder=str(self._writer.root), pictures=self._pictures)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the images that have patches.
@@ -330,19 +340,16 @@ class OriginalFolderStage(Stage):
         """Write the files of images."""
         for sample in samples:
             for name, content in sample.content.items():
-                _write_whole(self._folder / name, content)
+                self._writer.write(name, content)
         return [[Record(sample.key, {"files": sorted(sample.content)})] for sample in samples]
 
     def _claim(self) -> str:
         """Return a name for this very folder, which a new one in its place does not have."""
-        path = self._folder / "sam" / _CLAIM
         try:
-            if not path.is_file():
-                _write_whole(path, uuid.uuid4().hex.encode())
-            return path.read_text()
-        except OSError as error:
+            return self._writer.claim()
+        except (EaglerayError, OSError) as error:
             raise InputError(
-                f"masks.folder {str(self._folder)!r} cannot be written ({error.strerror})"
+                f"masks.folder {str(self._writer.root)!r} cannot be written ({error})"
             ) from error
 
 
@@ -366,10 +373,3 @@ def _file_state(path: Path) -> str:
 def _encode(suffix: str, image: RgbImage) -> bytes:
     _, encoded = cv2.imencode(suffix, np.ascontiguousarray(image[:, :, ::-1]))
     return encoded.tobytes()
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    unfinished.write_bytes(content)
-    unfinished.replace(path)

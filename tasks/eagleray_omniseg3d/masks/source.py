@@ -58,7 +58,7 @@ class SamSource:
         )
 
     def masks(self, image: RgbImage, name: str) -> BoolArray:
-        """See MaskSource."""
+        """Return the masks that the network finds."""
         return self._generator.generate(image)
 
 
@@ -74,7 +74,7 @@ class FileSource:
         self._pattern = pattern
 
     def masks(self, image: RgbImage, name: str) -> BoolArray:
-        """See MaskSource."""
+        """Read the file that belongs to the view."""
         path, frame_idx = mask_place(self._pattern, name)
         size_hw = image.shape[0], image.shape[1]
         if frame_idx is None:
@@ -110,7 +110,7 @@ class OverSegmentationSource:
     """The classical stand-in, see ``over_segmentation``."""
 
     def masks(self, image: RgbImage, name: str) -> BoolArray:
-        """See MaskSource."""
+        """Return the image's color regions."""
         return over_segment(image)
 
 

@@ -1,4 +1,4 @@
-"""The field: density, color and features at points of the scene cube (spec 2; Instant-NGP and
+"""The field: density, color and features at points of the scene cube (Instant-NGP and
 OmniSeg3D).
 
 Differences from the original: networks run in the phase's precision instead of always fp16; the

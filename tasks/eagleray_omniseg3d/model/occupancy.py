@@ -1,4 +1,4 @@
-"""Occupancy grid: where the marcher may skip (spec 3; Instant-NGP, arXiv 2201.05989, appendix E.2).
+"""Occupancy grid: where the marcher may skip (Instant-NGP, arXiv 2201.05989, appendix E.2).
 
 Cells are indexed by Morton code; cascade c covers [-s_c, s_c]^3 with s_c = min(2^(c-1), S). Cells
 that no camera sees, or that lie before a camera's lens, hold -1 for ever.
@@ -123,6 +123,8 @@ class OccupancyGrid(nn.Module):
                     points = points + jitter.to(points) * (self.half_side(cascade) / self.grid_size)
                 valid = self.density_grid[cascade, cells.long()] >= 0
                 found[cascade, cells[valid].long()] = density(points[valid]).to(found)
+        # A cell keeps the largest density of late, fading: single samples may miss a thin surface,
+        # and a cell that is dropped too early gets no sample, so no gradient, and never comes back.
         decay: Tensor | float = _DECAY
         if self.erode:
             decay = (_DECAY ** (1.0 / self.count_grid)).clamp(_LEAST_ERODED_DECAY, _DECAY)
@@ -132,6 +134,8 @@ class OccupancyGrid(nn.Module):
 
     def pack(self, threshold: float = DENSITY_THRESHOLD) -> None:
         """Set the bits of cells denser than the threshold or the mean over positive cells."""
+        # Early in training no density reaches the threshold: then the mean decides, so that the
+        # marcher still skips the emptier half instead of everything.
         positive = self.density_grid[self.density_grid > 0]
         mean = float(positive.mean()) if positive.numel() else 0.0
         self.density_bitfield.copy_(pack_bits(self.density_grid, min(mean, threshold)))

@@ -1,4 +1,4 @@
-"""Volume rendering of rays: packed samples for training, growing marches for looking (spec 5)."""
+"""Volume rendering of rays: packed samples for training, growing marches for looking."""
 
 from __future__ import annotations
 
@@ -93,6 +93,9 @@ def march_training(
         march: Grid and steps.
         max_total_samples: Most samples of all rays together.
     """
+    # Samples of all rays lie in one array, ray after ray; a row of packed_info says where a ray's
+    # begin and how many there are. Where the bound is met, whole rays at the end are left out, so
+    # that no ray is composited from a part of its samples.
     half = torch.full((3,), march.scale, device=rays_o.device)
     hits_t = hits_in_cube(rays_o, rays_d, half)
     samples = march_training_rays(
@@ -121,6 +124,8 @@ def densities_in_sight(field: Field, samples: TrainingSamples) -> Tensor:
         torch.zeros_like(samples.t_starts),
         torch.zeros(len(count), device=row.device),
     )
+    # Most rays end at the first surface. So a few samples are asked for at a time, and the rounds
+    # grow only for the rays that still see: what lies behind surfaces is never looked up.
     start, end, last = 0, _FIRST_ROUND, int(count.max()) if len(count) else 0
     waiting = torch.nonzero(place < end)[:, 0]
     while start < last:

@@ -1,4 +1,4 @@
-"""COLMAP scenes: 360-degree captures, LLFF (with the NVOS split), own captures (spec 8.1)."""
+"""COLMAP scenes: 360-degree captures, LLFF (with the NVOS split), own captures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scenes in the layout of multi-view stereo networks (spec 8.4): one camera file per image.
+"""Scenes in the layout of multi-view stereo networks: one camera file per image.
 
 ``images_4/<stem>.*``, ``cams_4/<stem>*.txt`` (rows 2 to 4 are cam_from_world), ``intrinsics.txt``,
 ``aabb.txt`` and, if there, ``depth_4/<stem>.*`` (float maps).

@@ -1,4 +1,4 @@
-"""``transforms.json`` scenes: instant-ngp captures and NeRF-synthetic (spec 8.6).
+"""``transforms.json`` scenes: instant-ngp captures and NeRF-synthetic.
 
 Their matrices are camera-to-world with OpenGL axes (right, up, backward).
 """

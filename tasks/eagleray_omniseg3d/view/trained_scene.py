@@ -68,7 +68,7 @@ class TrainedScene:
         data: The scene.
         model: Its model.
         similarity: How pixels are compared with clicks.
-        faithful: See OmniSeg3DSettings.
+        faithful: Keep the original's defects in rendering.
     """
 
     modes = ("color", "depth", "features", "similarity", "selection", "cutout", "objects")
