@@ -25,6 +25,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
+from eagleray.runs.records import BestCheckpoint
 from eagleray.storage import DamagedError, Store, commit, have_sizes, read_checked, retract, sha256
 from eagleray.task import EaglerayError
 from eagleray.train.strategies import Strategy
@@ -135,21 +136,6 @@ class Marker:
             return cls(name=name, files=files, **values)
         except (FileNotFoundError, ValueError, AttributeError, KeyError, TypeError):
             return None
-
-
-@dataclass(frozen=True)
-class BestCheckpoint:
-    """The checkpoint with the best validation.
-
-    Args:
-        checkpoint: Its name.
-        metric: What it was ranked by.
-        value: That metric's value.
-    """
-
-    checkpoint: str
-    metric: str
-    value: float
 
 
 def take_snapshot(

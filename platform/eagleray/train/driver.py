@@ -15,9 +15,10 @@ import torch.distributed as dist
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import Device, RunOptions
+from eagleray.runs.records import BestCheckpoint
 from eagleray.storage import Store
 from eagleray.task import Rows, SettingsError, Training
-from eagleray.train.checkpoint import BestCheckpoint, list_checkpoints, read_best
+from eagleray.train.checkpoint import list_checkpoints, read_best
 from eagleray.train.job import Report, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.order import num_micro_batches

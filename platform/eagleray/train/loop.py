@@ -19,10 +19,10 @@ from torch import Tensor
 
 from eagleray.progress import Progress
 from eagleray.runs.metrics import MetricsWriter, next_attempt
+from eagleray.runs.records import BestCheckpoint
 from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import (
-    BestCheckpoint,
     Checkpoint,
     TrainState,
     forget_after_gap,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from pathlib import Path
 
 import pytest
 import torch
@@ -13,17 +15,6 @@ from eagleray.evaluate.weights import find_weights
 from eagleray.runs.run_folder import RunFolder
 
 INITIAL = "checkpoints/initial/model.safetensors"
-
-
-class Meeting(SquareTask):
-    """A task whose model is built by two at the same time."""
-
-    both = threading.Barrier(2, timeout=60)
-
-    def build(self):
-        model = super().build()
-        self.both.wait()
-        return model
 
 
 @pytest.fixture
@@ -40,8 +31,22 @@ def test_weights_before_training_are_kept_on_an_object_store(remote, tmp_path):
     assert all(torch.equal(there[name], here[name]) for name in there)
 
 
-def test_two_who_ask_at_once_get_whole_weights(tmp_path):
-    run, task = RunFolder(str(tmp_path)), Meeting(SquareSettings())
+def test_two_who_ask_at_once_get_whole_weights(tmp_path, monkeypatch):
+    run, task = RunFolder(str(tmp_path)), SquareTask(SquareSettings())
+    both = threading.Barrier(2, timeout=60)
+
+    def together(owner, name):
+        original = getattr(owner, name)
+
+        def wait_for_the_other(*arguments):
+            both.wait()
+            return original(*arguments)
+
+        monkeypatch.setattr(owner, name, wait_for_the_other)
+
+    # Whichever of the two gives a file its name: both have written theirs by then.
+    together(Path, "replace")
+    together(os, "link")
     paths, errors = [], []
 
     def ask():
@@ -56,5 +61,5 @@ def test_two_who_ask_at_once_get_whole_weights(tmp_path):
     for thread in threads:
         thread.join()
     assert errors == [] and len(set(paths)) == 1
-    assert load_file(paths[0]).keys() == SquareTask(SquareSettings()).build().state_dict().keys()
+    assert load_file(paths[0]).keys() == task.build().state_dict().keys()
     assert run.files("checkpoints", recursive=True) == [INITIAL], "no other file is left"
