@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import Tensor
 
 from eagleray.task import (
     Batches,
@@ -64,7 +64,9 @@ from eagleray_vision.samples.dataset import PanopticDataset
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 
 
-class EfficientPSTask(Task, Importing):
+class EfficientPSTask(
+    Task[EfficientPsNetwork, PanopticSample, PanopticBatch, PanopticPrediction], Importing
+):
     """Panoptic segmentation with one network: instance and semantic heads on a two-way pyramid."""
 
     name: ClassVar[str] = "efficientps"
@@ -131,31 +133,35 @@ class EfficientPSTask(Task, Importing):
             num_thing=space.num_things,
         )
 
-    def load_pretrained(self, model: nn.Module) -> None:
+    def load_pretrained(self, model: EfficientPsNetwork) -> None:
         """Put the weights that ``network.backbone.weights`` names into the backbone."""
-        _as_network(model).load_pretrained()
+        model.load_pretrained()
 
     def phases(self) -> Sequence[Phase]:
         """Return the phases of the recipe."""
         return phases(self.settings)
 
-    def fit_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> FittedWeights:
+    def fit_weights(
+        self, model: EfficientPsNetwork, weights: Mapping[str, Tensor]
+    ) -> FittedWeights:
         """Let the heads of other classes begin afresh, or keep their rows by class names."""
         given = self.settings.init_class_list
         source = read_class_list(given) if given else None
-        return fit_to_classes(_as_network(model), weights, self._label_space(), source)
+        return fit_to_classes(model, weights, self._label_space(), source)
 
-    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+    def on_phase_start(
+        self, model: EfficientPsNetwork, phase: Phase, data: Dataset | Batches
+    ) -> None:
         """Freeze the statistics of the normalization in the paper's last phase."""
-        _as_network(model).freeze_statistics(phase.name == FROZEN_PHASE)
+        model.freeze_statistics(phase.name == FROZEN_PHASE)
 
     def losses(
-        self, model: nn.Module, batch: PanopticBatch, step: StepContext
+        self, model: EfficientPsNetwork, batch: PanopticBatch, step: StepContext
     ) -> Mapping[str, LossTerm]:
         """Return the six losses; anchors and RoIs are drawn per sample."""
         generators = [step.generator(index, "rois") for index in range(len(batch.targets))]
         return panoptic_losses(
-            _as_network(model),
+            model,
             batch.images,
             batch.valid_sizes,
             batch.targets,
@@ -168,10 +174,10 @@ class EfficientPSTask(Task, Importing):
         return efficientps_benchmarks(self.settings)
 
     def predict(
-        self, model: nn.Module, samples: Sequence[PanopticSample]
+        self, model: EfficientPsNetwork, samples: Sequence[PanopticSample]
     ) -> Sequence[PanopticPrediction]:
         """Return fused maps."""
-        return predict_panoptic(_as_network(model), samples, self.settings)
+        return predict_panoptic(model, samples, self.settings)
 
     def score(
         self, benchmark: str, sample: PanopticSample, prediction: PanopticPrediction
@@ -239,9 +245,3 @@ class EfficientPSTask(Task, Importing):
         if not hasattr(self, "_space"):
             self._space = label_space(self.settings.data)
         return self._space
-
-
-def _as_network(model: nn.Module) -> EfficientPsNetwork:
-    if not isinstance(model, EfficientPsNetwork):
-        raise TypeError(f"expected an EfficientPsNetwork, found {type(model).__name__}")
-    return model

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
-from torch import Tensor, nn
+from torch import Tensor
 
 from eagleray.task import (
     Batches,
@@ -60,7 +60,9 @@ from eagleray_vision.scoring.image import score_ceiling, score_sample
 from eagleray_vision.scoring.split import compute_metrics
 
 
-class SeamlessTask(Task, Importing):
+class SeamlessTask(
+    Task[SeamlessNetwork, PanopticSample, PanopticBatch, PanopticPrediction], Importing
+):
     """Panoptic segmentation with one network: RPN, Mask R-CNN and semantic heads on one pyramid."""
 
     name: ClassVar[str] = "seamseg"
@@ -135,35 +137,34 @@ class SeamlessTask(Task, Importing):
             self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
 
-    def load_pretrained(self, model: nn.Module) -> None:
+    def load_pretrained(self, model: SeamlessNetwork) -> None:
         """Put the weights that ``network.body.weights`` names into the backbone."""
-        _as_network(model).load_pretrained()
+        model.load_pretrained()
 
     def phases(self) -> Sequence[Phase]:
         """Return the recipe of the preset."""
         return (paper_phase(self.settings.preset),)
 
-    def fit_weights(self, model: nn.Module, weights: Mapping[str, Tensor]) -> FittedWeights:
+    def fit_weights(self, model: SeamlessNetwork, weights: Mapping[str, Tensor]) -> FittedWeights:
         """Let the heads of other classes begin afresh, or keep their rows by class names."""
         source = self.settings.init_class_list
         return fit_to_classes(
-            _as_network(model),
+            model,
             weights,
             self._label_space(),
             class_list(source) if source else None,
         )
 
-    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+    def on_phase_start(self, model: SeamlessNetwork, phase: Phase, data: Dataset | Batches) -> None:
         """Refuse to train while frozen backbone modules are random."""
-        _as_network(model).check_frozen_modules()
+        model.check_frozen_modules()
 
-    def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
+    def parameter_groups(self, model: SeamlessNetwork, phase: Phase) -> Sequence[ParameterGroup]:
         """Return normalization and other parameters; only the latter decay, and ``bn_frozen``
         drops the former.
         """
-        network = _as_network(model)
-        norm_names = network.norm_parameter_names()
-        trained = [name for name, value in network.named_parameters() if value.requires_grad]
+        norm_names = model.norm_parameter_names()
+        trained = [name for name, value in model.named_parameters() if value.requires_grad]
         norm = [name for name in trained if name in norm_names]
         other = ParameterGroup([name for name in trained if name not in norm_names])
         if self.settings.network.body.bn_frozen:
@@ -172,12 +173,12 @@ class SeamlessTask(Task, Importing):
         return (ParameterGroup(norm, weight_decay_factor=decay), other)
 
     def losses(
-        self, model: nn.Module, batch: PanopticBatch, step: StepContext
+        self, model: SeamlessNetwork, batch: PanopticBatch, step: StepContext
     ) -> Mapping[str, LossTerm]:
         """Return the six losses; anchors and RoIs are drawn per sample."""
         generators = [step.generator(index, "rois") for index in range(len(batch.targets))]
         return panoptic_losses(
-            _as_network(model),
+            model,
             batch.images,
             batch.valid_sizes,
             batch.targets,
@@ -189,10 +190,10 @@ class SeamlessTask(Task, Importing):
         return seamless_benchmarks(self.settings)
 
     def predict(
-        self, model: nn.Module, samples: Sequence[PanopticSample]
+        self, model: SeamlessNetwork, samples: Sequence[PanopticSample]
     ) -> Sequence[PanopticPrediction]:
         """Return fused maps."""
-        return predict_panoptic(_as_network(model), samples, self.settings)
+        return predict_panoptic(model, samples, self.settings)
 
     def score(
         self, benchmark: str, sample: PanopticSample, prediction: PanopticPrediction
@@ -281,9 +282,3 @@ class SeamlessTask(Task, Importing):
 
     def _normalization(self) -> ImageNormalization:
         return image_normalization(self.settings)
-
-
-def _as_network(model: nn.Module) -> SeamlessNetwork:
-    if not isinstance(model, SeamlessNetwork):
-        raise TypeError(f"expected a SeamlessNetwork, found {type(model).__name__}")
-    return model
