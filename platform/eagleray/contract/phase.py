@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from eagleray.contract.settings import Settings
 
@@ -38,6 +38,9 @@ class Schedule(Settings):
     warmup_start_lr: float | None = Field(None, ge=0)
     """Learning rate at the beginning of the warm-up, the same for all groups; replaces
     warmup_start."""
+    warmup_reaches_base: bool = True
+    """The warm-up covers clock ``warmup_steps`` too, where it reaches the base rate; else the shape
+    begins there (POP-3D), and a cosine is below the base rate by then."""
     first_step: int = Field(0, ge=-1, le=1)
     """Clock t of the first optimizer step: 1 where the original counts from 1, -1 where it runs
     one step late."""
@@ -45,6 +48,15 @@ class Schedule(Settings):
     """The shape is read at multiples of this many steps (1000: once per epoch of 1000 steps)."""
     lag_steps: int = Field(0, ge=0)
     """After a warm-up the shape is read this many steps late (1 in the original Seamless)."""
+
+    @model_serializer(mode="wrap")
+    def _leave_out_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Runs and shared phases are named by a hash of their settings. A field that came later is
+        # left out at its default, so that what was trained before it goes by its old name.
+        values: dict[str, Any] = handler(self)
+        if self.warmup_reaches_base:
+            values.pop("warmup_reaches_base", None)
+        return values
 
 
 class Phase(Settings):

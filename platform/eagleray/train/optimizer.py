@@ -110,7 +110,7 @@ def multiplier(schedule: Schedule, step: int, total_steps: int) -> float:
         0.1
     """
     if schedule.warmup_steps > 0:
-        if step <= schedule.warmup_steps:
+        if step < schedule.warmup_steps + schedule.warmup_reaches_base:
             start = schedule.warmup_start
             return step / schedule.warmup_steps * (1.0 - start) + start
         step -= schedule.lag_steps
