@@ -123,9 +123,20 @@ def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Ph
         if "steps" in fields or "epochs" in fields:
             base["steps"] = base["epochs"] = None
         if isinstance(fields.get("schedule"), dict):
-            fields["schedule"] = {**base["schedule"], **fields["schedule"]}
+            fields["schedule"] = _merge_schedule(base["schedule"], fields["schedule"])
         phases[idx] = _validated(Phase, {**base, **fields}, f"{origin}: train.phases.{position}")
     return tuple(phases)
+
+
+def _merge_schedule(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay a schedule over the task's own; one of another kind does not keep its milestones, which
+    would mean nothing.
+    """
+    kept = dict(base)
+    if given.get("kind", base["kind"]) != base["kind"]:
+        for name in ("milestones", "milestone_fractions"):
+            del kept[name]
+    return {**kept, **given}
 
 
 def expand_variables(value: Any) -> Any:

@@ -7,7 +7,7 @@ from tests.sixth_task import SquareSettings, SquareTask
 
 from eagleray.cli.arguments import Flags, parse
 from eagleray.experiment import discovery, load
-from eagleray.task import SettingsError
+from eagleray.task import Phase, Schedule, SettingsError
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +40,24 @@ def test_phase_fields_are_laid_over_the_tasks_own(tmp_path):
     phase = load.load_experiment(write(tmp_path, text)).train.phases[0]
     assert (phase.lr, phase.steps, phase.epochs, phase.batch_size) == (0.5, None, 2, 4)
     assert (phase.schedule.kind, phase.schedule.power) == ("poly", 0.9)
+
+
+class DroppingTask(SquareTask):
+    """The squares, with a rate that drops at milestones."""
+
+    def phases(self):
+        return [Phase(steps=40, schedule=Schedule(kind="multistep", milestones=(20,), gamma=0.5))]
+
+
+@pytest.mark.parametrize(
+    ("schedule", "milestones"),
+    [("kind: cosine", ()), ("gamma: 0.2", (20,)), ("kind: multistep", (20,))],
+)
+def test_schedule_of_another_kind_keeps_no_milestones(tmp_path, monkeypatch, schedule, milestones):
+    monkeypatch.setattr(load, "task_type", lambda name: DroppingTask)
+    text = f"task: squares\ntrain: {{phases: [{{schedule: {{{schedule}}}}}]}}\n"
+    phase = load.load_experiment(write(tmp_path, text)).train.phases[0]
+    assert phase.schedule.milestones == milestones
 
 
 @pytest.mark.parametrize(
