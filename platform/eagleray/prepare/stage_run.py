@@ -146,7 +146,12 @@ def _summary(work: Survey, manifest: Manifest, seconds: float) -> StageSummary:
 def workers_of(stage: Stage, machine: Machine, options: RunOptions) -> WorkerGroup:
     """Return the workers of a stage that fit on a machine; raises SchedulingError."""
     return fit_workers(
-        machine, stage.resources, device=options.device, asked=options.workers, what=stage.label
+        machine,
+        stage.resources,
+        device=options.device,
+        asked=options.workers,
+        what=stage.label,
+        setting="prepare.workers, in an evaluation evaluate.workers",
     )
 
 

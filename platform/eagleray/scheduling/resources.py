@@ -86,7 +86,13 @@ def cluster_machine() -> Machine:
 
 
 def fit_workers(
-    machine: Machine, resources: Resources, *, device: str, asked: int | None, what: str
+    machine: Machine,
+    resources: Resources,
+    *,
+    device: str,
+    asked: int | None,
+    what: str,
+    setting: str,
 ) -> WorkerGroup:
     """Return how many workers fit and what each one gets.
 
@@ -99,6 +105,7 @@ def fit_workers(
         device: ``cpu``, ``cuda`` or ``auto`` (GPUs if there are any).
         asked: Number of workers that the user wants; None for as many as fit.
         what: Whose workers, for messages.
+        setting: What says how many and how large they are, for messages.
 
     Raises:
         SchedulingError: Not one worker, or not as many as asked, can ever run.
@@ -124,8 +131,8 @@ def fit_workers(
         raise SchedulingError(
             f"{what}: {asked or 1} worker(s) with {group.cpus:g} CPUs, {group.gpus:g} GPUs and "
             f"{group.memory_gb:g} GB each were asked for, but {room} fit on "
-            f"{_describe(_places(machine))}; ask for fewer workers (prepare.workers) or a "
-            "larger machine"
+            f"{_describe(_places(machine))}; ask for fewer or smaller workers "
+            f"({setting}) or a larger machine"
         )
     return replace(group, num_workers=asked or room)
 

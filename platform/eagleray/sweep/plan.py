@@ -38,7 +38,7 @@ from eagleray.sweep.trial import (
     with_full_paths,
 )
 from eagleray.task import Benchmark, EaglerayError, Evaluation, Resources, SettingsError, Training
-from eagleray.train import TrainJob, check_job
+from eagleray.train import WORKER_SETTINGS, TrainJob, check_job
 from eagleray.train.run import missing_requirements
 
 
@@ -160,7 +160,14 @@ def trial_group(settings: ExperimentSettings, machine: Machine) -> WorkerGroup:
     asked = train.num_workers if isinstance(train.num_workers, int) else min(train.num_workers)
     gpus = 0.0 if settings.device == "cpu" else train.gpus_per_worker
     worker = Resources(cpus=train.cpus_per_worker, gpus=gpus)
-    return fit_workers(machine, worker, device=settings.device, asked=asked, what="a trial")
+    return fit_workers(
+        machine,
+        worker,
+        device=settings.device,
+        asked=asked,
+        what="a trial",
+        setting=WORKER_SETTINGS,
+    )
 
 
 def trials_at_once(machine: Machine, groups: Sequence[WorkerGroup], asked: int | None) -> int:

@@ -15,6 +15,10 @@ Report = Callable[[Mapping[str, float]], None]
 """Told about metrics at validations and at the end of phases, by all ranks alike."""
 
 
+WORKER_SETTINGS = "train.num_workers, train.cpus_per_worker"
+"""What to change where training finds no room."""
+
+
 class TrainingError(EaglerayError, RuntimeError):
     """Training failed; the message begins with the trace of the rank that failed first."""
 

@@ -28,7 +28,7 @@ from eagleray.runs.metrics import LIVE
 from eagleray.scheduling import LazySession, cluster_machine, fit_workers
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
-from eagleray.train.job import Report, TrainingError, TrainJob, TrainOutcome
+from eagleray.train.job import WORKER_SETTINGS, Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loop import train_process
 from eagleray.train.stop import request_stop, sigterm_as_interrupt
 
@@ -91,6 +91,7 @@ def _trainer(job: TrainJob, device: Device) -> Any:
         device=device,
         asked=least,
         what="training",
+        setting=WORKER_SETTINGS,
     )
     per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
     return TorchTrainer(

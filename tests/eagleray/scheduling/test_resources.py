@@ -9,7 +9,14 @@ from eagleray.task import Resources
 
 
 def fit(machine, device="auto", asked=None, **resources):
-    return fit_workers(machine, Resources(**resources), device=device, asked=asked, what="test")
+    return fit_workers(
+        machine,
+        Resources(**resources),
+        device=device,
+        asked=asked,
+        what="test",
+        setting="test.workers",
+    )
 
 
 LAPTOP = Machine((Node(8, 0, 16.0),))
@@ -51,7 +58,7 @@ def test_device_cpu_takes_no_gpus():
 @pytest.mark.parametrize(
     ("machine", "options", "message"),
     [
-        (LAPTOP, {"asked": 9}, r"9 worker.*8 fit.*8 CPUs"),
+        (LAPTOP, {"asked": 9}, r"9 worker.*8 fit.*8 CPUs.*\(test\.workers\)"),
         (LAPTOP, {"memory_gb": 17}, r"17 GB.*0 fit.*16\.0 GB"),
         (GPU_BOX, {"gpus": 5}, r"5 GPUs.*0 fit"),
         (LAPTOP, {"gpus": 1, "device": "cuda"}, "no GPU"),
