@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from eagleray.task import (
     Batches,
@@ -32,7 +32,6 @@ from eagleray.task import (
     Rows,
     Schedule,
     Settings,
-    SettingsError,
     Stage,
     StepContext,
     Task,
@@ -108,7 +107,7 @@ _MARCHED_SAMPLES_FACTOR = 4
 """Samples that are only marched, or frozen, keep no activations: a step takes more of them."""
 
 
-class OmniSeg3DTask(Task, Importing, Viewing):
+class OmniSeg3DTask(Task[SceneModel, Any, RayBatch, Any, RayBank], Importing, Viewing[SceneModel]):
     """Hierarchical segmentation of a captured scene, by clicks."""
 
     name: ClassVar[str] = "omniseg3d"
@@ -187,7 +186,7 @@ class OmniSeg3DTask(Task, Importing, Viewing):
             return ReplicaInstances(self.data)
         raise InputError(f"task {self.name!r} has no data called {source!r}")
 
-    def build(self) -> nn.Module:
+    def build(self) -> SceneModel:
         """Return the field and its occupancy grid."""
         erode = self.settings.data.format == "colmap"
         return SceneModel(self.settings.field, erode=erode)
@@ -201,7 +200,7 @@ class OmniSeg3DTask(Task, Importing, Viewing):
         }
         return tuple(_phase(name, *lengths[name]) for name in s.phases)
 
-    def parameter_groups(self, model: nn.Module, phase: Phase) -> Sequence[ParameterGroup]:
+    def parameter_groups(self, model: SceneModel, phase: Phase) -> Sequence[ParameterGroup]:
         """Return geometry and color in the first phase, features in the second."""
         is_semantic = phase.name == SEMANTICS
         names = [
@@ -211,50 +210,48 @@ class OmniSeg3DTask(Task, Importing, Viewing):
         ]
         return (ParameterGroup(names),)
 
-    def on_phase_start(self, model: nn.Module, phase: Phase, data: Dataset | Batches) -> None:
+    def on_phase_start(self, model: SceneModel, phase: Phase, data: RayBank) -> None:
         """Mark what no camera sees, before the color phase; forget rays marched before."""
-        scene_model, bank = _scene_model(model), _ray_bank(data)
-        self._frozen_rays = FrozenRays(bank.num_pixels)
+        self._frozen_rays = FrozenRays(data.num_pixels)
         if phase.name != COLOR:
             return
-        device = scene_model.device
-        box = bank.scene.box
+        device = model.device
+        box = data.scene.box
         if box is not None:
-            scene_model.field.box.copy_(torch.from_numpy(box))
-        scene_model.occupancy.mark_invisible(
-            bank.camera_matrix.to(device),
-            bank.world_from_cam.to(device),
-            bank.scene.size_hw,
-            scene_model.field.box,
+            model.field.box.copy_(torch.from_numpy(box))
+        model.occupancy.mark_invisible(
+            data.camera_matrix.to(device),
+            data.world_from_cam.to(device),
+            data.scene.size_hw,
+            model.field.box,
             self.settings.field.box_tolerance,
         )
 
-    def before_step(self, model: nn.Module, step: StepContext) -> None:
+    def before_step(self, model: SceneModel, step: StepContext) -> None:
         """Update the occupancy grid every 16 steps of the color phase."""
         if step.phase.name != COLOR or step.step % UPDATE_EVERY:
             return
-        scene_model = _scene_model(model)
-        scene_model.occupancy.update(
-            scene_model.density,
+        model.occupancy.update(
+            model.density,
             warmup=step.step < WARMUP_STEPS,
             generator=step.generator(salt="occupancy"),
         )
 
     def losses(
-        self, model: nn.Module, batch: RayBatch, step: StepContext
+        self, model: SceneModel, batch: RayBatch, step: StepContext
     ) -> Mapping[str, LossTerm]:
         """Return the losses of a batch of rays."""
         if step.phase.name == SEMANTICS:
-            return self._semantic_losses(_scene_model(model), batch)
-        return self._color_losses(_scene_model(model), batch)
+            return self._semantic_losses(model, batch)
+        return self._color_losses(model, batch)
 
     def benchmarks(self) -> Sequence[Benchmark]:
         """Return what the scene's truth allows to measure."""
         return scene_benchmarks(self.settings)
 
-    def predict(self, model: nn.Module, samples: Sequence[Any]) -> Sequence[Any]:
+    def predict(self, model: SceneModel, samples: Sequence[Any]) -> Sequence[Any]:
         """Render views, or click at objects."""
-        return [self._predict_one(_scene_model(model), sample) for sample in samples]
+        return [self._predict_one(model, sample) for sample in samples]
 
     def score(self, benchmark: str, sample: Any, prediction: Any) -> Mapping[str, Any]:
         """Return the row of one view or object."""
@@ -427,15 +424,3 @@ def _phase(name: str, steps: int, rays: int, lr: float) -> Phase:
         schedule=Schedule(kind="cosine", end_factor=_LAST_LR_FACTOR, hold_steps=_EPOCH_STEPS),
         precision=_PRECISION,
     )
-
-
-def _scene_model(model: nn.Module) -> SceneModel:
-    if not isinstance(model, SceneModel):
-        raise SettingsError(f"a SceneModel is needed, found {type(model).__name__}")
-    return model
-
-
-def _ray_bank(data: Dataset | Batches) -> RayBank:
-    if not isinstance(data, RayBank):
-        raise SettingsError(f"training rays are needed, found {type(data).__name__}")
-    return data
