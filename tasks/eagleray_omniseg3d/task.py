@@ -96,7 +96,7 @@ from eagleray_omniseg3d.scenes.ray_bank import COLOR, SEMANTICS, RayBank, RayBat
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, OriginalFolderStage, PatchStage
 from eagleray_omniseg3d.view.trained_scene import TrainedScene
-from eagleray_toyworld.stage import RoomStage
+from eagleray_toyworld.stage import WorldStage
 
 _EPOCH_STEPS = 1000
 """The original's schedules move once per epoch of 1000 steps."""
@@ -163,7 +163,7 @@ class OmniSeg3DTask(Task[SceneModel, Any, RayBatch, Any, RayBank], Importing, Vi
         """Return what makes the room (toy world), the masks and the patches."""
         s, stages = self.settings, list[Stage]()
         if s.data.toyworld is not None:
-            stages.append(RoomStage(s.data.toyworld, "train"))
+            stages.append(WorldStage(s.data.toyworld, "train"))
         if SEMANTICS in s.phases and s.masks.source != "hierarchy_files":
             upstream = (ROOMS_LABEL,) if s.data.toyworld is not None else ()
             stages += [MaskStage(s, upstream), PatchStage(s)]

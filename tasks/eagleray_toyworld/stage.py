@@ -1,9 +1,9 @@
-"""Generated data as prepare stages: frames of streets, and rooms seen from many sides.
+"""Generated data as one prepare stage with an output format: frames of streets, or rooms.
 
 Records carry the files under the names that they have in the dataset's own layout, so the engine's
 guarantees hold for them: they are committed in shards, and a killed job continues. Where a folder
 is asked for, ``finish`` lays the files out there and writes what a dataset has once (the JSON of
-COCO panoptic). A plugin can list these stages among its own and read the rows instead.
+COCO panoptic). A plugin can list the stage among its own and read the rows instead.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
 from eagleray_toyworld.formats.cityscapes import CityscapesName, cityscapes_files
@@ -66,25 +66,57 @@ def street_frame(settings: WorldSettings, scene_idx: int, frame_idx: int) -> Fra
     return render(scene, camera, time_s=time_s)
 
 
-def _street_files(
-    settings: WorldSettings, split: str, job: FrameJob, frame: Frame
-) -> tuple[Mapping[str, bytes], list[dict[str, Any]]]:
-    """Return a frame's files, and the segments that COCO's JSON lists."""
-    if settings.format == "cityscapes":
-        name = CityscapesName(split=split, city=CITY, sequence=job.scene_idx, frame=job.frame_idx)
-        return cityscapes_files(frame, name), []
-    return coco_files(frame, split, job.key, min_thing_px=settings.min_thing_px)
+class OutputFormat(Protocol):
+    """What becomes of a scene: which records there are, and which files each carries."""
+
+    stage_name: str
+    schema: Mapping[str, str]
+
+    def pixels(self) -> int:
+        """Return the rendered pixels of one record."""
+        ...
+
+    def jobs(self, split: str) -> Iterator[FrameJob]:
+        """List the records of a split."""
+        ...
+
+    def record(self, job: FrameJob, split: str) -> Record:
+        """Render one record and encode its files."""
+        ...
+
+    def finish(self, rows: Rows, folder: DatasetFolder | None, split: str) -> Mapping[str, Any]:
+        """Count what there is; write into the folder what a dataset has once."""
+        ...
 
 
-class _WorldStage(Stage):
-    """What both kinds of generated data share: settings, listing of a split, the folder."""
+class WorldStage(Stage[FrameJob, Sequence[Record]]):
+    """Renders a generated dataset in the format that the settings name.
+
+    Args:
+        settings: What to generate.
+        source: ``train`` or ``val``.
+    """
+
+    version = 1
 
     def __init__(self, settings: WorldSettings, source: str) -> None:
         self._settings, self.source = settings, source
+        is_street = settings.format in ("coco_panoptic", "cityscapes")
+        self._format: OutputFormat = (StreetFormat if is_street else RoomFormat)(settings)
+        self.name, self.schema = self._format.stage_name, self._format.schema
+        seconds = max(0.05, self._format.pixels() * _SECONDS_PER_PIXEL)
+        self.resources = Resources(seconds_per_item=seconds, memory_gb=1.0)
 
     def settings(self) -> Settings:
         """Return all settings but the number of scenes, which only lengthens the listing."""
         return self._settings.model_copy(update={"scenes": 1})
+
+    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+        """List the frames or rooms of the split."""
+        for job in self._format.jobs(self.source):
+            place = {"scene_idx": job.scene_idx, "frame_idx": job.frame_idx}
+            identity = f"{self._settings.seed}/{job.scene_idx}/{job.frame_idx}/{self.source}"
+            yield Item(job.key, identity, place)
 
     def load(self, item: Item) -> FrameJob:
         """Read which frame is meant; there is nothing to decode."""
@@ -93,9 +125,13 @@ class _WorldStage(Stage):
             key=item.key, scene_idx=payload["scene_idx"], frame_idx=payload["frame_idx"]
         )
 
-    def _item(self, key: str, scene_idx: int, frame_idx: int = 0) -> Item:
-        identity = f"{self._settings.seed}/{scene_idx}/{frame_idx}/{self.source}"
-        return Item(key, identity, {"scene_idx": scene_idx, "frame_idx": frame_idx})
+    def process(self, samples: Sequence[FrameJob]) -> Sequence[Sequence[Record]]:
+        """Render and encode one record per item."""
+        return [[self._format.record(job, self.source)] for job in samples]
+
+    def finish(self, rows: Rows) -> Mapping[str, Any]:
+        """Count what there is; fill the folder where one is asked for."""
+        return self._format.finish(rows, self._fill_folder(rows), self.source)
 
     def _fill_folder(self, rows: Rows) -> DatasetFolder | None:
         """Copy all files to the folder, if one is asked for; what is there already is kept."""
@@ -110,16 +146,14 @@ class _WorldStage(Stage):
         return folder
 
 
-class StreetStage(_WorldStage):
-    """Renders street frames with their labels as COCO panoptic or Cityscapes files.
+class StreetFormat:
+    """Street frames with their labels as COCO panoptic or Cityscapes files.
 
     Args:
         settings: What to generate.
-        source: ``train`` or ``val``.
     """
 
-    name = "street_frames"
-    version = 1
+    stage_name = "street_frames"
     schema: Mapping[str, str] = {
         "height": "int32",
         "width": "int32",
@@ -127,25 +161,24 @@ class StreetStage(_WorldStage):
         "segments": "string",
     }
 
-    def __init__(self, settings: WorldSettings, source: str) -> None:
-        super().__init__(settings, source)
-        seconds = max(0.05, settings.height_px * settings.width_px * _SECONDS_PER_PIXEL)
-        self.resources = Resources(seconds_per_item=seconds, memory_gb=1.0)
+    def __init__(self, settings: WorldSettings) -> None:
+        self._settings = settings
 
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+    def pixels(self) -> int:
+        """Return the pixels of a frame."""
+        return self._settings.height_px * self._settings.width_px
+
+    def jobs(self, split: str) -> Iterator[FrameJob]:
         """List the frames of the split by scene and time."""
-        for scene_idx in self._settings.scenes_of(self.source):
+        for scene_idx in self._settings.scenes_of(split):
             for frame_idx in range(self._settings.frames_per_scene):
                 key = f"{CITY}_{scene_idx:06d}_{frame_idx:06d}"
-                yield self._item(key, scene_idx, frame_idx)
+                yield FrameJob(key=key, scene_idx=scene_idx, frame_idx=frame_idx)
 
-    def process(self, samples: Sequence[FrameJob]) -> Sequence[Sequence[Record]]:
-        """Render frames and encode their files."""
-        return [[self._record(job)] for job in samples]
-
-    def _record(self, job: FrameJob) -> Record:
+    def record(self, job: FrameJob, split: str) -> Record:
+        """Render a frame; its segments are those that COCO's JSON lists."""
         frame = street_frame(self._settings, job.scene_idx, job.frame_idx)
-        files, segments = _street_files(self._settings, self.source, job, frame)
+        files, segments = self._files(split, job, frame)
         row = {
             "height": self._settings.height_px,
             "width": self._settings.width_px,
@@ -154,16 +187,23 @@ class StreetStage(_WorldStage):
         }
         return Record(job.key, row, files)
 
-    def finish(self, rows: Rows) -> Mapping[str, Any]:
-        """Count images and segments; fill the folder and write its JSON where one is asked for."""
-        folder = self._fill_folder(rows)
+    def finish(self, rows: Rows, folder: DatasetFolder | None, split: str) -> Mapping[str, Any]:
+        """Count images and segments; write the split's JSON of COCO panoptic."""
         if folder is not None and self._settings.format == "coco_panoptic":
             size, keys = self._settings.size_hw, rows.keys()
             images = (coco_image(key, size) for key in keys)
             annotations = (coco_annotation(key, json.loads(rows[key]["segments"])) for key in keys)
-            target = folder.path(coco_json_name(self.source))
+            target = folder.path(coco_json_name(split))
             write_atomically(target, coco_json(images, annotations))
         return {"images": len(rows), "segments": _count_segments(rows)}
+
+    def _files(
+        self, split: str, job: FrameJob, frame: Frame
+    ) -> tuple[Mapping[str, bytes], list[dict[str, Any]]]:
+        if self._settings.format == "cityscapes":
+            place = {"sequence": job.scene_idx, "frame": job.frame_idx}
+            return cityscapes_files(frame, CityscapesName(split=split, city=CITY, **place)), []
+        return coco_files(frame, split, job.key, min_thing_px=self._settings.min_thing_px)
 
 
 def _count_segments(rows: Rows) -> dict[str, int]:
@@ -175,35 +215,30 @@ def _count_segments(rows: Rows) -> dict[str, int]:
     return dict(counts)
 
 
-class RoomStage(_WorldStage):
-    """Renders rooms from many sides as Replica or COLMAP scenes, one record per room.
+class RoomFormat:
+    """Rooms seen from many sides as Replica or COLMAP scenes, one record per room.
 
     Args:
         settings: What to generate.
-        source: ``train`` or ``val``.
     """
 
-    name = "rooms"
-    version = 1
+    stage_name = "rooms"
     schema: Mapping[str, str] = {"views": "int32", "files": "list<string>"}
 
-    def __init__(self, settings: WorldSettings, source: str) -> None:
-        super().__init__(settings, source)
-        pixels = settings.height_px * settings.width_px * settings.views
-        self.resources = Resources(
-            seconds_per_item=max(0.05, pixels * _SECONDS_PER_PIXEL), memory_gb=1.0
-        )
+    def __init__(self, settings: WorldSettings) -> None:
+        self._settings = settings
 
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
+    def pixels(self) -> int:
+        """Return the pixels of a room's views."""
+        return self._settings.height_px * self._settings.width_px * self._settings.views
+
+    def jobs(self, split: str) -> Iterator[FrameJob]:
         """List the rooms of the split."""
-        for scene_idx in self._settings.scenes_of(self.source):
-            yield self._item(f"room_{scene_idx:06d}", scene_idx)
+        for scene_idx in self._settings.scenes_of(split):
+            yield FrameJob(key=f"room_{scene_idx:06d}", scene_idx=scene_idx, frame_idx=0)
 
-    def process(self, samples: Sequence[FrameJob]) -> Sequence[Sequence[Record]]:
-        """Render rooms and encode their files."""
-        return [[self._record(job)] for job in samples]
-
-    def _record(self, job: FrameJob) -> Record:
+    def record(self, job: FrameJob, split: str) -> Record:
+        """Render all views of a room."""
         write = replica_scene_files if self._settings.format == "replica" else colmap_files
         parts = write(
             seed=self._settings.seed,
@@ -211,22 +246,19 @@ class RoomStage(_WorldStage):
             num_views=self._settings.views,
             size_hw=self._settings.size_hw,
         )
-        prefix = f"{self.source}/{job.key}"
+        prefix = f"{split}/{job.key}"
         files = {f"{prefix}/{name}": data for part in parts for name, data in part.items()}
         return Record(job.key, {"views": self._settings.views, "files": list(files)}, files)
 
-    def finish(self, rows: Rows) -> Mapping[str, Any]:
-        """Count rooms; fill the folder where one is asked for."""
-        self._fill_folder(rows)
+    def finish(self, rows: Rows, folder: DatasetFolder | None, split: str) -> Mapping[str, Any]:
+        """Count rooms."""
         return {"rooms": len(rows)}
 
 
-def world_stages(settings: WorldSettings) -> tuple[Stage, ...]:
+def world_stages(settings: WorldSettings) -> tuple[WorldStage, ...]:
     """Return the stages that make a generated dataset, one per split that has scenes."""
-    kind = StreetStage if settings.format in ("coco_panoptic", "cityscapes") else RoomStage
-    splits = ("train", "val")
     return tuple(
-        kind(settings, split)
-        for split in splits
+        WorldStage(settings, split)
+        for split in ("train", "val")
         if next(settings.scenes_of(split), None) is not None
     )
