@@ -29,6 +29,10 @@ in order."""
 def keyed_rng(*key: object) -> np.random.Generator:
     """Return a generator that depends on the key only (alike in every process and on every
     machine).
+
+    Training seeds by three hashes: SHA-256 here, CRC-32 for torch's global generators
+    (``step.seed_step``), CRC-32 with Adler-32 for a sample's own (``StepContext.generator``). One
+    would do, but another hash draws other numbers, and every recorded result would move.
     """
     digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "little"))
@@ -119,6 +123,8 @@ class DataOrder:
     def _streams(self, epoch: int, number: int, members: Indices) -> Indices:
         """Return the streams of one group, (batch_size, batches of the group in this epoch)."""
         n, size = len(members), self.batch_size
+        # What an epoch leaves over counts in the next one: each sample has its turn in the long
+        # run, though an epoch is no whole number of batches.
         quota = (epoch + 1) * n // size - epoch * n // size
         rng = keyed_rng(self.seed, self.phase, epoch, "group", number)
         shards = self._shard_idx[members]

@@ -68,6 +68,8 @@ def train_in_run(
     Raises:
         RunIsBusyError: Another process works on the run.
     """
+    # The lease keeps a second driver off the run. Nothing rests on it: each start of the workers
+    # counts up the attempt in the names of its metrics, and a checkpoint counts by its marker.
     with Lease(run) as lease:
         describe_run(run, settings, task, prepared)
         run.update_summary(state="training", attempt=lease.attempt)

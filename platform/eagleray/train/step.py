@@ -81,6 +81,8 @@ def _normalize(
         values = torch.where(weights > 0, both[1] * factors / weights, 0.0)
     loss = torch.where(weights > 0, sums * share, 0.0).sum()
     total = values.sum()
+    # All ranks must skip alike: one that stepped alone would have other weights from then on. The
+    # total is known to all of them, so its NaN reaches every rank's gradients.
     poison = torch.where(total.isfinite(), 1.0, float("nan")).to(sums)
     return loss * poison, dict(zip(terms, values.unbind(), strict=True)), total
 

@@ -53,7 +53,11 @@ class StopFlag:
         self._old = {}
 
     def agreed(self) -> bool:
-        """Return whether any rank wants to stop; called by all ranks at the same step border."""
+        """Return whether any rank wants to stop; called by all ranks at the same step border.
+
+        A signal reaches ranks at different steps. If one left at once, the others would wait for it
+        in the next collective; so a wish is spread first, and all leave after the same step.
+        """
         now = time.monotonic()
         if self._rank == 0 and not self._wanted and now - self._looked >= _LOOK_EVERY_S:
             self._looked = now

@@ -78,7 +78,7 @@ class DeepSpeedStrategy(Strategy):
 
     @property
     def is_sharded(self) -> bool:
-        """See Strategy."""
+        """Whether this rank holds only its part of the weights: in stage 3."""
         return self._stage == 3
 
     def _forward_backward(
@@ -117,13 +117,13 @@ class DeepSpeedStrategy(Strategy):
         return norm, applied
 
     def local(self, parameter: nn.Parameter) -> Tensor:
-        """See Strategy."""
+        """Return this rank's part of a parameter."""
         ds: Any = parameter
         part: Tensor = ds.ds_tensor.data if self.is_sharded else ds.data
         return part
 
     def assemble(self, parameter: nn.Parameter, local: Tensor) -> Tensor:
-        """See Strategy."""
+        """Gather a parameter from all ranks, without the padding (collective)."""
         if not self.is_sharded:
             return local
         parts = [torch.empty_like(local) for _ in range(self.world_size)]
@@ -135,7 +135,7 @@ class DeepSpeedStrategy(Strategy):
         return torch.cat(parts)[: ds.ds_numel].view(ds.ds_shape)
 
     def shard(self, parameter: nn.Parameter, whole: Tensor) -> Tensor:
-        """See Strategy."""
+        """Cut this rank's part out of a whole parameter, padded to equal parts."""
         if not self.is_sharded:
             return whole
         size = self.local(parameter).numel()
@@ -144,7 +144,7 @@ class DeepSpeedStrategy(Strategy):
         return padded[size * self.rank : size * (self.rank + 1)]
 
     def moments(self) -> Moments:
-        """See Strategy."""
+        """Gather the optimizer's state from the ranks' slices (collective)."""
         if self._stage == 0:
             return torch_moments(self._engine.optimizer, self._names)
         base = self._engine.optimizer.optimizer
@@ -169,6 +169,9 @@ class DeepSpeedStrategy(Strategy):
         # DeepSpeed's own safe_get_full_optimizer_state links the moments after the first group's
         # first step and so finds those of the first group only.
         whole = torch.zeros(parameter.numel(), dtype=flat_state.dtype, device=flat_state.device)
+        # A rank's slice of the flat row begins and ends anywhere, also inside of a parameter. The
+        # mapping says which of its elements are here (none: None) and where in the row; the other
+        # elements stay zero, so that the sum over ranks is the whole.
         mapping = getattr(parameter, "_hp_mapping", None)
         if mapping is not None:
             at, of = mapping.get_hp_fragment_address(), mapping.lp_fragment_address
@@ -178,7 +181,7 @@ class DeepSpeedStrategy(Strategy):
         return whole.view(parameter.shape)
 
     def load_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """See Strategy."""
+        """Cut this rank's slices out of whole states."""
         if self._stage == 0:
             load_torch_moments(self._engine.optimizer, self._names, moments)
             return
@@ -231,5 +234,5 @@ class DeepSpeedStrategy(Strategy):
         return groups
 
     def close(self) -> None:
-        """See Strategy."""
+        """Free the engine's buffers."""
         self._engine.destroy()

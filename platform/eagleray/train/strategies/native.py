@@ -77,11 +77,11 @@ class NativeStrategy(Strategy):
         )
 
     def moments(self) -> Moments:
-        """See Strategy."""
+        """Return the optimizer's state; every rank has all of it."""
         return torch_moments(self.optimizer.optimizer, self._names)
 
     def load_moments(self, moments: Mapping[str, Mapping[str, Tensor]]) -> None:
-        """See Strategy."""
+        """Put whole states into the optimizer."""
         load_torch_moments(self.optimizer.optimizer, self._names, moments)
 
 
