@@ -32,6 +32,7 @@ from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
 from eagleray_vision.heads.mask_rcnn import BOX_AVERAGE, MaskRcnnHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
+from eagleray_vision.inference.network import infer_images
 from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
@@ -362,35 +363,9 @@ class SeamlessNetwork(nn.Module):
             )
         ]
 
-    @torch.no_grad()
     def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
-        """Predict detections and semantic classes.
-
-        Args:
-            images: Normalized images padded with zeros at the bottom and right, ``(n, 3, h, w)``.
-            valid_sizes: Height and width of each image before padding.
-
-        Returns:
-            One prediction per image, coordinates in pixels of the network input.
-        """
-        image_size = (images.shape[2], images.shape[3])
-        levels = self.features(images)
-        detections = self.detect(levels, image_size, valid_sizes)
-        masks = self.infer_masks(levels, detections, image_size)
-        logits = self.infer_semantics(images, levels)
-        return [
-            PanopticInference(
-                boxes_yxyx=detection.boxes,
-                classes=detection.classes,
-                scores=detection.scores,
-                mask_logits=mask.to(detection.boxes.dtype),
-                semantic_classes=self.semantic_classes(one, image_size, size),
-                semantic_logits=one,
-            )
-            for detection, mask, one, size in zip(
-                detections, masks, logits, valid_sizes, strict=True
-            )
-        ]
+        """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""
+        return infer_images(self, images, valid_sizes)
 
     def detect(
         self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]

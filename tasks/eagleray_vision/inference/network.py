@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from eagleray_vision.detection.detections import Detections
@@ -56,3 +57,39 @@ class PanopticNetwork(Protocol):
 
     def infer_semantics(self, images: Tensor, levels: list[Tensor]) -> Tensor:
         """Return semantic logits ``(n, classes, h, w)`` that cover the images."""
+
+    def semantic_classes(self, logits: Tensor, image_size: Size, valid_size: Size) -> Tensor:
+        """Return the class of every pixel of one image ``valid_size``; void without a head."""
+
+
+@torch.no_grad()
+def infer_images(
+    network: PanopticNetwork, images: Tensor, valid_sizes: Sequence[Size]
+) -> list[PanopticInference]:
+    """Predict detections and semantic classes of a batch.
+
+    Args:
+        network: The network.
+        images: Normalized images padded with zeros at the bottom and right, ``(n, 3, h, w)``, on
+            its device.
+        valid_sizes: Height and width of each image before padding.
+
+    Returns:
+        One prediction per image, coordinates in pixels of the network input.
+    """
+    image_size = (images.shape[2], images.shape[3])
+    levels = network.features(images)
+    detections = network.detect(levels, image_size, valid_sizes)
+    masks = network.infer_masks(levels, detections, image_size)
+    logits = network.infer_semantics(images, levels)
+    return [
+        PanopticInference(
+            boxes_yxyx=detection.boxes,
+            classes=detection.classes,
+            scores=detection.scores,
+            mask_logits=mask.to(detection.boxes.dtype),
+            semantic_classes=network.semantic_classes(one, image_size, size),
+            semantic_logits=one,
+        )
+        for detection, mask, one, size in zip(detections, masks, logits, valid_sizes, strict=True)
+    ]
