@@ -6,6 +6,8 @@ import ast
 import platform
 import re
 import subprocess
+from collections import defaultdict
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -65,6 +67,68 @@ def test_imports_run_one_way(path):
         "eagleray_toyworld": {*shared, "eagleray_toyworld"},
     }.get(package, {*shared, "eagleray_toyworld", package})
     assert ours <= allowed, f"{package} must not import {ours - allowed}"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts[1:]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str, modules: dict[str, Path]) -> str:
+    """Return the folder of a package that a module lies in, or the module where it lies in none."""
+    package, *rest = module.split(".")
+    if not rest:
+        return module
+    inside = f"{package}.{rest[0]}"
+    return inside if modules.get(inside, ROOT).name == "__init__.py" else module
+
+
+def imports_of_ours() -> dict[str, set[str]]:
+    modules = {module_of(path): path for path in SOURCES}
+    graph = {}
+    for module, path in modules.items():
+        names = imported_modules(path) & set(modules)
+        # `from package.module import name` names the package too: what counts is what is read.
+        graph[module] = {n for n in names if not any(o.startswith(f"{n}.") for o in names)}
+    return graph
+
+
+@pytest.mark.parametrize("level", ["files", "rooms"])
+def test_no_circle_of_imports(level):
+    modules = {module_of(path): path for path in SOURCES}
+    graph: dict[str, set[str]] = defaultdict(set)
+    for module, imported in imports_of_ours().items():
+        for other in imported:
+            ends = [module, other]
+            if level == "rooms":
+                ends = [room_of(end, modules) for end in ends]
+            if ends[0] != ends[1]:
+                graph[ends[0]].add(ends[1])
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(reversed(error.args[1])))
+
+
+def test_no_docstring_only_points_elsewhere():
+    pointing = re.compile(r'^\s*"""(See|As in|Same as|Like) [`A-Za-z.]*\.?"""', re.M)
+    assert not [str(p.relative_to(ROOT)) for p in SOURCES if pointing.search(p.read_text())]
+
+
+def test_no_reference_leaves_the_repository():
+    outside = re.compile(r"\bspecs/|\bspec (section )?[0-9]|platform-facts|\bdesign\.md")
+    texts = [*SOURCES, *(ROOT / "experiments").rglob("*.yaml"), *(ROOT / "docs").rglob("*.md")]
+    texts += [p for top in TOPS for p in (ROOT / top).rglob("*.md")]
+    assert not [str(p.relative_to(ROOT)) for p in texts if outside.search(p.read_text())]
+
+
+def test_references_to_the_originals_exist():
+    section = re.compile(r"docs/originals/([a-z0-9]+)\.md,?(?: section)? ([0-9]+(?:\.[0-9]+)?)")
+    for path in SOURCES:
+        for system, number in section.findall(path.read_text()):
+            page = (ROOT / "docs" / "originals" / f"{system}.md").read_text()
+            heading = re.compile(rf"^(#+ )?\(?{re.escape(number)}\.? ", re.M)
+            assert heading.search(page), f"{path.relative_to(ROOT)}: {system}.md has no {number}"
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
