@@ -25,7 +25,7 @@ from eagleray_toyworld.formats.coco import (
     coco_json_name,
 )
 from eagleray_toyworld.formats.colmap import colmap_files
-from eagleray_toyworld.formats.folder import DatasetFolder, write_atomically
+from eagleray_toyworld.formats.folder import DatasetFolder
 from eagleray_toyworld.formats.replica import replica_scene_files
 from eagleray_toyworld.rendering.render import Frame, render
 from eagleray_toyworld.settings import WorldSettings
@@ -193,8 +193,7 @@ class StreetFormat:
             size, keys = self._settings.size_hw, rows.keys()
             images = (coco_image(key, size) for key in keys)
             annotations = (coco_annotation(key, json.loads(rows[key]["segments"])) for key in keys)
-            target = folder.path(coco_json_name(split))
-            write_atomically(target, coco_json(images, annotations))
+            folder.write({coco_json_name(split): coco_json(images, annotations)})
         return {"images": len(rows), "segments": _count_segments(rows)}
 
     def _files(

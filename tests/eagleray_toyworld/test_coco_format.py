@@ -14,7 +14,7 @@ from eagleray_toyworld.formats.coco import (
     coco_json,
     coco_json_name,
 )
-from eagleray_toyworld.formats.folder import DatasetFolder, write_atomically
+from eagleray_toyworld.formats.folder import DatasetFolder
 from eagleray_vision.panoptic.coco_panoptic import read_coco_panoptic, read_indexed
 from eagleray_vision.panoptic.label_space import CITYSCAPES
 
@@ -28,7 +28,7 @@ def root(tmp_path_factory, street_frame):
     folder.write(files)
     size = street_frame.train_id.shape
     chunks = coco_json([coco_image(STEM, size)], [coco_annotation(STEM, segments)])
-    write_atomically(folder.path(coco_json_name("train")), chunks)
+    folder.write({coco_json_name("train"): chunks})
     return folder.root
 
 

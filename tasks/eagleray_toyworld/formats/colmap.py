@@ -262,7 +262,8 @@ def write_colmap(
         points_per_view: Pixels per view from which points are made.
 
     Raises:
-        FolderError: The folder cannot be written, or holds another scene.
+        FolderError: The folder holds another scene.
+        EaglerayError: The folder cannot be written.
         SettingsError: The views do not fit in a worker's memory.
     """
     _check_size(num_views, size_hw)

@@ -143,7 +143,8 @@ def write_replica(
         size_hw: Image height and width, pixels.
 
     Raises:
-        FolderError: The folder cannot be written, or holds another scene.
+        FolderError: The folder holds another scene.
+        EaglerayError: The folder cannot be written.
     """
     scene = room_scene(seed, index)
     path = RoomPath(num_views=num_views * POSES_PER_FILE, size_hw=size_hw)
