@@ -5,8 +5,6 @@ both heads say before fusion and the logits that the fusion compares.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
@@ -15,38 +13,15 @@ from eagleray_efficientps.fusion import instance_logits
 from eagleray_efficientps.model.network import inclusive
 from eagleray_efficientps.predict import full_logits, fusion_rule
 from eagleray_efficientps.settings import EfficientPsSettings
-from eagleray_vision.exports import (
-    PANOPTIC_FORMATS,
-    check_export_format,
-    export_index,
-    export_panoptic,
-)
-from eagleray_vision.exports.cityscapes_panoptic import (
-    cityscapes_panoptic_json,
-    cityscapes_panoptic_record,
-)
-from eagleray_vision.exports.instance_ids import check_instance_ids
+from eagleray_vision.exports import PANOPTIC_FORMATS, export_panoptic
 from eagleray_vision.exports.semantic_ids import semantic_ids_record
 from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.panoptic.panoptic_map import resize_panoptic, without_crowds
 from eagleray_vision.samples.sample import PanopticSample
 
-_SERVER, _SEMANTIC, _RAW = "cityscapes_panoptic", "semantic_ids", "raw"
-EXPORT_FORMATS = (*PANOPTIC_FORMATS, _SERVER, _SEMANTIC, _RAW)
+EXPORT_FORMATS = (*PANOPTIC_FORMATS, "semantic_ids", "raw")
 
 _XYXY = [1, 0, 3, 2]
-
-
-def check_format(format: str, space: LabelSpace) -> None:
-    """Refuse a format that a class list cannot be written in.
-
-    Raises:
-        SettingsError: The ids of the classes do not fit.
-    """
-    if format == _SERVER:
-        check_instance_ids(space)
-    check_export_format(format, space)
 
 
 def export_prediction(
@@ -74,9 +49,6 @@ def export_prediction(
         InputError: The format is unknown, or cannot hold this prediction.
     """
     match format:
-        case "cityscapes_panoptic":
-            visible = resize_panoptic(without_crowds(prediction.fused), sample.output_hw)
-            return cityscapes_panoptic_record(item, visible, space)
         case "semantic_ids":
             classes = prediction.semantic_classes
             return semantic_ids_record(item, classes, sample.output_hw, space)
@@ -87,15 +59,6 @@ def export_prediction(
             f"unknown export format {format!r}; allowed are {', '.join(EXPORT_FORMATS)}"
         )
     return export_panoptic(item, sample, prediction.fused, format, space, faithful=False)
-
-
-def index_of(
-    format: str, rows: Sequence[Mapping[str, Any]], space: LabelSpace
-) -> Mapping[str, bytes]:
-    """Write what a format has once for all predictions; see `export_index`."""
-    if format == _SERVER:
-        return cityscapes_panoptic_json(rows)
-    return export_index(format, rows, space)
 
 
 def raw_record(

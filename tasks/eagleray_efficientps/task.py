@@ -41,12 +41,7 @@ from eagleray_efficientps.benchmarks import (
 )
 from eagleray_efficientps.data import EvaluationPlacement, TrainingDataset, TrainingPlacement
 from eagleray_efficientps.downloads import DOWNLOADS, download_hint
-from eagleray_efficientps.exports import (
-    EXPORT_FORMATS,
-    check_format,
-    export_prediction,
-    index_of,
-)
+from eagleray_efficientps.exports import EXPORT_FORMATS, export_prediction
 from eagleray_efficientps.fine_tuning import fit_to_classes
 from eagleray_efficientps.losses import panoptic_losses
 from eagleray_efficientps.model.network import EfficientPsNetwork
@@ -56,6 +51,7 @@ from eagleray_efficientps.recipes import FROZEN_PHASE, phases
 from eagleray_efficientps.settings import PAD_MULTIPLE, EfficientPsSettings
 from eagleray_efficientps.stages import label_space, label_stages
 from eagleray_vision.datasets.class_list import read_class_list
+from eagleray_vision.exports import check_export_format, export_index
 from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.inputs import list_inputs, load_input
 from eagleray_vision.panoptic.label_space import LabelSpace
@@ -216,7 +212,7 @@ class EfficientPSTask(
 
     def check_format(self, format: str) -> None:
         """Refuse Cityscapes' formats for class lists that do not fit into them."""
-        check_format(format, self._label_space())
+        check_export_format(format, self._label_space())
 
     def export(
         self, item: Item, sample: PanopticSample, prediction: PanopticPrediction, format: str
@@ -228,7 +224,7 @@ class EfficientPSTask(
 
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
         """Write the JSON of the formats that have one."""
-        return index_of(format, rows, self._label_space())
+        return export_index(format, rows, self._label_space())
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read weights of a checkpoint or published archive of the original, for this network."""

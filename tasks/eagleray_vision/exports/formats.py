@@ -6,6 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from eagleray.task import InputError, Item, Record
+from eagleray_vision.exports.cityscapes_panoptic import (
+    cityscapes_panoptic_json,
+    cityscapes_panoptic_record,
+)
 from eagleray_vision.exports.coco_panoptic import coco_panoptic_json, coco_panoptic_record
 from eagleray_vision.exports.instance_ids import check_instance_ids, instance_ids_record
 from eagleray_vision.exports.overlay import overlay_record
@@ -13,8 +17,14 @@ from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, resize_panoptic, without_crowds
 from eagleray_vision.samples.sample import PanopticSample
 
-PANOPTIC_FORMATS = ("overlay", "coco_panoptic", "cityscapes_instance_ids")
+PANOPTIC_FORMATS = ("overlay", "coco_panoptic", "cityscapes_instance_ids", "cityscapes_panoptic")
 """Formats that show a panoptic map, of any network."""
+
+_WRITERS = {
+    "coco_panoptic": coco_panoptic_record,
+    "cityscapes_instance_ids": instance_ids_record,
+    "cityscapes_panoptic": cityscapes_panoptic_record,
+}
 
 
 def check_export_format(format: str, space: LabelSpace) -> None:
@@ -23,7 +33,7 @@ def check_export_format(format: str, space: LabelSpace) -> None:
     Raises:
         SettingsError: The ids of the classes do not fit into Cityscapes instance ids.
     """
-    if format == "cityscapes_instance_ids":
+    if format in ("cityscapes_instance_ids", "cityscapes_panoptic"):
         check_instance_ids(space)
 
 
@@ -39,14 +49,15 @@ def export_panoptic(
     """Write one panoptic map in one of the `PANOPTIC_FORMATS`.
 
     Crowd segments (things that only the semantic head has seen) are black in ``overlay`` and void
-    in ``coco_panoptic`` and ``cityscapes_instance_ids``.
+    in the others.
 
     Args:
         item: The user's file.
         sample: It, as read.
         fused: The map, of any size; files have the size of the photograph.
-        format: ``overlay`` (JPEG), ``coco_panoptic`` (PNG of ids, JSON over all) or
-            ``cityscapes_instance_ids`` (16-bit PNG).
+        format: ``overlay`` (JPEG), ``coco_panoptic`` (PNG of ids, JSON over all),
+            ``cityscapes_instance_ids`` (16-bit PNG) or ``cityscapes_panoptic`` (as the Cityscapes
+            server takes it).
         space: Class list.
         faithful: Draw ``overlay`` as Seamless' original does, see `panoptic_picture`.
 
@@ -59,10 +70,9 @@ def export_panoptic(
     match format:
         case "overlay":
             return overlay_record(item, sample, fused, space, faithful=faithful)
-        case "coco_panoptic" | "cityscapes_instance_ids":
+        case "coco_panoptic" | "cityscapes_instance_ids" | "cityscapes_panoptic":
             visible = resize_panoptic(without_crowds(fused), sample.output_hw)
-            write = coco_panoptic_record if format == "coco_panoptic" else instance_ids_record
-            return write(item, visible, space)
+            return _WRITERS[format](item, visible, space)
     raise InputError(f"unknown export format {format!r}; allowed are {', '.join(PANOPTIC_FORMATS)}")
 
 
@@ -77,6 +87,9 @@ def export_index(
         space: Class list.
 
     Returns:
-        Content by file name; the JSON of ``coco_panoptic``, nothing for the others.
+        Content by file name; a JSON for ``coco_panoptic`` and ``cityscapes_panoptic``, nothing for
+        the others.
     """
+    if format == "cityscapes_panoptic":
+        return cityscapes_panoptic_json(rows)
     return coco_panoptic_json(rows, space) if format == "coco_panoptic" else {}

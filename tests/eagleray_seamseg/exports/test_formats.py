@@ -80,6 +80,7 @@ def test_sub_folders_are_kept(exported):
         "overlay/deep/er/a.jpg",
         "coco_panoptic/deep/er/a.png",
         "instance_ids/deep/er/a_instanceIds.png",
+        "cityscapes_panoptic/deep/er/a_panoptic.png",
         "raw/deep/er/a.pth.tar",
     ]
 
