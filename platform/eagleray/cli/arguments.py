@@ -14,9 +14,9 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from pydantic import ValidationError
 
-from eagleray.experiment.load import explain, load_experiment
+from eagleray.experiment.load import explain, make_experiment, read_values
+from eagleray.experiment.overrides import make_overridden, value_at
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.experiment.sweep import SweepSettings
 from eagleray.task import SettingsError
 
 F = TypeVar("F")
@@ -59,22 +59,95 @@ def parse(
         if asks_help:
             raise SystemExit(_print_short_help(usage, summary, flags))
         raise SettingsError(f"eagleray {verb} needs the path of an experiment (.yaml); {usage}")
-    experiment = load_experiment(path)
+    values, rest = read_values(path), _without(arguments, path)
+    prog = f"eagleray {verb}"
+    experiment = make_experiment(values, path)
+    given = _given_paths(rest, experiment)
+    # The task's phases follow its settings, so these are read first: the flags of phases, and the
+    # help, are those of the experiment as it will run.
+    drafted = {p for p in given if p == "settings" or p.startswith("settings.")}
+    if drafted:
+        draft = _parsed_settings(experiment, rest, prog)
+        changes = {p: value_at(draft, p) for p in drafted}
+        experiment = make_overridden(values, changes, "command line", drop_missing_phases=True)
+    default = _lengths_cleared(_without_mappings(experiment), given)
     command = _command_type(flags, type(experiment))
-    shown = _without_mappings(experiment)
-    default = command(experiment_file=Path(path), flags=flags(), experiment=shown)
     try:
         parsed: Any = tyro.cli(
             command,
-            args=[path, *_without(arguments, path)],
-            default=default,
-            prog=f"eagleray {verb}",
+            args=[path, *rest],
+            default=command(experiment_file=Path(path), flags=flags(), experiment=default),
+            prog=prog,
             description=summary,
         )
-        overridden = _with_mappings(parsed.experiment, experiment)
     except ValidationError as error:
         raise SettingsError(explain(error, type(experiment), "command line")) from error
+    changes = {p: value_at(parsed.experiment, p) for p in given}
+    overridden = make_overridden(values, changes, f"{path} with the flags") if given else experiment
     return parsed.experiment_file, parsed.flags, overridden
+
+
+def _given_paths(arguments: Sequence[str], experiment: ExperimentSettings) -> list[str]:
+    """Return the full paths of the settings that flags name, in their order.
+
+    What lies inside of a list (other than the phases) is given by the whole list.
+    """
+    paths: dict[str, None] = {}
+    for argument in arguments:
+        is_choice = not argument.startswith("-") and ":" in argument  # tyro: settings.data:kitti
+        if not (argument.startswith("--") or is_choice):
+            continue
+        text = argument.removeprefix("--").split("=", 1)[0]
+        parts = (text.split(":", 1)[0] if is_choice else text).replace("-", "_").split(".")
+        if parts[0] not in ExperimentSettings.model_fields:
+            continue
+        is_phase = parts[:2] == ["train", "phases"]
+        if parts[-1].startswith("no_") and not _is_setting(parts, experiment):  # tyro: --no-compile
+            parts[-1] = parts[-1].removeprefix("no_")
+        listed = [i for i, p in enumerate(parts) if p.isdigit() and not (is_phase and i == 2)]
+        paths[".".join(parts[: listed[0]] if listed else parts)] = None
+    return list(paths)
+
+
+def _is_setting(parts: Sequence[str], experiment: ExperimentSettings) -> bool:
+    try:
+        value_at(experiment, ".".join(parts))
+    except (AttributeError, LookupError, TypeError):
+        return False
+    return True
+
+
+def _parsed_settings(
+    experiment: ExperimentSettings, arguments: Sequence[str], prog: str
+) -> ExperimentSettings:
+    """Return the experiment with the flags of its task's settings alone."""
+    wanted = [a for a in arguments if a not in ("-h", "--help")]
+    section = dataclasses.make_dataclass("Section", [("settings", type(experiment.settings))])
+    parsed, _ = tyro.cli(
+        section,
+        args=wanted,
+        default=section(settings=experiment.settings),
+        prog=prog,
+        return_unknown_args=True,
+    )
+    return experiment.model_copy(update={"settings": parsed.settings})
+
+
+def _lengths_cleared(experiment: ExperimentSettings, given: Sequence[str]) -> ExperimentSettings:
+    """Leave out a phase's length in steps where flags give it in epochs, and the other way round:
+    tyro checks each phase by itself.
+    """
+    phases = list(experiment.train.phases)
+    for path in given:
+        parts = path.split(".")
+        if parts[:2] == ["train", "phases"] and len(parts) == 4 and parts[3] in ("steps", "epochs"):
+            position = int(parts[2])
+            if position < len(phases):
+                phases[position] = phases[position].model_copy(
+                    update={"steps": None, "epochs": None}
+                )
+    train = experiment.train.model_copy(update={"phases": tuple(phases)})
+    return experiment.model_copy(update={"train": train})
 
 
 def _experiment_path(arguments: Sequence[str]) -> str | None:
@@ -103,16 +176,6 @@ def _without_mappings(experiment: ExperimentSettings) -> ExperimentSettings:
         }
     )
     return experiment.model_copy(update={"sweep": emptied})
-
-
-def _with_mappings(
-    overridden: ExperimentSettings, original: ExperimentSettings
-) -> ExperimentSettings:
-    """Put back what ``_without_mappings`` left out; raises ValidationError."""
-    values, sweep = overridden.sweep.model_dump(), original.sweep.model_dump()
-    values |= {name: sweep[name] for name in ("ablations", "grid", "published")}
-    values["search"]["space"] = sweep["search"]["space"]
-    return overridden.model_copy(update={"sweep": SweepSettings.model_validate(values)})
 
 
 def _command_type(flags: type[Any], experiment: type[ExperimentSettings]) -> type[Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
@@ -20,7 +20,7 @@ from pydantic import BaseModel, ValidationError, create_model
 from eagleray.experiment.discovery import nearest, task_type
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.storage import checked_name
-from eagleray.task import BaseTask, Phase, SettingsError, Training
+from eagleray.task import BaseTask, Phase, Schedule, SettingsError, Training
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -39,6 +39,15 @@ def load_experiment(path: str | Path) -> ExperimentSettings:
     Raises:
         SettingsError: The file is missing, no YAML mapping, or says something that is not allowed.
     """
+    return make_experiment(read_values(path), origin=str(path))
+
+
+def read_values(path: str | Path) -> dict[str, Any]:
+    """Read an experiment's YAML as plain values; its name is the file's where it says none.
+
+    Raises:
+        SettingsError: The file is missing, or no YAML mapping.
+    """
     path = Path(path)
     if not path.is_file():
         raise SettingsError(
@@ -50,7 +59,7 @@ def load_experiment(path: str | Path) -> ExperimentSettings:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(raw, dict):
         raise SettingsError(f"{path} must hold a mapping of settings, found {type(raw).__name__}")
-    return make_experiment({"name": path.stem, **raw}, origin=str(path))
+    return {"name": path.stem, **raw}
 
 
 def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> ExperimentSettings:
@@ -108,7 +117,7 @@ def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Ph
     """
     if not isinstance(given, list | tuple):
         raise SettingsError(f"{origin}: train.phases must be a list, found {type(given).__name__}")
-    phases = list(defaults)
+    phases = [_with_fields_set(phase, set(), set()) for phase in defaults]
     names = [p.name for p in phases]
     for position, entry in enumerate(given):
         fields = dict(_mapping(entry, f"train.phases.{position}", origin))
@@ -119,13 +128,34 @@ def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Ph
                 f"have; " + nearest(str(name), names)
             )
         idx = names.index(str(name))
-        base = phases[idx].model_dump()
-        if "steps" in fields or "epochs" in fields:
-            base["steps"] = base["epochs"] = None
-        if isinstance(fields.get("schedule"), dict):
-            fields["schedule"] = _merge_schedule(base["schedule"], fields["schedule"])
-        phases[idx] = _validated(Phase, {**base, **fields}, f"{origin}: train.phases.{position}")
+        phases[idx] = _merge_phase(phases[idx], fields, f"{origin}: train.phases.{position}")
     return tuple(phases)
+
+
+def _merge_phase(own: Phase, given: Mapping[str, Any], origin: str) -> Phase:
+    """Lay fields over a phase; pydantic's set fields say afterwards what was given, so that a
+    sweep keeps just that where a trial's settings make other phases.
+    """
+    base, fields = own.model_dump(), dict(given)
+    if "steps" in fields or "epochs" in fields:
+        base["steps"] = base["epochs"] = None
+    if isinstance(fields.get("schedule"), dict):
+        fields["schedule"] = _merge_schedule(base["schedule"], fields["schedule"])
+    merged = _validated(Phase, {**base, **fields}, origin)
+    shape = given.get("schedule")
+    of_shape = set(shape) if isinstance(shape, Mapping) else merged.schedule.model_fields_set
+    if "schedule" not in given:
+        of_shape = set()
+    return _with_fields_set(
+        merged, own.model_fields_set | set(given), own.schedule.model_fields_set | of_shape
+    )
+
+
+def _with_fields_set(phase: Phase, names: Set[str], of_schedule: Set[str]) -> Phase:
+    """Return the same phase, of which just these fields count as set."""
+    values = dict(phase)
+    schedule = Schedule.model_construct(_fields_set=set(of_schedule), **dict(phase.schedule))
+    return Phase.model_construct(_fields_set=set(names), **{**values, "schedule": schedule})
 
 
 def _merge_schedule(base: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:

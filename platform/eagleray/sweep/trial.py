@@ -11,17 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from eagleray.contract.task import require
 from eagleray.experiment.discovery import task_type
-from eagleray.experiment.load import make_experiment
-from eagleray.experiment.paths import full_path, short_names, with_value
+from eagleray.experiment.overrides import given_phases, make_overridden
+from eagleray.experiment.paths import full_path, short_names
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.scheduling import WorkerGroup
 from eagleray.storage import Store, checked_name
 from eagleray.sweep.folder import BASELINE, TrialRecord
 from eagleray.sweep.space import draw_points
-from eagleray.task import BaseTask, SettingsError, Training
+from eagleray.task import BaseTask, SettingsError
 
 _NOT_VARIED = {
     "task": "begin an experiment of its own for another task",
@@ -29,8 +28,6 @@ _NOT_VARIED = {
     "sweep": "a sweep inside of a sweep has no meaning",
     "seed": "set sweep.seeds instead",
 }
-_PHASE = "train.phases."
-_LENGTHS = ("steps", "epochs")
 _ID_LENGTH = 80
 
 
@@ -190,43 +187,11 @@ def trial_settings(
     """
     values = base.model_dump(mode="json", exclude={"sweep"})
     values |= {"seed": seed, "storage": Store(base.storage).uri}
-    for path, value in overrides.items():
-        if not path.startswith(_PHASE):
-            values = with_value(values, path, value)
-    draft = _checked({**values, "train": {**values["train"], "phases": []}})
-    by_hand = _set_by_hand(base)
-    values["train"]["phases"] = [
-        phase.model_dump(mode="json") | by_hand.get(phase.name, {}) for phase in draft.train.phases
-    ]
-    for path, value in overrides.items():
-        if path.startswith(_PHASE):
-            values = with_value(values, path, value)
-            position, name = path.split(".")[2:4]
-            if name in _LENGTHS:  # a length in steps replaces one in epochs
-                other = _LENGTHS[1 - _LENGTHS.index(name)]
-                values["train"]["phases"][int(position)][other] = None
-    return _checked(values)
-
-
-def _checked(values: Mapping[str, Any]) -> ExperimentSettings:
-    """Return the experiment; the caller says in messages which trial it is."""
+    values["train"]["phases"] = given_phases(base)
     try:
-        return make_experiment(values, "trial")
-    except SettingsError as error:
+        return make_overridden(values, overrides, "trial", drop_missing_phases=True)
+    except SettingsError as error:  # the caller says in messages which trial it is
         raise SettingsError(str(error).replace("trial: ", "")) from error
-
-
-def _set_by_hand(base: ExperimentSettings) -> dict[str, dict[str, Any]]:
-    """Return the fields in which the base's phases differ from the task's own, by phase."""
-    own = {p.name: p for p in require(task_of(base), Training).phases()}
-    changed = {}
-    for phase in base.train.phases:
-        if phase.name in own:
-            before, now = (p.model_dump(mode="json") for p in (own[phase.name], phase))
-            names = {name for name, value in now.items() if value != before[name]}
-            names |= set(_LENGTHS) if names & set(_LENGTHS) else set()
-            changed[phase.name] = {name: now[name] for name in names}
-    return changed
 
 
 def _file_names(variant_names: Sequence[str]) -> dict[str, str]:
