@@ -59,6 +59,8 @@ class Experiment:
         limit: Do everything on the first few items only.
         inline: Do everything in this process, without Ray.
         progress: Told about the work.
+        retry_rejects: Go once more over the items that ``prepare``, ``evaluate`` and ``predict``
+            have rejected.
     """
 
     def __init__(
@@ -69,11 +71,16 @@ class Experiment:
         limit: int | None = None,
         inline: bool = False,
         progress: Progress | None = None,
+        retry_rejects: bool = False,
     ) -> None:
         self.settings = settings
         self.task: BaseTask = task_type(settings.task)(settings.settings)
         self.options = RunOptions(
-            inline=inline, limit=limit, device=settings.device, progress=progress or Silent()
+            inline=inline,
+            limit=limit,
+            device=settings.device,
+            progress=progress or Silent(),
+            retry_rejects=retry_rejects,
         )
         self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None

@@ -24,6 +24,7 @@ class RunOptions:
         workers: How many processes work; None for as many as fit on the machine.
         progress: Told about the work.
         session: Ray session that several jobs share; None for one of their own.
+        retry_rejects: Go once more over the items that were rejected.
     """
 
     inline: bool = False
@@ -32,6 +33,7 @@ class RunOptions:
     workers: int | None = None
     progress: Progress = field(default_factory=Silent)
     session: LazySession | None = None
+    retry_rejects: bool = False
 
     def with_workers(self, workers: int | None) -> RunOptions:
         """Return the same options for a job of so many workers."""

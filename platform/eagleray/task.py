@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from eagleray.contract.base import BaseTask, DataTask, ModelTask
 from eagleray.contract.data import Batches, Dataset
-from eagleray.contract.errors import EaglerayError, InputError, SettingsError
+from eagleray.contract.errors import EaglerayError, InputError, SettingsError, is_transient
 from eagleray.contract.evaluation import Benchmark, Evaluation, Metrics, PublishedResult
 from eagleray.contract.importing import ImportedCheckpoint, Importing, PublishedFiles
 from eagleray.contract.phase import Phase, Schedule
@@ -78,4 +78,5 @@ __all__ = [
     "ViewRequest",
     "Viewing",
     "Viewpoint",
+    "is_transient",
 ]

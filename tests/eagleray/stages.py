@@ -102,7 +102,7 @@ class Squares(Stage):
 
     def process(self, samples: Sequence[int]) -> Sequence[Sequence[Record]]:
         if set(samples) & set(self.raising):
-            raise RuntimeError(f"cannot square {sorted(set(samples) & set(self.raising))}")
+            raise InputError(f"cannot square {sorted(set(samples) & set(self.raising))}")
         return [self._records(number) for number in samples]
 
     def _records(self, number: int) -> list[Record]:
@@ -116,7 +116,7 @@ class Squares(Stage):
         row = {
             "number": number,
             "square": float(self.factor * number**2),
-            "digits": [int(digit) for digit in str(number)],
+            "digits": [int(digit) for digit in str(abs(number))],
             "text": "x" * (number % 7),
         }
         content = {"notes/square.txt": f"{number**2}".encode()} if self.files else {}

@@ -37,7 +37,15 @@ F = TypeVar("F", bound=Flags)
 
 
 @dataclasses.dataclass(frozen=True)
-class EvaluateFlags(Flags):
+class PrepareFlags(Flags):
+    """Flags of ``prepare``."""
+
+    retry_rejects: bool = False
+    """Go once more over the items that were rejected."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateFlags(PrepareFlags):
     """Flags of ``evaluate``."""
 
     checkpoint: tuple[str, ...] = ()
@@ -52,7 +60,7 @@ class EvaluateFlags(Flags):
 
 
 @dataclasses.dataclass(frozen=True)
-class PredictFlags(Flags):
+class PredictFlags(PrepareFlags):
     """Flags of ``predict``."""
 
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
@@ -110,7 +118,7 @@ def plan(arguments: list[str]) -> int:
 
 def prepare(arguments: list[str]) -> int:
     """Run all preprocessing stages."""
-    experiment, _ = _open("prepare", Flags, arguments)
+    experiment, _ = _open("prepare", PrepareFlags, arguments)
     printer = _Printer(experiment)
     printer.prepared(experiment.prepare())
     return printer.status
@@ -193,6 +201,7 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
         limit=given.limit,
         inline=given.inline,
         progress=terminal_progress(),
+        retry_rejects=isinstance(given, PrepareFlags) and given.retry_rejects,
     )
     return experiment, given
 

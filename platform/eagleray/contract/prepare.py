@@ -136,7 +136,14 @@ class Stage(ABC, Generic[L, R]):
 
     @abstractmethod
     def load(self, item: Item) -> L:
-        """Decode one item on the CPU, from several threads; raises InputError for bad data."""
+        """Decode one item on the CPU, from several threads.
+
+        Raises:
+            InputError: The data are bad: one counted reject. Any other error is taken for a mistake
+                in the code: its traceback is kept, the shard stays open, and three items that fail
+                at the same line end the job. An error of storage or network (``is_transient``) is
+                tried again.
+        """
 
     @abstractmethod
     def process(self, samples: Sequence[L]) -> Sequence[R]:
@@ -146,8 +153,8 @@ class Stage(ABC, Generic[L, R]):
 
     def encode(self, processed: R) -> Sequence[Record]:
         """Turn what ``process`` gave for one sample into records, in threads of its own while the
-        device goes on; by default they are records already. Errors are rejects as in ``load``, but
-        an EaglerayError that is no InputError (a full disk) ends the job.
+        device goes on; by default they are records already. Errors count as in ``load``, and an
+        EaglerayError that is no InputError (a full disk) ends the job.
         """
         return cast("Sequence[Record]", processed)
 

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import torch
 
 from eagleray.options import RunOptions
 from eagleray.prepare.columns import arrow_schema, row_at, to_table
+from eagleray.prepare.faults import Fault, FaultError, persistently
 from eagleray.prepare.fingerprint import (
     IdentifiedRows,
     canonical_json,
@@ -92,7 +94,8 @@ class ComputedRows(IdentifiedRows):
 
         Raises:
             KeyError: There is no such item.
-            InputError: The item cannot be processed.
+            InputError: The item is bad.
+            FaultError: It failed in the stage's own code.
         """
         record = self._record(key)
         try:
@@ -193,11 +196,15 @@ class ComputedRows(IdentifiedRows):
         stage = self._ready
         item = self._item(self._index.position(key))
         try:
-            records = stage.encode(stage.process([stage.load(item)])[0])
-        except Exception as error:
+            records = persistently(lambda: stage.encode(stage.process([stage.load(item)])[0]))
+        except (InputError, torch.OutOfMemoryError) as error:
             raise InputError(
                 f"item {key!r} cannot be processed: {describe_error(error)}"
             ) from error
+        except EaglerayError:
+            raise
+        except Exception as error:
+            raise FaultError(stage.label, [Fault.of(key, error)]) from error
         if len(records) != 1 or records[0].key != key:
             raise EaglerayError(
                 f"stage {stage.label!r} gives {[record.key for record in records]} for the item "

@@ -193,6 +193,12 @@ class StageFolder:
         """Return a file that a record carries."""
         return self.store.read(file.path)
 
+    def forget_rejects(self) -> int:
+        """Let the shards that hold rejected items count as not done; return their number."""
+        rejecting = [m.shard for m in self.markers(sorted(self.done_shards())) if m.rejected]
+        self.forget_shards(rejecting)
+        return len(rejecting)
+
     def forget_shards(self, shard_ids: Sequence[str]) -> None:
         """Let shards count as not done, and with them every finished listing."""
         if shard_ids:
@@ -256,6 +262,11 @@ class StageFolder:
         """Keep what one call did, a JSON value per line."""
         name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         self.store.write(f"log/{name}.jsonl", b"\n".join(lines) + b"\n")
+
+    def write_traces(self, traces: Sequence[str]) -> None:
+        """Keep the tracebacks of items that failed in the stage's own code."""
+        name = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+        self.store.write(f"log/{name}-errors.txt", "\n".join(traces).encode("utf-8", "replace"))
 
     def remove_stale_temporaries(self) -> None:
         """Delete what killed writers left."""

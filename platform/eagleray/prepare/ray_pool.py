@@ -14,6 +14,7 @@ from typing import Any
 
 import ray
 
+from eagleray.prepare.faults import FaultError
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
@@ -166,9 +167,9 @@ def _set_up(job: StageJob, journal: _RemoteJournal, num_workers: int) -> StageWo
 
 def compute_on_ray(
     jobs: Sequence[StageJob], group: WorkerGroup
-) -> Iterator[tuple[int, ShardEntry, float]]:
+) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
     """Compute the shards of all jobs on one pool of actors; yields the job's position, the entry
-    and the seconds of each shard as it is committed.
+    (or the faults that leave it open) and the seconds of each shard as it is committed.
 
     Ray Data deals numbers of shards and nothing else: it keeps a pool of actors busy, starts dead
     ones again and repeats what they were at. That a shard is there, and there once, is the markers'
@@ -206,7 +207,11 @@ def compute_on_ray(
     )
     for row in computed.iter_rows():
         if row["failure"]:
-            raise pickle.loads(row["failure"])
+            failure = pickle.loads(row["failure"])
+            if not isinstance(failure, FaultError):
+                raise failure
+            yield int(row["job"]), failure, float(row["seconds"])
+            continue
         yield int(row["job"]), ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
 
 

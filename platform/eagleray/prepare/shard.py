@@ -16,11 +16,12 @@ import pyarrow as pa
 import torch
 
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
+from eagleray.prepare.faults import Fault, Faults, persistently
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
-from eagleray.task import EaglerayError, InputError, Item, Record, Stage
+from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
 
 _ERROR_CHARACTERS = 2000
 """Longest error text kept in a marker."""
@@ -32,6 +33,10 @@ _DIED = "WorkerDied: the worker process died three times at this item"
 
 Sample = tuple[int, Any]
 """Position of the item within the shard, and what ``load`` gave for it."""
+
+
+_Failed = str | Fault
+"""Why an item gave no records: the error text that rejects it, or a mistake in the code."""
 
 
 @dataclass
@@ -50,8 +55,9 @@ class ComputedShard:
     id: str
     items: Sequence[Item]
     results: list[_Result]
+    faults: Faults
     keys: set[str] = field(default_factory=set)
-    encodes: deque[tuple[int, Future[Sequence[Record] | str]]] = field(default_factory=deque)
+    encodes: deque[tuple[int, Future[Sequence[Record] | _Failed]]] = field(default_factory=deque)
     writes: list[Future[None]] = field(default_factory=list)
 
 
@@ -96,7 +102,7 @@ class ShardWorker:
         self._writers = ThreadPoolExecutor(resources.writer_threads, "write")
         self._encodes_behind = type(stage).encode is not Stage.encode
         self._may_encode = BoundedSemaphore(resources.batch_size + 2 * resources.writer_threads)
-        self._last_encodes: Sequence[Future[Sequence[Record] | str]] = ()
+        self._last_encodes: Sequence[Future[Sequence[Record] | _Failed]] = ()
         self._lock = Lock()
         self._begun: dict[str, _Begun] = {}
         self._alone = ""
@@ -132,16 +138,19 @@ class ShardWorker:
                 self._alone = shard_id
                 return
             for item in items[: resources.batch_size + resources.loader_threads]:
-                begun.loads.append(self._loaders.submit(self._stage.load, item))
+                begun.loads.append(self._loaders.submit(self._load_one, item))
 
     def compute(self, shard_id: str, items: Sequence[Item]) -> ComputedShard:
         """Compute one shard; bad items become rejects.
 
         Raises:
             DeviceLostError: The device failed, so that this process can compute nothing more.
+            FaultError: A few items failed alike in the task's own code.
+            EaglerayError: Storage or network do not answer.
         """
         suspects, loads = self._begin(shard_id)
-        shard = ComputedShard(shard_id, items, [_Result() for _ in items])
+        faults = Faults(self._stage.label)
+        shard = ComputedShard(shard_id, items, [_Result() for _ in items], faults)
         for item_idx in suspects.deadly:
             shard.results[item_idx].error = _DIED
         if suspects.is_suspect:
@@ -159,10 +168,12 @@ class ShardWorker:
 
         Raises:
             EaglerayError: The storage failed.
+            FaultError: Items failed in the task's own code: the shard stays open.
         """
         if shard.encodes:
             self._keep_encoded(shard, wait_for_all=True)
             self._journal.end(shard.id)
+        shard.faults.raise_any()
         for written in shard.writes:
             written.result()
         tables = [table for result in shard.results for table in result.tables]
@@ -193,11 +204,12 @@ class ShardWorker:
         return begun.suspects, begun.loads
 
     def _run_batches(self, shard: ComputedShard, loads: list[Future[Any]]) -> None:
-        samples = self._load(shard.items, shard.results, loads)
+        samples = self._load(shard, loads)
         while batch := list(islice(samples, self._stage.resources.batch_size)):
-            for (item_idx, _), outcome in zip(batch, self._process(batch), strict=True):
-                if self._encodes_behind and not isinstance(outcome, str):
-                    shard.encodes.append((item_idx, self._encode_behind(outcome)))
+            for (item_idx, _), outcome in zip(batch, self._process(shard, batch), strict=True):
+                if self._encodes_behind and not isinstance(outcome, _Failed):
+                    encoded = self._encode_behind(shard, item_idx, outcome)
+                    shard.encodes.append((item_idx, encoded))
                 else:
                     self._keep(shard, item_idx, outcome)
             self._keep_encoded(shard, wait_for_all=False)
@@ -208,27 +220,47 @@ class ShardWorker:
                 continue
             self._journal.at(shard.id, item_idx)
             try:
-                sample = self._stage.load(item)
+                sample = self._load_one(item)
             except Exception as error:
-                shard.results[item_idx].error = describe_error(error)
+                self._keep(shard, item_idx, self._judged(shard, item_idx, error))
                 continue
-            outcome = self._process([(item_idx, sample)])[0]
-            self._keep(shard, item_idx, self._encode(outcome))
+            outcome = self._process(shard, [(item_idx, sample)])[0]
+            self._keep(shard, item_idx, self._encode(shard, item_idx, outcome))
 
-    def _load(
-        self, items: Sequence[Item], results: list[_Result], waiting: list[Future[Any]]
-    ) -> Iterator[Sample]:
+    def _load_one(self, item: Item) -> Any:
+        return persistently(lambda: self._stage.load(item))
+
+    def _judged(self, shard: ComputedShard, item_idx: int, error: Exception) -> _Failed:
+        """Return what an error makes of an item: an error text for bad data, else a fault.
+
+        Raises:
+            EaglerayError: It is no fault of the item's, so that the job ends.
+        """
+        key = shard.items[item_idx].key
+        if isinstance(error, InputError | torch.OutOfMemoryError):
+            return describe_error(error)
+        if isinstance(error, EaglerayError):
+            raise error
+        if is_transient(error):
+            raise EaglerayError(
+                f"{self._stage.label}: storage or network do not answer at item {key!r} of shard "
+                f"{shard.id} after several tries ({describe_error(error)}); the shard stays open: "
+                "see that they can be reached and give the same command again"
+            ) from error
+        return Fault.of(key, error)
+
+    def _load(self, shard: ComputedShard, waiting: list[Future[Any]]) -> Iterator[Sample]:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
         down. The first items may be waiting already.
         """
         resources = self._stage.resources
         ahead = resources.batch_size + 2 * resources.loader_threads
-        rest = iter(items[len(waiting) :])
+        rest = iter(shard.items[len(waiting) :])
         item_idx = 0
         try:
             while True:
                 waiting += [
-                    self._loaders.submit(self._stage.load, item)
+                    self._loaders.submit(self._load_one, item)
                     for item in islice(rest, ahead - len(waiting))
                 ]
                 if not waiting:
@@ -237,7 +269,7 @@ class ShardWorker:
                 try:
                     sample = future.result()
                 except Exception as error:
-                    results[item_idx].error = describe_error(error)
+                    self._keep(shard, item_idx, self._judged(shard, item_idx, error))
                 else:
                     yield item_idx, sample
                 item_idx += 1
@@ -245,11 +277,13 @@ class ShardWorker:
             for future in waiting:
                 future.cancel()
 
-    def _encode_behind(self, processed: Any) -> Future[Sequence[Record] | str]:
+    def _encode_behind(
+        self, shard: ComputedShard, item_idx: int, processed: Any
+    ) -> Future[Sequence[Record] | _Failed]:
         """Encode while the device goes on, but let no more than a few samples wait in memory."""
         self._may_encode.acquire()
         try:
-            encoded = self._writers.submit(self._encode, processed)
+            encoded = self._writers.submit(self._encode, shard, item_idx, processed)
         except BaseException:
             self._may_encode.release()
             raise
@@ -262,46 +296,46 @@ class ShardWorker:
             item_idx, encoded = shard.encodes.popleft()
             self._keep(shard, item_idx, encoded.result())
 
-    def _encode(self, outcome: Any) -> Sequence[Record] | str:
-        """Return a processed sample's records, or its error text; raises where the job is to end
-        (`Stage.encode`).
+    def _encode(
+        self, shard: ComputedShard, item_idx: int, outcome: Any
+    ) -> Sequence[Record] | _Failed:
+        """Return a processed sample's records, or why there are none; raises where the job is to
+        end (`Stage.encode`).
         """
-        if isinstance(outcome, str):
+        if isinstance(outcome, _Failed):
             return outcome
         try:
-            return self._stage.encode(outcome)
-        except InputError as error:
-            return describe_error(error)
-        except EaglerayError:
-            raise
+            return persistently(lambda: self._stage.encode(outcome))
         except Exception as error:
-            return describe_error(error)
+            return self._judged(shard, item_idx, error)
 
-    def _process(self, batch: Sequence[Sample]) -> list[Any]:
-        """Return what each sample came to, or its error text; a batch that raises goes item by
-        item.
+    def _process(self, shard: ComputedShard, batch: Sequence[Sample]) -> list[Any]:
+        """Return what each sample came to, or why there is nothing; a batch that raises goes item
+        by item.
         """
         samples = [sample for _, sample in batch]
         try:
-            outcome = self._stage.process(samples)
+            outcome = persistently(lambda: self._stage.process(samples))
             if len(outcome) != len(samples):
                 raise InputError(
                     f"process returned {len(outcome)} lists of records for {len(samples)} samples"
                 )
             return list(outcome)
-        except torch.OutOfMemoryError as error:
-            if len(batch) == 1:
-                return [describe_error(error)]
         except torch.AcceleratorError as error:
             raise DeviceLostError(describe_error(error)) from error
         except Exception as error:
             if len(batch) == 1:
-                return [describe_error(error)]
-        return [self._process([sample])[0] for sample in batch]
+                return [self._judged(shard, batch[0][0], error)]
+        return [self._process(shard, [sample])[0] for sample in batch]
 
-    def _keep(self, shard: ComputedShard, item_idx: int, outcome: Sequence[Record] | str) -> None:
+    def _keep(
+        self, shard: ComputedShard, item_idx: int, outcome: Sequence[Record] | _Failed
+    ) -> None:
         """Turn an item's records into a table and its files into committed ones, or reject it."""
         result = shard.results[item_idx]
+        if isinstance(outcome, Fault):
+            shard.faults.add([outcome])
+            return
         if isinstance(outcome, str):
             result.error = outcome
             return
@@ -315,7 +349,7 @@ class ShardWorker:
                 for name, content in record.files.items()
             ]
         except Exception as error:
-            result.error = describe_error(error)
+            self._keep(shard, item_idx, self._judged(shard, item_idx, error))
             return
         shard.keys |= keys
         result.tables = [] if table is None else [table]

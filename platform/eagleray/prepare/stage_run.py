@@ -12,6 +12,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from eagleray.options import RunOptions
+from eagleray.prepare.faults import FaultError, Faults
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.keys import write_keys
@@ -117,6 +118,9 @@ def run_stages(
         EaglerayError: A stage could not run. (Bad items are rejects.)
     """
     begin = time.perf_counter()
+    if options.retry_rejects:
+        for run in runs:
+            run.folder.forget_rejects()
     work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
     with nullcontext(options.session) if options.session else LazySession() as session:
         for position, computed in _compute(work, title, options, session):
@@ -178,11 +182,16 @@ def _compute(
     else:
         committed = _compute_on_ray(jobs, options, session)
     try:
-        for job_idx, entry, seconds in committed:
-            logs[job_idx].add(entry, seconds)
-            options.progress.advance(entry.items, rejected=sum(log.rejected for log in logs))
+        for job_idx, outcome, seconds in committed:
+            if isinstance(outcome, FaultError):
+                logs[job_idx].faults.add(outcome.faults)
+                continue
+            logs[job_idx].add(outcome, seconds)
+            options.progress.advance(outcome.items, rejected=sum(log.rejected for log in logs))
             if logs[job_idx].is_complete:
                 yield busy[job_idx], logs[job_idx].entries
+        for log in logs:
+            log.faults.raise_any()
     finally:
         options.progress.finish()
         for log in logs:
@@ -195,6 +204,7 @@ class _ShardLog:
     def __init__(self, job: StageJob) -> None:
         self._job = job
         self._lines: list[bytes] = []
+        self.faults = Faults(job.run.stage.label)
         self.entries: dict[str, ShardEntry] = {}
         self.rejected = 0
 
@@ -214,18 +224,22 @@ class _ShardLog:
         folder = self._job.run.folder
         if self._lines:
             folder.write_log(self._lines)
+        if self.faults.all:
+            folder.write_traces([fault.trace for fault in self.faults.all])
         folder.remove_stale_temporaries()
 
 
 def _compute_here(
     jobs: Sequence[StageJob], options: RunOptions
-) -> Iterator[tuple[int, ShardEntry, float]]:
+) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
     for job_idx, job in enumerate(jobs):
-        for entry, seconds in _compute_job_here(job, options):
-            yield job_idx, entry, seconds
+        for outcome, seconds in _compute_job_here(job, options):
+            yield job_idx, outcome, seconds
 
 
-def _compute_job_here(job: StageJob, options: RunOptions) -> Iterator[tuple[ShardEntry, float]]:
+def _compute_job_here(
+    job: StageJob, options: RunOptions
+) -> Iterator[tuple[ShardEntry | FaultError, float]]:
     """Compute the shards in this process, and commit each one in a thread behind the next.
 
     The device would stand still while a shard is compressed and flushed to the disk. One shard
@@ -241,7 +255,11 @@ def _compute_job_here(job: StageJob, options: RunOptions) -> Iterator[tuple[Shar
         for position in range(len(job.shards)):
             begin = time.perf_counter()
             items, following = following, worker.load_ahead(position + 1)
-            shard = worker.compute(position, items)
+            try:
+                shard = worker.compute(position, items)
+            except FaultError as error:
+                yield error, time.perf_counter() - begin
+                continue
             waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
             if len(waiting) > _COMMITS_AHEAD:
                 yield _entry(*waiting.popleft())
@@ -249,13 +267,16 @@ def _compute_job_here(job: StageJob, options: RunOptions) -> Iterator[tuple[Shar
             yield _entry(*waiting.popleft())
 
 
-def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry, float]:
-    return marker.result().entry, seconds
+def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry | FaultError, float]:
+    try:
+        return marker.result().entry, seconds
+    except FaultError as error:
+        return error, seconds
 
 
 def _compute_on_ray(
     jobs: Sequence[StageJob], options: RunOptions, session: LazySession
-) -> Iterator[tuple[int, ShardEntry, float]]:
+) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
     session.start()
     from eagleray.prepare.ray_pool import compute_on_ray, fit_on_ray
 

@@ -17,12 +17,13 @@ from typing import Any
 
 import torch
 
+from eagleray.prepare.faults import Fault, FaultError, persistently
 from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import ComputedShard, ShardWorker
 from eagleray.prepare.survey import Shard, StageRun
-from eagleray.task import Item, Stage
+from eagleray.task import EaglerayError, InputError, Item, Stage
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ class StageWorker:
 
 
 def run_fit(job: StageJob) -> None:
-    """Fit on the first items and store what was found. Items that cannot be loaded are left out.
+    """Fit on the first items and store what was found. Bad items are left out.
 
     ``setup`` runs before, with nothing fitted, so that ``fit`` may use the stage's networks.
     """
@@ -121,20 +122,29 @@ def run_fit(job: StageJob) -> None:
     job.run.folder.write_fitted(job.fit_digest, fitted, stage.label)
 
 
+def _load(stage: Stage, item: Item) -> Any:
+    return persistently(lambda: stage.load(item))
+
+
 def _samples(stage: Stage, items: list[Item]) -> Iterator[Any]:
     ahead = 2 * stage.resources.loader_threads
     with ThreadPoolExecutor(stage.resources.loader_threads, "load") as pool:
-        waiting = [pool.submit(stage.load, item) for item in items[:ahead]]
+        waiting = [pool.submit(_load, stage, item) for item in items[:ahead]]
         for next_idx in range(ahead, len(items) + ahead):
             if not waiting:
                 return
             future = waiting.pop(0)
             if next_idx < len(items):
-                waiting.append(pool.submit(stage.load, items[next_idx]))
+                waiting.append(pool.submit(_load, stage, items[next_idx]))
             try:
                 sample = future.result()
-            except Exception:
+            except InputError:
                 continue
+            except EaglerayError:
+                raise
+            except Exception as error:
+                fault = Fault.of(items[next_idx - ahead].key, error)
+                raise FaultError(stage.label, [fault]) from error
             yield sample
 
 

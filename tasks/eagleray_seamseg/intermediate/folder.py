@@ -16,7 +16,7 @@ from PIL import Image
 from eagleray.task import FolderWriter
 from eagleray_seamseg.intermediate.metadata import METADATA_FILE
 from eagleray_seamseg.intermediate.source import coco_categories, pack_metadata
-from eagleray_vision.images.reading import read_rgb
+from eagleray_vision.images.reading import read_bytes, read_rgb
 from eagleray_vision.panoptic.label_space import LabelSpace
 
 _SUFFIXES: Mapping[str, str] = {".png": ".png", ".jpg": ".jpg", ".jpeg": ".jpg"}
@@ -72,7 +72,7 @@ class SeamlessFolder:
         elif mode == "link":
             self._writer.link(name, photo)
         else:
-            self._writer.write(name, photo.read_bytes())
+            self._writer.write(name, read_bytes(photo))
 
     def write_metadata(self, entries: Iterable[Mapping[str, Any]], space: LabelSpace) -> None:
         """Write ``metadata.bin`` over all images of all splits."""

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
+from eagleray.task import is_transient
 from eagleray_vision.images.errors import UnreadableImageError, UnsupportedImageError
 
 MAX_PIXELS = 178_956_970
@@ -92,7 +93,7 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
         UnsupportedImageError: The image has more than ``max_pixels`` pixels.
     """
     name = describe_source(source)
-    data = source if isinstance(source, bytes) else _read_bytes(Path(source))
+    data = source if isinstance(source, bytes) else read_bytes(Path(source))
     if not data:
         raise UnreadableImageError(f"{name}: the file is empty; copy or download it again")
     try:
@@ -121,7 +122,8 @@ def describe_source(source: str | Path | bytes) -> str:
     return f"<{len(source)} bytes>" if isinstance(source, bytes) else str(source)
 
 
-def _read_bytes(path: Path) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """Return an image file's bytes; raises UnreadableImageError where it cannot be read."""
     try:
         if path.exists() and not path.is_file():  # reading a pipe or a device never ends
             raise UnreadableImageError(
@@ -130,6 +132,8 @@ def _read_bytes(path: Path) -> bytes:
             )
         return path.read_bytes()
     except OSError as error:
+        if is_transient(error):
+            raise
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 

@@ -52,7 +52,7 @@ class DoubleTask(Prediction):
 
     def export(self, item, sample, prediction, format):
         if prediction == 26:
-            raise RuntimeError("13 brings bad luck")
+            raise InputError("13 brings bad luck")
         name = "../out.txt" if prediction == 34 else f"{format}/{item.key}.txt"
         files = {name: f"{prediction}\n".encode()} if format == "text" else {}
         return Record(item.key, {"value": prediction}, files)

@@ -65,9 +65,9 @@ def test_one_bad_item_is_one_reject(tmp_path, batch_size, loader_threads):
     assert (summary.items, summary.done, summary.rejected) == (40, 36, 4)
     assert dict(summary.rejects) == {
         "n00003": "InputError: 3 is bad",
-        "n00005": "RuntimeError: cannot square [5]",
+        "n00005": "InputError: cannot square [5]",
         "n00017": "InputError: 17 is bad",
-        "n00039": "RuntimeError: cannot square [39]",
+        "n00039": "InputError: cannot square [39]",
     }
     assert [i for i in range(40) if f"n{i:05d}" in rows] == [
         i for i in range(40) if i not in (3, 5, 17, 39)
