@@ -155,7 +155,9 @@ class EfficientPsSettings(Settings):
     data: DataSettings = Field(DataSettings(), description="Data set.")
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
-    fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
+    fusion: FusionSettings = Field(
+        FusionSettings(), description="How the outputs of both heads become one panoptic map."
+    )
     evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
     test_time: TestTimeSettings = Field(
         TestTimeSettings(), description="Views per image in evaluation and prediction."
