@@ -212,6 +212,8 @@ class PhaseTrainer:
 
                 stopped = self._context.stop.agreed()
                 at_end = state.step == plan.end_step
+                if at_end:
+                    self._refuse_untrained()
                 if state.step % settings.log_every == 0 or at_end or stopped:
                     self._log_training(speed.read(self._loader.waited_s))
 
@@ -281,6 +283,21 @@ class PhaseTrainer:
                 f"(allowed: train.max_nan_steps = {self._settings.max_nan_steps}); losses of the "
                 f"last one: {losses}. Lower the learning rate, set clip_norm, or use precision fp32"
             )
+
+    def _refuse_untrained(self) -> None:
+        """Refuse to take a phase for trained in which no step changed the weights.
+
+        A few steps of a limit may all pass while the loss scale of float16 looks for its value.
+        """
+        state = self._state
+        is_searching = state.skipped_in_a_row == 0 and state.step < self._plan.total_steps
+        if state.skipped_steps < state.step or is_searching:
+            return
+        raise TrainingError(
+            f"phase {state.phase!r} ended after {state.step} steps, none of which changed the "
+            "weights: all of them had a loss or gradient that is not finite and were skipped. "
+            "Look at the losses and the data, lower the learning rate, or use precision fp32"
+        )
 
     def _log_training(self, speed: dict[str, float]) -> None:
         """Write the mean of the losses since the last line, and what else is always reported."""

@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import contextlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from eagleray.task import LossTerm, SettingsError, StepContext
+from eagleray.task import EaglerayError, LossTerm, SettingsError, StepContext
 
 Losses = Callable[[nn.Module, Any, StepContext], Mapping[str, LossTerm]]
 
 AUTOCAST_DTYPE = {"bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+_SAME = (
+    "Training.losses must return the same names in the same order on every rank and at every step, "
+    "also where there is nothing to add (0 * features.sum(), weight 0)"
+)
+
+
+class LossError(EaglerayError):
+    """A task returned losses that cannot be added up."""
 
 
 class StepModule(nn.Module):
@@ -41,15 +52,43 @@ class StepModule(nn.Module):
         self.model = model
         self._losses = losses
         self._cache_casts = cache_casts
+        self._names: tuple[str, ...] | None = None
 
     def forward(self, batch: Any, context: StepContext) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        """Return the loss to differentiate, the global value per term and the global total."""
+        """Return the loss to differentiate, the global value per term and the global total.
+
+        Raises:
+            SettingsError: There are no losses.
+            LossError: A loss is of a wrong type, or they are not those of other ranks or steps.
+        """
         device = next(self.model.parameters()).device
         with self._autocast(context.phase.precision, device):
             terms = self._losses(self.model, batch, context)
-        if not terms:
-            raise SettingsError("the task returned no losses; it must always return the same terms")
+        self._check(terms, context)
         return _normalize(terms, context.phase.normalize, device)
+
+    def _check(self, terms: Any, context: StepContext) -> None:
+        """Refuse losses that would hang the ranks, or be mixed up, when they are added up.
+
+        Ranks are compared once, at the phase's first step; later each compares with itself.
+        """
+        error: Exception | None = None
+        try:
+            check_terms(terms)
+        except (LossError, SettingsError) as wrong:
+            error = wrong
+        if self._names is None and dist.is_initialized() and dist.get_world_size() > 1:
+            answers: list[Any] = [None] * dist.get_world_size()
+            dist.all_gather_object(answers, str(error) if error else tuple(terms))
+            error = error or _difference(answers, context)
+        if error is not None:
+            raise error
+        if self._names is not None and tuple(terms) != self._names:
+            raise LossError(
+                f"step {context.step} of phase {context.phase.name!r} gave the losses "
+                f"{_listed(tuple(terms))}, the steps before {_listed(self._names)}: {_SAME}"
+            )
+        self._names = tuple(terms)
 
     def _autocast(
         self, precision: str, device: torch.device
@@ -58,6 +97,64 @@ class StepModule(nn.Module):
             return contextlib.nullcontext()
         dtype = AUTOCAST_DTYPE[precision]
         return torch.autocast(device.type, dtype, cache_enabled=self._cache_casts)
+
+
+def check_terms(terms: Any) -> None:
+    """Refuse what is no mapping of names to reduced losses.
+
+    Args:
+        terms: What ``Training.losses`` returned.
+
+    Raises:
+        SettingsError: There are none.
+        LossError: One is of a wrong type or not reduced.
+    """
+    if not isinstance(terms, Mapping):
+        raise LossError(
+            f"Training.losses returned {type(terms).__name__}, allowed is a mapping of names to "
+            "LossTerm"
+        )
+    if not terms:
+        raise SettingsError("the task returned no losses; it must always return the same terms")
+    for name, term in terms.items():
+        if not isinstance(term, LossTerm):
+            shape = f" of shape {tuple(term.shape)}" if isinstance(term, Tensor) else ""
+            raise LossError(
+                f"loss {name!r} is {type(term).__name__}{shape}, allowed is LossTerm(sum, weight): "
+                "the sum over samples or pixels, and how many (or how much) they are"
+            )
+        if not isinstance(term.sum, Tensor):
+            raise LossError(
+                f"the sum of loss {name!r} is {term.sum!r} ({type(term.sum).__name__}), allowed is "
+                "a 0-d tensor: without a tensor there is no gradient"
+            )
+        for part, value in (("sum", term.sum), ("weight", term.weight)):
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise LossError(
+                    f"the {part} of loss {name!r} has shape {tuple(value.shape)}, allowed is one "
+                    f"number: reduce it with .sum(), and give the number of entries as weight"
+                )
+            if not isinstance(value, Tensor | Real):
+                raise LossError(
+                    f"the {part} of loss {name!r} is {type(value).__name__}, allowed is a number"
+                )
+
+
+def _difference(answers: Sequence[str | tuple[str, ...]], context: StepContext) -> LossError | None:
+    """Return what is wrong with the losses of all ranks: their names, or the text of a mistake."""
+    for rank, answer in enumerate(answers):
+        if isinstance(answer, str):
+            return LossError(f"rank {rank}: {answer}")
+        if answer != answers[0]:
+            return LossError(
+                f"phase {context.phase.name!r}: rank 0 has the losses {_listed(answers[0])}, rank "
+                f"{rank} has {_listed(answer)}: {_SAME}"
+            )
+    return None
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"({', '.join(names)})"
 
 
 def _normalize(

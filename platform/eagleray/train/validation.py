@@ -145,7 +145,7 @@ def validate(
 
     Args:
         task: Predicts, scores and computes.
-        model: Whole weights on this rank; its training mode is restored.
+        model: Whole weights on this rank; the mode of each of its modules is restored.
         benchmark: What to score.
         data: The benchmark's units.
         units: Only the first so many; None for all.
@@ -155,13 +155,15 @@ def validate(
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     count = min(units or len(data), len(data))
-    was_training = model.training
+    # One by one: what a task froze at the phase's beginning (batch norm) stays in eval mode.
+    modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with torch.no_grad():
             own = _score(task, model, benchmark, data, range(rank, count, world_size), batch_size)
     finally:
-        model.train(was_training)
+        for module, was_training in modes:
+            module.training = was_training
     rows = _gather(own, world_size)
     values: list[dict[str, float]] = [{}]
     if rank == 0:

@@ -171,6 +171,29 @@ def test_too_many_skipped_steps_in_a_row_stop(tmp_path: Path) -> None:
         train_here(tmp_path, {"nan_forever_from": 5}, max_nan_steps=2)
 
 
+def test_phase_in_which_no_step_was_applied_is_no_training(tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="none of which changed the weights"):
+        train_here(tmp_path, {"nan_forever_from": 0, "steps": 3}, max_nan_steps=10)
+    assert not list((tmp_path / "checkpoints").glob("*.json"))
+
+
+class FreezingTask(TinyTask):
+    """Puts one module into eval mode for the whole phase, as for a frozen batch norm."""
+
+    def on_phase_start(self, model: torch.nn.Module, phase: object, data: object) -> None:
+        model.body.eval()  # type: ignore[union-attr, operator]
+
+    def before_step(self, model: torch.nn.Module, step: StepContext) -> None:
+        assert model.training
+        assert not model.body.training  # type: ignore[union-attr]
+
+
+def test_validation_leaves_the_mode_of_each_module(tmp_path: Path) -> None:
+    asked = experiment(validate_on={"benchmark": "fit", "every": 2})
+    store, options = Store(str(tmp_path)), RunOptions(inline=True)
+    assert train_run(asked, FreezingTask(asked.settings), store, {}, options).finished
+
+
 def test_half_precision_lowers_its_loss_scale_and_trains(tmp_path: Path) -> None:
     phases = [{"steps": 40, "batch_size": 4, "optimizer": "adamw", "lr": 0.01, "precision": "fp16"}]
     # Not one of the steps that only calibrate the scale counts as failed.

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 from eagleray.task import LossTerm, Phase, SettingsError, StepContext
-from eagleray.train.step import StepModule, seed_step
+from eagleray.train import step as step_module
+from eagleray.train.step import LossError, StepModule, seed_step
 
 
 def run(terms: dict[str, tuple[Any, Any, float]], **phase: Any) -> tuple[Any, nn.Linear]:
@@ -91,3 +92,62 @@ def test_global_generators_depend_on_step_and_sample() -> None:
 
     assert draw(1, "a") == draw(1, "a")
     assert len({draw(1, "a"), draw(2, "a"), draw(1, "b"), draw(1, "a", micro=1)}) == 4
+
+
+def run_returning(returned: Any, steps: int = 1) -> None:
+    model = nn.Linear(3, 1)
+    answers = iter(returned if isinstance(returned, list) else [returned])
+    step = StepModule(model, lambda m, b, s: next(answers)(m.weight))
+    for number in range(steps):
+        step(None, StepContext(Phase(steps=9), number, 9, 0, ("a",)))
+
+
+@pytest.mark.parametrize(
+    ("losses", "parts"),
+    [
+        (lambda w: {"a": LossTerm(w.square(), 3)}, ["sum of loss 'a'", "(1, 3)", ".sum()"]),
+        (lambda w: {"a": LossTerm(w.sum(), w[0])}, ["weight of loss 'a'", "(3,)"]),
+        (lambda w: {"a": LossTerm(0.5, 1)}, ["sum of loss 'a'", "0.5", "gradient"]),
+        (lambda w: {"a": LossTerm(w.sum(), "x")}, ["weight of loss 'a'", "str"]),
+        (lambda w: {"a": w.sum()}, ["loss 'a'", "Tensor", "LossTerm(sum, weight)"]),
+        (lambda w: {"a": 0.5}, ["loss 'a'", "float", "LossTerm(sum, weight)"]),
+        (lambda w: w.sum(), ["Training.losses", "Tensor", "mapping"]),
+    ],
+)
+def test_a_wrong_type_of_loss_is_named(losses: Any, parts: list[str]) -> None:
+    with pytest.raises(LossError) as error:
+        run_returning(losses)
+    assert all(part in str(error.value) for part in parts)
+
+
+def test_losses_that_change_between_steps_are_refused() -> None:
+    def first(w: Any) -> Any:
+        return {"a": LossTerm(w.sum(), 1)}
+
+    def second(w: Any) -> Any:
+        return {"b": LossTerm(w.sum(), 1)}
+
+    with pytest.raises(LossError, match=r"step 1 .*\(b\), the steps before \(a\)"):
+        run_returning([first, second], steps=2)
+
+
+@pytest.mark.parametrize(
+    ("other", "parts"),
+    [
+        (("a",), ["rank 0 has the losses (a, b)", "rank 1 has (a)"]),
+        (("b", "a"), ["rank 1 has (b, a)", "same order"]),
+        ("loss 'a' is float", ["rank 1: loss 'a' is float"]),
+    ],
+)
+def test_losses_of_ranks_are_compared_before_they_are_added(
+    monkeypatch: pytest.MonkeyPatch, other: Any, parts: list[str]
+) -> None:
+    def gather(answers: list[Any], own: Any) -> None:
+        answers[:] = [own, other]
+
+    monkeypatch.setattr(step_module.dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(step_module.dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(step_module.dist, "all_gather_object", gather)
+    with pytest.raises(LossError) as error:
+        run_returning(lambda w: {n: LossTerm(w.sum(), 1) for n in ("a", "b")})
+    assert all(part in str(error.value) for part in parts)
