@@ -11,7 +11,9 @@ from pydantic import Field
 from eagleray.task import Settings
 from eagleray_vision.layers.activated_norm import NormKind
 
-BackboneName = Literal["efficientnet_b0", "efficientnet_b4", "efficientnet_b5"]
+BackboneName = Literal[
+    "efficientnet_b0", "efficientnet_b4", "efficientnet_b5", "resnet50", "mobilenet_v2"
+]
 Positive = Annotated[int, Field(ge=1)]
 Unit = Annotated[float, Field(ge=0, le=1)]
 
@@ -29,13 +31,13 @@ class BackboneSettings(Settings):
 
     name: BackboneName = Field(
         "efficientnet_b5",
-        description="Width and depth of the EfficientNet: b5 (the paper), b4, or b0 for small "
-        "GPUs.",
+        description="EfficientNet b5 (the paper), b4, or b0 for small GPUs; resnet50 and "
+        "mobilenet_v2 (whose normalization is frozen) for comparison.",
     )
     weights: str | None = Field(
         None,
-        description="File with pretrained EfficientNet weights in timm's names (.pth, "
-        ".safetensors), read when training begins. Empty: random weights.",
+        description="Pretrained weights (.pth, .safetensors): an EfficientNet's in timm's "
+        "names, others' in torchvision's; read when training begins. Empty: random weights.",
     )
     squeeze_excitation: bool = Field(
         False,
@@ -46,6 +48,11 @@ class BackboneSettings(Settings):
         "synced_batch",
         description="synced_batch (in-place ABN over all workers, the paper), batch (of one "
         "worker), group (groups of channels), frozen (running statistics, plain scale).",
+    )
+    absolute_scale: bool = Field(
+        True,
+        description="Scale by |weight| + eps as in-place ABN does; false: by the plain weight, as "
+        "ordinary batch normalization.",
     )
     activation_slope: float = Field(0.01, ge=0, description="Negative slope of the leaky ReLU.")
     groups: Positive = Field(8, description="Channel groups of normalization: group.")

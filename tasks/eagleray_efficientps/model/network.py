@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eagleray_efficientps.model.backbone_weights import load_backbone_weights
+from eagleray_efficientps.model.backbone import build_backbone, load_pretrained
 from eagleray_efficientps.model.config import (
     BACKBONE_EPS,
     HEAD_EPS,
@@ -16,7 +16,6 @@ from eagleray_efficientps.model.config import (
     BackboneSettings,
     NetworkSettings,
 )
-from eagleray_efficientps.model.efficientnet import SCALINGS, EfficientNet
 from eagleray_efficientps.model.instance_head import BoxHead, MaskHead
 from eagleray_efficientps.model.pyramid import TwoWayPyramid
 from eagleray_efficientps.model.semantic_head import SemanticHead
@@ -70,6 +69,7 @@ def norm_spec(settings: BackboneSettings, eps: float) -> NormSpec:
         kind=settings.normalization,
         slope=settings.activation_slope,
         groups=settings.groups,
+        absolute_scale=settings.absolute_scale,
         eps=eps,
     )
 
@@ -90,12 +90,8 @@ class EfficientPsNetwork(nn.Module):
         super().__init__()
         self.settings, self.num_stuff, self.num_thing = settings, num_stuff, num_thing
         norm = norm_spec(settings.backbone, HEAD_EPS)
-        width, depth = SCALINGS[settings.backbone.name]
-        self.backbone = EfficientNet(
-            width,
-            depth,
-            norm_spec(settings.backbone, BACKBONE_EPS),
-            squeeze_excitation=settings.backbone.squeeze_excitation,
+        self.backbone = build_backbone(
+            settings.backbone, norm_spec(settings.backbone, BACKBONE_EPS)
         )
         channels = settings.pyramid.channels
         self.pyramid = TwoWayPyramid(
@@ -149,7 +145,7 @@ class EfficientPsNetwork(nn.Module):
             WeightFileError: If the weight file cannot be read or does not fit.
         """
         if self.settings.backbone.weights is not None:
-            load_backbone_weights(self.backbone, Path(self.settings.backbone.weights))
+            load_pretrained(self.backbone, Path(self.settings.backbone.weights))
 
     def norm_layers(self) -> list[ActivatedBatchNorm | ActivatedGroupNorm]:
         """Return all normalization layers."""

@@ -256,6 +256,7 @@ class NormSpec:
         groups: Channel groups of ``group``.
         eps: Added to the variance (and to |weight|).
         momentum: Share of the batch in the running statistics.
+        absolute_scale: Batch kinds scale by |weight| + eps (in-place ABN) instead of by weight.
     """
 
     kind: NormKind = "synced_batch"
@@ -264,6 +265,7 @@ class NormSpec:
     groups: int = 16
     eps: float = 1e-5
     momentum: float = 0.1
+    absolute_scale: bool = True
 
     def build(self, num_features: int, *, activated: bool = True) -> ActivatedNorm:
         """Return a layer for ``num_features`` channels, with the identity if not ``activated``."""
@@ -279,7 +281,7 @@ class NormSpec:
         return ActivatedBatchNorm(
             num_features,
             synced=self.kind == "synced_batch",
-            absolute_scale=self.kind != "frozen",
+            absolute_scale=self.absolute_scale and self.kind != "frozen",
             frozen=self.kind == "frozen",
             eps=self.eps,
             momentum=self.momentum,
