@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from eagleray.task import FittedWeights
@@ -36,33 +35,11 @@ def class_list(source: str) -> LabelSpace:
     return read_class_list(source, {METADATA_FILE: lambda path: read_metadata(path).space})
 
 
-def class_tensors(network: SeamlessNetwork) -> tuple[str, ...]:
-    """Return the names of the tensors whose shapes depend on the numbers of classes."""
-    with torch.device("meta"):
-        other = SeamlessNetwork(
-            network.settings, num_stuff=network.num_stuff + 1, num_thing=network.num_thing + 1
-        )
-    return class_rows.class_tensors(network.state_dict(), other.state_dict())
-
-
 def fit_to_classes(
     network: SeamlessNetwork,
     weights: Mapping[str, Tensor],
     space: LabelSpace,
     source: LabelSpace | None = None,
 ) -> FittedWeights:
-    """Make weights of another class list fit a network, which is not changed.
-
-    Args:
-        network: The network that they are for.
-        weights: Tensors by name.
-        space: Its class list.
-        source: Class list of the weights, if rows are to be kept by class names.
-
-    Raises:
-        SettingsError: A tensor that has nothing to do with the classes has another shape, or
-            ``source`` is not the class list of the weights.
-    """
-    return class_rows.fit_to_classes(
-        network.state_dict(), class_tensors(network), weights, CLASS_HEADS, space, source
-    )
+    """Make weights of another class list fit a network, as `class_rows.fit_network` does."""
+    return class_rows.fit_network(network, weights, CLASS_HEADS, space, source)

@@ -8,7 +8,7 @@ experiment states is laid over them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -21,7 +21,7 @@ from eagleray_seamseg.model.config import (
 from eagleray_toyworld.settings import ToyworldSettings
 from eagleray_vision.datasets.settings import DatasetSettings
 from eagleray_vision.inference.views import TestTimeSettings
-from eagleray_vision.presets import laid_over
+from eagleray_vision.presets import PresetSettings
 from eagleray_vision.scoring.rule import ScoringSettings
 
 Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
@@ -131,48 +131,6 @@ class FusionSettings(Settings):
     )
 
 
-class SeamlessSettings(Settings):
-    """Everything that a Seamless experiment may set."""
-
-    preset: Preset = Field(
-        "vistas_r50",
-        description="Whose numbers are the defaults of all the others: the paper's Vistas or "
-        "Cityscapes configuration, or the original package's.",
-    )
-    faithful: bool = Field(
-        True,
-        description="Score as the original does (at the network's resolution, crowds of any class "
-        "void, means over all classes) and keep its defects: AP without images that have no "
-        "detection, annotation ids from 0, Vistas divisor 255, inference without longest_max_px. "
-        "False: at the labels' resolution by the official rules.",
-    )
-    data: DataSettings = Field(DataSettings(), description="Data set.")
-    input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
-    network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
-    fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
-    evaluation: ScoringSettings = Field(ScoringSettings(), description="What is scored.")
-    test_time: TestTimeSettings = Field(
-        TestTimeSettings(), description="Views per image in evaluation and prediction."
-    )
-    init_class_list: str = Field(
-        "",
-        description="Class list of the checkpoint in train.init_from: heads keep the rows of "
-        "classes of the same name. 'cityscapes', or a metadata.bin, a config.json of Vistas or a "
-        "COCO panoptic JSON. Empty: heads of other classes begin afresh.",
-    )
-    norm_weight_decay: bool = Field(
-        True, description="Apply weight decay to scales and shifts of the normalization too."
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_over_preset(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        preset = given.get("preset", cls.model_fields["preset"].default)
-        return laid_over(_PRESETS.get(preset, {}), given)
-
-
 def _network_values(network: NetworkSettings) -> dict[str, Any]:
     return network.model_dump(exclude_defaults=True)
 
@@ -210,6 +168,43 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 """Values of the three configurations (docs/originals/seamseg.md, 3) where they differ from the
 types' defaults (the package's)."""
+
+
+class SeamlessSettings(PresetSettings):
+    """Everything that a Seamless experiment may set."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = _PRESETS
+
+    preset: Preset = Field(
+        "vistas_r50",
+        description="Whose numbers are the defaults of all the others: the paper's Vistas or "
+        "Cityscapes configuration, or the original package's.",
+    )
+    faithful: bool = Field(
+        True,
+        description="Score as the original does (at the network's resolution, crowds of any class "
+        "void, means over all classes) and keep its defects: AP without images that have no "
+        "detection, annotation ids from 0, Vistas divisor 255, inference without longest_max_px. "
+        "False: at the labels' resolution by the official rules.",
+    )
+    data: DataSettings = Field(DataSettings(), description="Data set.")
+    input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
+    network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
+    fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
+    evaluation: ScoringSettings = Field(ScoringSettings(), description="What is scored.")
+    test_time: TestTimeSettings = Field(
+        TestTimeSettings(), description="Views per image in evaluation and prediction."
+    )
+    init_class_list: str = Field(
+        "",
+        description="Class list of the checkpoint in train.init_from: heads keep the rows of "
+        "classes of the same name. 'cityscapes', or a metadata.bin, a config.json of Vistas or a "
+        "COCO panoptic JSON. Empty: heads of other classes begin afresh.",
+    )
+    norm_weight_decay: bool = Field(
+        True, description="Apply weight decay to scales and shifts of the normalization too."
+    )
+
 
 PAPER_WORKERS = 8
 """Workers of the paper's runs, one image each."""

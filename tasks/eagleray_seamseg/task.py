@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from eagleray.task import (
@@ -18,11 +16,8 @@ from eagleray.task import (
     Download,
     FittedWeights,
     ImportedCheckpoint,
-    Importing,
-    InputError,
     Item,
     LossTerm,
-    Metrics,
     ParameterGroup,
     Phase,
     PublishedFiles,
@@ -31,10 +26,8 @@ from eagleray.task import (
     Rows,
     Settings,
     Stage,
-    StepContext,
-    Task,
 )
-from eagleray_seamseg.benchmarks import CEILING_SUFFIX, scoring_rule, seamless_benchmarks
+from eagleray_seamseg.benchmarks import scoring_rule, seamless_benchmarks
 from eagleray_seamseg.data import SeamlessPlacement, input_placement
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
@@ -46,23 +39,19 @@ from eagleray_seamseg.predict import fuse_truth, image_normalization, predict_pa
 from eagleray_seamseg.published_import import import_original, import_weights
 from eagleray_seamseg.settings import SeamlessSettings, paper_phase
 from eagleray_seamseg.stages import label_source, label_stages, writing_stages
-from eagleray_toyworld.label_stage import ToyworldFrameStage, toyworld_label_space
-from eagleray_vision.datasets.label_stage import STAGE_NAME
-from eagleray_vision.exports import check_export_format, export_index
-from eagleray_vision.inference.prediction import PanopticPrediction
-from eagleray_vision.inputs import list_inputs, load_input
+from eagleray_toyworld.label_stage import toyworld_label_space
+from eagleray_vision.inference.network import Size
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.panoptic.picture import sample_pictures
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.panoptic_task import GENERATED, PanopticTask
 from eagleray_vision.samples.dataset import PanopticDataset
-from eagleray_vision.samples.placement import ImageNormalization
+from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
-from eagleray_vision.scoring.image import score_ceiling, score_sample
-from eagleray_vision.scoring.split import compute_metrics
+from eagleray_vision.scoring.rule import ScoringRule
 
 
-class SeamlessTask(
-    Task[SeamlessNetwork, PanopticSample, PanopticBatch, PanopticPrediction], Importing
-):
+class SeamlessTask(PanopticTask[SeamlessNetwork]):
     """Panoptic segmentation with one network: RPN, Mask R-CNN and semantic heads on one pyramid."""
 
     name: ClassVar[str] = "seamseg"
@@ -72,17 +61,13 @@ class SeamlessTask(
     settings_type: ClassVar[type[Settings]] = SeamlessSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
     settings: SeamlessSettings
+    input_hint = (
+        "set faithful to false, so that input.longest_max_px holds, or raise input.max_network_px"
+    )
 
     def requirements(self) -> Sequence[Requirement]:
         """Return the data set and the backbone's weights."""
-        data, body = self.settings.data, self.settings.network.body
-        needed = [
-            Requirement(
-                f"data set {data.format}",
-                self._generates or Path(data.root).is_dir(),
-                f"set data.root to the folder of the data set (now {data.root!r})",
-            )
-        ]
+        body, needed = self.settings.network.body, [self.data_requirement()]
         if body.weights is not None or body.num_frozen > 0:
             there = body.weights is not None and Path(body.weights).is_file()
             hint = (
@@ -114,25 +99,22 @@ class SeamlessTask(
         labels = label_stages(data, faithful=faithful)
         if not data.convert.folder:
             return labels
-        return (*labels, *writing_stages(data, labels, self._label_space(), faithful=faithful))
+        return (*labels, *writing_stages(data, labels, self.label_space(), faithful=faithful))
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
         """Return the images of ``train`` or ``val``."""
-        name = ToyworldFrameStage.name if self._generates else STAGE_NAME
-        label = f"{name}:{source}"
-        if label not in rows:
-            raise InputError(f"there are no rows of {label!r}, only {sorted(rows)}: prepare first")
+        training = source == "train"
         return PanopticDataset(
-            rows[label],
+            self.label_rows(source, rows),
             Path(self.settings.data.root),
-            SeamlessPlacement(self.settings.input, training=source == "train"),
-            self._normalization(),
-            training=source == "train",
+            SeamlessPlacement(self.settings.input, training=training),
+            self.normalization(),
+            training=training,
         )
 
     def build(self) -> SeamlessNetwork:
         """Return the network."""
-        space = self._label_space()
+        space = self.label_space()
         return SeamlessNetwork(
             self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
@@ -145,15 +127,15 @@ class SeamlessTask(
         """Return the recipe of the preset."""
         return (paper_phase(self.settings.preset),)
 
-    def fit_weights(self, model: SeamlessNetwork, weights: Mapping[str, Tensor]) -> FittedWeights:
+    def read_class_list(self, source: str) -> LabelSpace:
+        """Read the class list that ``init_class_list`` names, a ``metadata.bin`` included."""
+        return class_list(source)
+
+    def fit_to_classes(
+        self, model: SeamlessNetwork, weights: Mapping[str, Tensor], source: LabelSpace | None
+    ) -> FittedWeights:
         """Let the heads of other classes begin afresh, or keep their rows by class names."""
-        source = self.settings.init_class_list
-        return fit_to_classes(
-            model,
-            weights,
-            self._label_space(),
-            class_list(source) if source else None,
-        )
+        return fit_to_classes(model, weights, self.label_space(), source)
 
     def on_phase_start(self, model: SeamlessNetwork, phase: Phase, data: Dataset | Batches) -> None:
         """Refuse to train while frozen backbone modules are random."""
@@ -172,17 +154,15 @@ class SeamlessTask(
         decay = 1.0 if self.settings.norm_weight_decay else 0.0
         return (ParameterGroup(norm, weight_decay_factor=decay), other)
 
-    def losses(
-        self, model: SeamlessNetwork, batch: PanopticBatch, step: StepContext
+    def panoptic_losses(
+        self,
+        model: SeamlessNetwork,
+        batch: PanopticBatch,
+        generators: Sequence[torch.Generator],
     ) -> Mapping[str, LossTerm]:
-        """Return the six losses; anchors and RoIs are drawn per sample."""
-        generators = [step.generator(index, "rois") for index in range(len(batch.targets))]
+        """Return the six losses."""
         return panoptic_losses(
-            model,
-            batch.images,
-            batch.valid_sizes,
-            batch.targets,
-            generators=generators,
+            model, batch.images, batch.valid_sizes, batch.targets, generators=generators
         )
 
     def benchmarks(self) -> Sequence[Benchmark]:
@@ -195,68 +175,34 @@ class SeamlessTask(
         """Return fused maps."""
         return predict_panoptic(model, samples, self.settings)
 
-    def score(
-        self, benchmark: str, sample: PanopticSample, prediction: PanopticPrediction
-    ) -> Mapping[str, Any]:
-        """Return the statistics of one image."""
-        space = self._label_space()
-        rule = scoring_rule(self.settings)
-        if benchmark.endswith(CEILING_SUFFIX):
-            fuse = partial(fuse_truth, settings=self.settings, num_stuff=space.num_stuff)
-            return score_ceiling(sample, rule, space, fuse)
-        return score_sample(sample, prediction, rule, space)
+    def scoring_rule(self) -> ScoringRule:
+        """Return the original's rule, or the official one."""
+        return scoring_rule(self.settings)
 
-    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
-        """Return panoptic quality, mean IoU and, where it is scored, AP."""
-        return compute_metrics(rows, scoring_rule(self.settings), self._label_space())
+    def fuse_truth(self, truth: PanopticInference, network_hw: Size) -> IndexedPanoptic:
+        """Fuse labels that are written as the network's output."""
+        return fuse_truth(truth, network_hw, self.settings, self.label_space().num_stuff)
 
-    def picture(
-        self, sample: PanopticSample, prediction: PanopticPrediction
-    ) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Return photograph, truth and prediction."""
-        return sample_pictures(
-            sample.photo,
-            sample.truth,
-            prediction.fused,
-            self._label_space(),
-            faithful=self.settings.faithful,
-        )
+    @property
+    def draws_as_original(self) -> bool:
+        """Whether pictures keep the original's defects."""
+        return self.settings.faithful
 
-    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
-        """List image files."""
-        return list_inputs(paths)
-
-    def load_input(self, item: Item) -> PanopticSample:
-        """Read one image file."""
-        settings, faithful = self.settings.input, self.settings.faithful
-        return load_input(
-            item,
-            lambda size_hw: input_placement(size_hw, settings, faithful=faithful),
-            self._normalization(),
-            max_network_px=settings.max_network_px,
-            hint="set faithful to false, so that input.longest_max_px holds, or raise "
-            "input.max_network_px",
-        )
-
-    def check_format(self, format: str) -> None:
-        """Refuse Cityscapes instance ids for class lists that do not fit into them."""
-        check_export_format(format, self._label_space())
+    def input_placement(self, size_hw: Size) -> Placement:
+        """Return how a user's own photograph enters the network."""
+        return input_placement(size_hw, self.settings.input, faithful=self.settings.faithful)
 
     def export(
         self, item: Item, sample: PanopticSample, prediction: PanopticPrediction, format: str
     ) -> Record:
         """Write one prediction."""
         return export_prediction(
-            item, sample, prediction, format, self._label_space(), faithful=self.settings.faithful
+            item, sample, prediction, format, self.label_space(), faithful=self.settings.faithful
         )
-
-    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
-        """Write the JSON of ``coco_panoptic``."""
-        return export_index(format, rows, self._label_space())
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read the weights of a snapshot or published archive of the original, for this network."""
-        space = self._label_space()
+        space = self.label_space()
         return import_weights(
             path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
@@ -265,20 +211,15 @@ class SeamlessTask(
         """Read a configuration, snapshot or published archive of the original."""
         return import_original(path, folder, self.settings.network)
 
-    @property
-    def _generates(self) -> bool:
-        return self.settings.data.format == "toyworld"
+    def open_label_space(self) -> LabelSpace:
+        """Read the class list of the data set, or of the original's ``metadata.bin``."""
+        data, faithful = self.settings.data, self.settings.faithful
+        if data.metadata:
+            return read_metadata(Path(data.metadata)).space
+        if data.format == GENERATED:
+            return toyworld_label_space(data.toyworld)
+        return label_source(data, faithful=faithful).label_space()
 
-    def _label_space(self) -> LabelSpace:
-        if not hasattr(self, "_space"):
-            data, faithful = self.settings.data, self.settings.faithful
-            if data.metadata:
-                self._space = read_metadata(Path(data.metadata)).space
-            elif self._generates:
-                self._space = toyworld_label_space(data.toyworld)
-            else:
-                self._space = label_source(data, faithful=faithful).label_space()
-        return self._space
-
-    def _normalization(self) -> ImageNormalization:
+    def normalization(self) -> ImageNormalization:
+        """Return the colors of the backbone, or those of the settings."""
         return image_normalization(self.settings)

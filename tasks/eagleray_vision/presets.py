@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, model_validator
+
+from eagleray.task import Settings
+
+
+class PresetSettings(Settings):
+    """Settings whose field ``preset`` names the values that are the defaults of all the others."""
+
+    preset: str
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """Values by the name of the preset, where they differ from the types' defaults."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lay_over_preset(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping):
+            return given
+        preset = given.get("preset", cls.model_fields["preset"].default)
+        return laid_over(cls.presets.get(preset, {}), given)
 
 
 def laid_over(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -90,7 +90,7 @@ def test_written_cityscapes_is_read_as_what_it_was(tmp_path):
     for (rows, rejects), label in zip(found, ("train", "val"), strict=True):
         assert not rejects
         assert_same_labels(rows, prepared.rows[f"panoptic_labels:{label}"])
-    space = task._label_space()
+    space = task.label_space()
     assert space.class_names[:2] == ("road", "sidewalk")
     assert (space.num_stuff, space.num_classes) == (11, 19)
     photograph = root / "leftImg8bit/val/ulm/ulm_000000_000019_leftImg8bit.png"
@@ -280,7 +280,7 @@ def test_generated_frames_are_converted(tmp_path):
     task, ((train, _), (val, _)) = read_again(folder, "train", "val")
     assert_same_labels(train, prepared.rows["toyworld_frames:train"])
     assert_same_labels(val, prepared.rows["toyworld_frames:val"])
-    assert task._label_space().num_classes == 19
+    assert task.label_space().num_classes == 19
     (key,) = val.keys()
     photograph = prepared.rows["toyworld_frames:val"].read_file(key, f"photos/{key}.png")
     assert (folder / "img" / f"{key}.png").read_bytes() == photograph

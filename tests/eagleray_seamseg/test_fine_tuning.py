@@ -13,11 +13,12 @@ from tests.eagleray_vision.small_data import small_cityscapes, small_coco
 from eagleray.api import Experiment
 from eagleray.progress import Silent
 from eagleray.task import SettingsError
-from eagleray_seamseg.fine_tuning import class_list, class_tensors, fit_to_classes
+from eagleray_seamseg.fine_tuning import class_list, fit_to_classes
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.weights.class_rows import tensors_of_classes
 
 CLASS_TENSORS = {
     f"{module}.{kind}"
@@ -39,7 +40,7 @@ def network(num_stuff, num_thing, seed=0, **changes):
 
 
 def test_tensors_that_depend_on_classes_are_found_by_their_shapes():
-    assert set(class_tensors(network(3, 2))) == CLASS_TENSORS
+    assert set(tensors_of_classes(network(3, 2))) == CLASS_TENSORS
 
 
 def test_heads_of_other_classes_begin_afresh_together():

@@ -118,8 +118,8 @@ def test_published_archive_becomes_weights_experiment_and_classes(tmp_path, caps
     assert "is not that of the published Vistas model" in told
     found = load_experiment(tmp_path / "here" / "seamseg.yaml")
     task = SeamlessTask(found.settings)
-    assert task._label_space().class_names == tuple(NAMES)
-    assert task._label_space().num_stuff == NUM_STUFF
+    assert task.label_space().class_names == tuple(NAMES)
+    assert task.label_space().num_stuff == NUM_STUFF
     assert found.evaluate.checkpoint == str(output)
     network = task.build()
     network.load_state_dict(load_file(output))
@@ -144,7 +144,7 @@ def test_unpacked_archive_is_imported_as_well(tmp_path, capsys):
     assert main.run(["import", "seamseg", source, "--output", str(output)]) == 0
     assert "md5 cannot be compared" in capsys.readouterr().out
     found = SeamlessTask(load_experiment(tmp_path / "here" / "downloaded.yaml").settings)
-    assert found._label_space().class_names == tuple(NAMES)
+    assert found.label_space().class_names == tuple(NAMES)
     assert set(load_file(output)) == set(state())
     (tmp_path / "empty").mkdir()
     with pytest.raises(WeightFileError, match="0 members that could be the weight file"):

@@ -158,6 +158,7 @@ def test_real_frames_are_learned(monkeypatch):
     rows = {stage.label: run_stage(stage)[0] for stage in task.stages()}
     torch.manual_seed(0)
     model = task.build()
+    task.load_pretrained(model)
 
     def evaluate(name):
         data = task.dataset("val", rows)

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
+import torch
 from torch import Tensor
 
 from eagleray.task import FittedWeights, SettingsError
@@ -68,6 +70,54 @@ class ClassHeads:
     def _count(self, weights: Mapping[str, Tensor], *, things: bool) -> int | None:
         counts = (h.num_classes(weights) for h in self.heads if h.things_only is things)
         return next((count for count in counts if count is not None), None)
+
+
+class ClassNetwork(Protocol):
+    """A network with heads of stuff and thing classes; another one of its type is made by
+    ``type(network)(settings, num_stuff=..., num_thing=...)``.
+    """
+
+    settings: Any
+    num_stuff: int
+    num_thing: int
+
+    def __init__(self, settings: Any, *, num_stuff: int, num_thing: int) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return its tensors by name."""
+
+
+def tensors_of_classes(network: ClassNetwork) -> tuple[str, ...]:
+    """Return the names of a network's tensors whose shapes depend on the numbers of classes."""
+    with torch.device("meta"):
+        other = type(network)(
+            network.settings, num_stuff=network.num_stuff + 1, num_thing=network.num_thing + 1
+        )
+    return class_tensors(network.state_dict(), other.state_dict())
+
+
+def fit_network(
+    network: ClassNetwork,
+    weights: Mapping[str, Tensor],
+    heads: ClassHeads,
+    space: LabelSpace,
+    source: LabelSpace | None = None,
+) -> FittedWeights:
+    """Make weights of another class list fit a network, which is not changed.
+
+    Args:
+        network: The network that they are for.
+        weights: Tensors by name.
+        heads: Its layers with rows per class.
+        space: Its class list.
+        source: Class list of the weights, if rows are to be kept by class names.
+
+    Raises:
+        SettingsError: A tensor that has nothing to do with the classes has another shape, or
+            ``source`` is not the class list of the weights.
+    """
+    own = network.state_dict()
+    return fit_to_classes(own, tensors_of_classes(network), weights, heads, space, source)
 
 
 def class_tensors(own: Mapping[str, Tensor], other: Mapping[str, Tensor]) -> tuple[str, ...]:
