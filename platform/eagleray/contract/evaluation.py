@@ -78,6 +78,6 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
 
     def picture(self, sample: S, prediction: P) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,
-        ``prediction``.
+        ``prediction``. An error here is told and touches no unit.
         """
         return {}

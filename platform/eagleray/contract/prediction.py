@@ -31,7 +31,7 @@ class Prediction(Inference[M, S, P], Generic[M, S, P]):
     @abstractmethod
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
         """List a user's own files (folders are searched recursively); keys are relative paths
-        without suffix.
+        without suffix. Where keys collide, the engine adds the suffix of ``payload["path"]``.
         """
 
     @abstractmethod
@@ -44,7 +44,8 @@ class Prediction(Inference[M, S, P], Generic[M, S, P]):
     @abstractmethod
     def export(self, item: Item, sample: S, prediction: P, format: str) -> Record:
         """Return the files of one prediction in a format, and a row for ``export_index`` (JSON
-        values). Called from several threads.
+        values). Called from several threads. A name that several formats give lies in a folder
+        of each format.
         """
 
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:

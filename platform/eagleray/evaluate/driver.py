@@ -9,18 +9,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
+from eagleray.evaluate.stage import PICTURE_ERROR, EvaluationSettings, EvaluationStage
 from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
-from eagleray.prepare import StageFolder, StageRun, StageSummary, run_stages, stage_fingerprint
+from eagleray.prepare import (
+    StageFolder,
+    StageRun,
+    StageSummary,
+    StoredRows,
+    run_stages,
+    stage_fingerprint,
+)
 from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder
-from eagleray.task import Benchmark, Evaluation, Rows, SettingsError
+from eagleray.task import Benchmark, EaglerayError, Evaluation, Rows, SettingsError
 
 _log = logging.getLogger(__name__)
+
+_REJECTS_SHOWN = 5
+"""Rejected units that are named; the run's report and dashboard have all."""
 
 
 def choose_benchmarks(task: Evaluation, names: tuple[str, ...]) -> list[Benchmark]:
@@ -109,6 +119,8 @@ def evaluate_checkpoints(
             if pair.run.folder.uri == stages[position].folder.uri:
                 result, units = _computed(experiment, task, pair, summary, unit_rows)
                 write_result(run, result, units)
+                for remark in remarks(result, summary, unit_rows, experiment.evaluate.pictures):
+                    options.progress.note(remark)
                 results[pair.benchmark.name, pair.label] = result
                 if len(pairs) > 1:
                     options.progress.note(_headline(result))
@@ -150,11 +162,19 @@ def _computed(
     task: Evaluation,
     pair: _Pair,
     summary: StageSummary,
-    unit_rows: Rows,
+    unit_rows: StoredRows,
 ) -> tuple[EvaluationResult, dict[str, dict[str, float]]]:
     """Return the metrics over all units, and those of the first units alone."""
     benchmark, keys = pair.benchmark, unit_rows.keys()
-    metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, keys))
+    try:
+        metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, keys))
+    except Exception as error:
+        if len(keys):
+            raise
+        raise EaglerayError(
+            f"benchmark {benchmark.name!r} has no units to compute a metric of "
+            f"({_counts(summary)})" + "".join(_reasons(summary))
+        ) from error
     pictured = list(keys[: experiment.evaluate.pictures])
     result = EvaluationResult(
         benchmark=benchmark.name,
@@ -171,6 +191,47 @@ def _computed(
         rows=summary.fingerprint,
     )
     return result, unit_values(task, benchmark.name, unit_rows, pictured)
+
+
+def remarks(
+    result: EvaluationResult, summary: StageSummary, rows: StoredRows, pictures: int
+) -> list[str]:
+    """Return what a reader of the results must know: no units, rejected ones, a metric that is no
+    number, pictures that failed.
+
+    Args:
+        result: The results.
+        summary: What became of the units.
+        rows: Their rows.
+        pictures: Number of first units whose pictures are kept.
+    """
+    name = f"{result.benchmark}, {result.checkpoint}"
+    lines = []
+    if not result.units:
+        lines.append(f"{name}: 0 units, so its metrics mean nothing ({_counts(summary)})")
+    elif result.value is None:
+        lines.append(f"{name}: {result.metric} is no number (NaN) over {result.units} units")
+    lines += [f"{name}: {reason}" for reason in _reasons(summary)]
+    failed = [k for k in rows.keys()[:pictures] if PICTURE_ERROR in rows.files(k)]
+    if failed:
+        trace = rows.read_file(failed[0], PICTURE_ERROR).decode("utf-8", "replace")
+        lines.append(
+            f"{name}: the pictures of {len(failed)} units failed, which changes no metric; the "
+            f"first one, {failed[0]!r}:\n{trace.rstrip()}"
+        )
+    return lines
+
+
+def _counts(summary: StageSummary) -> str:
+    return f"{summary.items} items, {summary.rejected} of them rejected"
+
+
+def _reasons(summary: StageSummary) -> list[str]:
+    """Return the first rejects with their errors, one line each."""
+    rejects = summary.rejects
+    lines = [f"rejected {key!r}: {error}" for key, error in rejects[:_REJECTS_SHOWN]]
+    more = len(rejects) - len(lines)
+    return [*lines, f"and {more} more rejected"] if more else lines
 
 
 def unit_values(

@@ -7,6 +7,7 @@ is exact whatever the number of workers.
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
+from eagleray.prepare.marker import CommittedFile
 from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
     Benchmark,
@@ -32,6 +34,9 @@ from eagleray.task import (
     Settings,
     Stage,
 )
+
+PICTURE_ERROR = "picture_error.txt"
+"""File of a unit whose pictures could not be made: the traceback."""
 
 
 class EvaluationSettings(Settings):
@@ -116,12 +121,23 @@ class EvaluationStage(Stage):
 
     def _record(self, item: Item, sample: Any, prediction: Any) -> Record:
         row = self._task.score(self._benchmark.name, sample, prediction)
-        pictures = self._task.picture(sample, prediction) if item.payload["picture"] else {}
-        files = {
-            f"{PICTURE_FOLDER}/{item.key}.{name}.png": encode_png(image)
-            for name, image in pictures.items()
-        }
+        files = self._pictures(item, sample, prediction) if item.payload["picture"] else {}
         return Record(item.key, row, files)
+
+    def _pictures(self, item: Item, sample: Any, prediction: Any) -> dict[str, bytes]:
+        """Return the unit's pictures, or why there are none: a picture never touches a number."""
+        try:
+            pictures = self._task.picture(sample, prediction)
+            files = {
+                f"{PICTURE_FOLDER}/{item.key}.{name}.png": encode_png(image)
+                for name, image in pictures.items()
+            }
+            for path in files:
+                CommittedFile.of("", item.key, path, b"")  # refuses names that leave the folder
+        except Exception as error:
+            text = "".join(traceback.format_exception(error))
+            return {PICTURE_ERROR: text.encode("utf-8", "replace")}
+        return files
 
     def _open_dataset(self) -> Dataset:
         dataset = self._task.dataset(self._benchmark.source, self._rows)

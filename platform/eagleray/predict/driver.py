@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,10 @@ from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.predict.output_folder import Exports, OutputFolder
-from eagleray.predict.stage import PredictSettings, PredictStage
+from eagleray.predict.stage import PredictSettings, PredictStage, apart_by_format
 from eagleray.prepare import StageRun, run_stage, stage_fingerprint
 from eagleray.storage import Store
-from eagleray.task import Prediction, Rows, SettingsError
+from eagleray.task import EaglerayError, Prediction, Rows, SettingsError
 
 _BATCHES_PER_SHARD = 8
 """A worker fetches its first file only when it is given a shard, so a shard holds some batches."""
@@ -95,9 +96,21 @@ def predict_files(
         items_per_shard=_items_per_shard(num_files, experiment.evaluate.batch_size),
     )
     written = [name for key in list(rows.keys()) for name in Exports.of(rows[key]).checksums]
-    for name in settings.formats:
-        written += exports.write(task.export_index(name, _IndexRows(rows, name)))
+    indices = {name: task.export_index(name, _IndexRows(rows, name)) for name in settings.formats}
+    written += exports.write(apart_by_format(indices))
+    _check_apart(written)
     return PredictSummary(summary.items, tuple(summary.rejects), tuple(written))
+
+
+def _check_apart(written: Sequence[str]) -> None:
+    """Refuse exports that have overwritten each other."""
+    twice = sorted(name for name, count in Counter(written).items() if count > 1)
+    if twice:
+        raise EaglerayError(
+            f"{len(twice)} exports have the name of another one and overwrote it, such as "
+            f"{twice[0]!r}: export one format per folder (--format, --output); the task's export "
+            "has to give names that hold the item's key"
+        )
 
 
 class _IndexRows(Sequence[Mapping[str, Any]]):

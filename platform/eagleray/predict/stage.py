@@ -8,8 +8,10 @@ written, so that the same command goes on where it stopped.
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -18,6 +20,7 @@ from pydantic import Field
 
 from eagleray.evaluate.stage import load_model
 from eagleray.predict.output_folder import Exports, OutputFolder
+from eagleray.prepare.fingerprint import short_hash
 from eagleray.task import InputError, Item, Prediction, Record, Resources, Rows, Settings, Stage
 
 _THREADS = {"cpu": 2, "cuda": 4}
@@ -79,8 +82,8 @@ class PredictStage(Stage):
         return (self._weights,)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the files as the task reads them."""
-        return self._task.inputs(self._paths)
+        """List the files as the task reads them; keys that collide keep their files' suffixes."""
+        return iter(apart_by_suffix(list(self._task.inputs(self._paths))))
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Load the checkpoint."""
@@ -101,13 +104,15 @@ class PredictStage(Stage):
         """Write the exports of one file, once all its formats are made."""
         item, sample, prediction = processed
         with self._timed("export"), torch.inference_mode():
-            contents: dict[str, bytes] = {}
+            by_format: dict[str, dict[str, bytes]] = {}
             index = {}
             for format_name in self._settings.formats:
                 record = self._task.export(item, sample, prediction, format_name)
-                contents |= {_checked(name, item): data for name, data in record.files.items()}
+                by_format[format_name] = {
+                    _checked(name, item): data for name, data in record.files.items()
+                }
                 index[format_name] = dict(record.row)
-            exports = Exports(self._output.write(contents), index)
+            exports = Exports(self._output.write(apart_by_format(by_format)), index)
         return [Record(item.key, exports.row())]
 
     @contextmanager
@@ -116,6 +121,42 @@ class PredictStage(Stage):
         begin = time.time()
         yield
         self._output.log({"what": what, "begin_s": round(begin, 4), "end_s": round(time.time(), 4)})
+
+
+def apart_by_format(by_format: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+    """Return the files of all formats; a name that several formats give lies in a folder of each.
+
+    Example:
+        >>> sorted(apart_by_format({"mask": {"a.png": b"1"}, "depth": {"a.png": b"2", "b": b"3"}}))
+        ['b', 'depth/a.png', 'mask/a.png']
+    """
+    counts = Counter(name for files in by_format.values() for name in files)
+    return {
+        f"{format_name}/{name}" if counts[name] > 1 else name: content
+        for format_name, files in by_format.items()
+        for name, content in files.items()
+    }
+
+
+def apart_by_suffix(items: Sequence[Item]) -> list[Item]:
+    """Return the items with keys of their own: of ``a.jpg`` and ``a.png`` both keep the suffix of
+    the ``path`` in their payload, files of one name in several folders get a digest of it too.
+    """
+    keys = [item.key for item in items]
+    paths = [Path(str(item.payload.get("path", ""))) for item in items]
+    for longer in (
+        [key + path.suffix for key, path in zip(keys, paths, strict=True)],
+        [
+            f"{key}-{short_hash(str(path).encode('utf-8', 'surrogatepass'), 4)}{path.suffix}"
+            for key, path in zip(keys, paths, strict=True)
+        ],
+    ):
+        counts = Counter(keys)
+        keys = [new if counts[old] > 1 else old for old, new in zip(keys, longer, strict=True)]
+    return [
+        item if item.key == key else replace(item, key=key)
+        for item, key in zip(items, keys, strict=True)
+    ]
 
 
 def _checked(name: str, item: Item) -> str:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from eagleray.options import RunOptions
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, SettingsError
+from eagleray.task import EaglerayError, Item, Record, SettingsError
 
 
 def write_numbers(folder: Path, count: int = 12) -> Path:
@@ -218,6 +219,7 @@ def test_workers_note_what_they_did_and_when(tmp_path):
 _DYING = """
 import os, sys
 from pathlib import Path
+from typing import ClassVar
 from tests.eagleray.predict.double_task import die_after
 from tests.eagleray.predict.test_driver import predict
 from eagleray.storage import Store
@@ -252,3 +254,65 @@ def test_killed_at_any_file_the_same_command_ends_in_the_same_bytes(tmp_path):
     for event in events:
         predict(tmp_path / str(event), numbers)
         assert tree(tmp_path / str(event) / "out") == expected
+
+
+class FlatTask(DoubleTask):
+    """Writes every format under the name of the file, and forgets suffixes."""
+
+    formats: ClassVar = ("half", "double")
+
+    def inputs(self, paths):
+        for path in paths:
+            for file in sorted(path.rglob("*.*")):
+                yield Item(file.stem, file.read_text(), {"path": str(file)})
+
+    def export(self, item, sample, prediction, format):
+        value = prediction if format == "double" else sample // 2
+        return Record(item.key, {"value": value}, {f"{item.key}.txt": f"{value}\n".encode()})
+
+    def export_index(self, format, rows):
+        return {"all.txt": f"{[row['value'] for row in rows]}\n".encode()}
+
+
+class OneNameTask(FlatTask):
+    """Writes all files under one name."""
+
+    def export(self, item, sample, prediction, format):
+        return Record(item.key, {"value": 0}, {"out.txt": b"0"})
+
+
+def predict_flat(folder, task_cls, formats):
+    task = task_cls(DoubleSettings())
+    experiment = ExperimentSettings(name="flat", task="flat", settings=task.settings, device="cpu")
+    weights = folder / "model.safetensors"
+    save_file({k: torch.zeros_like(v) for k, v in task.build().state_dict().items()}, weights)
+    options = RunOptions(device="cpu", inline=True)
+    return predict_files(
+        experiment, task, weights, [folder / "in"], Store(str(folder / "out")), formats, options
+    )
+
+
+def test_formats_of_one_name_have_a_folder_each(tmp_path):
+    write_numbers(tmp_path / "in", 2)
+    summary = predict_flat(tmp_path, FlatTask, ("half", "double"))
+    assert len(summary.files) == len(set(summary.files)) == 6
+    assert exports(tmp_path / "out") == {
+        "half/n01.txt": "0", "half/n02.txt": "1", "half/all.txt": "[0, 1]",
+        "double/n01.txt": "2", "double/n02.txt": "4", "double/all.txt": "[2, 4]",
+    }  # fmt: skip
+
+
+def test_keys_that_collide_keep_their_suffixes(tmp_path):
+    (tmp_path / "in" / "b").mkdir(parents=True)
+    for name, text in {"a.jpg": "1", "a.png": "2", "b/a.png": "3", "c.png": "4"}.items():
+        (tmp_path / "in" / name).write_text(text)
+    found = exports(predict_flat(tmp_path, FlatTask, ("double",)) and tmp_path / "out")
+    assert found.pop("all.txt") == "[2, 4, 6, 8]"
+    assert {"a.jpg.txt": "2", "c.txt": "8"}.items() <= found.items()
+    assert sorted(found.values()) == ["2", "4", "6", "8"] and len(found) == 4
+
+
+def test_exports_that_overwrite_each_other_are_told(tmp_path):
+    write_numbers(tmp_path / "in", 2)
+    with pytest.raises(EaglerayError, match=r"overwrote it, such as 'out.txt'"):
+        predict_flat(tmp_path, OneNameTask, ("double",))
