@@ -55,8 +55,15 @@ class OriginalCheckpoint:
                 f"it is no checkpoint of EfficientPS; its tensors begin with "
                 f"{sorted(self.tensors)[:_NUM_NAMED]}"
             )
-        num_things = len(things) - 1
-        return (len(both) - num_things, num_things)
+        num_things = things.numel() - 1
+        num_stuff = both.numel() - num_things
+        if num_things < 0 or num_stuff < 0:
+            raise WeightFileError(
+                f"{self.path}: the heads' biases have {both.numel()} (semantic) and "
+                f"{things.numel()} entries (masks); expected are all classes, and the things with "
+                "the background, so this is no checkpoint of EfficientPS"
+            )
+        return (num_stuff, num_things)
 
 
 def read_checkpoint(path: Path) -> OriginalCheckpoint:

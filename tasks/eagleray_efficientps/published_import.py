@@ -103,7 +103,7 @@ def network_values(checkpoint: OriginalCheckpoint) -> dict[str, Any]:
     """
     tensors: Mapping[str, Tensor] = checkpoint.tensors
     sizes = {round_channels(HEAD_CHANNELS * width): name for name, (width, _) in SCALINGS.items()}
-    found = tensors[_HEAD].shape[0] if _HEAD in tensors else 0
+    found = tensors[_HEAD].shape[0] if _HEAD in tensors and tensors[_HEAD].ndim else 0
     if found not in sizes:
         raise WeightFileError(
             f"{checkpoint.path}: {_HEAD} has {found} channels; the backbones that there are have "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from eagleray_omniseg3d.model.layers import (
 )
 from eagleray_omniseg3d.model.occupancy import OccupancyGrid
 from eagleray_omniseg3d.model.scene_model import SceneModel
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors, require_plain
 
 _PREFIX = "model."
 _NETWORKS = {
@@ -69,18 +69,17 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
     """
     try:
         # Lightning stores the command line beside the weights; a Namespace holds plain values.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError) as error:
+        content = read_tensors(path, more_types=[argparse.Namespace])
+        tensors = content.get("state_dict", content)
+        if isinstance(tensors, Mapping):
+            require_plain(path, tensors)
+    except WeightFileError as error:
         raise CheckpointError(
-            f"{path} cannot be read as weights only ({error}); convert the checkpoint with the "
-            "original's slim_ckpt first, or check the download"
+            f"{error}; or convert the checkpoint with the original's slim_ckpt first"
         ) from error
-    whole = content if isinstance(content, dict) else {}
-    tensors = whole.get("state_dict", content)
-    if not isinstance(tensors, dict) or not all(isinstance(v, Tensor) for v in tensors.values()):
+    if not isinstance(tensors, Mapping):
         raise CheckpointError(f"{path} holds no state dict of tensors")
-    flags = whole.get("hyper_parameters", {})
+    flags = content.get("hyper_parameters", {})
     flags = vars(flags) if isinstance(flags, argparse.Namespace) else flags
     return OriginalCheckpoint(tensors, flags if isinstance(flags, Mapping) else {})
 
@@ -117,11 +116,20 @@ def convert(checkpoint: OriginalCheckpoint, model: SceneModel) -> ImportedCheckp
             extra.append(key)
     corners = [content.get(f"{_PREFIX}aabb_{end}") for end in ("min", "max")]
     if all(corner is not None for corner in corners):
-        state["field.box"] = torch.stack([c.float() for c in corners if c is not None])
+        state["field.box"] = torch.stack([_corner(c) for c in corners if c is not None])
     wanted = [f"field.{name}" for name in field.state_dict()]
     wanted += [*_BUFFERS.values(), "occupancy.count_grid"]
     missing = tuple(name for name in wanted if name not in state)
     return ImportedCheckpoint(state, mapped, missing, tuple(extra))
+
+
+def _corner(value: Tensor) -> Tensor:
+    if value.shape != (3,):
+        raise CheckpointError(
+            f"aabb_min and aabb_max are three numbers each, found {tuple(value.shape)}; the file "
+            "is no checkpoint of OmniSeg3D"
+        )
+    return value.float()
 
 
 def _checked(name: str, value: Tensor, grid: OccupancyGrid) -> Tensor:
@@ -138,9 +146,15 @@ def _require_same_settings(checkpoint: OriginalCheckpoint, model: SceneModel) ->
     """Compare what the flat vectors cannot tell: the scene's scale, and a width below padding."""
     wanted = {"scale": model.field.scale, "semantic_dim": float(model.settings.feature_dim)}
     names = {"scale": "field.scale", "semantic_dim": "field.feature_dim"}
-    stored = {name: float(checkpoint.flags[name]) for name in wanted if name in checkpoint.flags}
+    try:
+        stored = {n: float(checkpoint.flags[n]) for n in wanted if n in checkpoint.flags}
+    except (TypeError, ValueError, OverflowError) as error:
+        raise CheckpointError(
+            f"the checkpoint's command line holds no number for one of {', '.join(wanted)} "
+            f"({error}); convert it with the original's slim_ckpt"
+        ) from error
     half_size = checkpoint.tensors.get(f"{_PREFIX}half_size")
-    if half_size is not None:
+    if half_size is not None and half_size.numel():
         stored["scale"] = float(half_size.max())
     for name, value in stored.items():
         if not math.isclose(value, wanted[name], rel_tol=1e-4):

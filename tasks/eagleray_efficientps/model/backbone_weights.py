@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eagleray_efficientps.model.efficientnet import EfficientNet
 from eagleray_efficientps.model.original_names import our_name
-from eagleray_vision.weights.tensors import WeightFileError, read_tensors
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors, require_plain
 
 CLASSIFIER = "classifier."
 EXCITATION = ".excite."
@@ -44,7 +44,9 @@ def load_backbone_weights(backbone: EfficientNet, path: Path) -> None:
         elif EXCITATION not in ours:
             unknown.append(name)
     missing = sorted(set(wanted) - set(found))
-    wrong = sorted(name for name, value in found.items() if value.shape != wanted[name].shape)
+    wrong = sorted(
+        name for name, value in found.items() if getattr(value, "shape", None) != wanted[name].shape
+    )
     if missing or wrong or unknown:
         raise WeightFileError(
             f"{path} does not fit network.backbone: of {len(wanted)} tensors {len(missing)} are "
@@ -53,4 +55,5 @@ def load_backbone_weights(backbone: EfficientNet, path: Path) -> None:
             "network.backbone.name and the file must belong together (timm's "
             "tf_efficientnet_b0, _b4, _b5)"
         )
+    require_plain(path, found)
     backbone.load_state_dict(found)

@@ -21,6 +21,7 @@ from torchvision.ops.boxes import batched_nms, box_area
 from eagleray_omniseg3d.errors import MaskError
 from eagleray_omniseg3d.masks.run_lengths import BoolArray
 from eagleray_omniseg3d.masks.small_regions import clean_mask
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors, require_plain
 
 RgbImage = npt.NDArray[np.uint8]
 
@@ -97,9 +98,10 @@ def load_sam(checkpoint: Path, model: str, device: str) -> Any:
         )
     network = sam_model_registry[model]()
     try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+        state = read_tensors(checkpoint)
         network.load_state_dict(state)
-    except (RuntimeError, EOFError, TypeError, AttributeError) as error:
+        require_plain(checkpoint, state)
+    except (RuntimeError, TypeError, AttributeError, WeightFileError) as error:
         raise MaskError(f"{checkpoint} holds no weights of {model} ({error})") from error
     return network.to(device).eval()
 

@@ -12,7 +12,12 @@ from torch import Tensor, nn
 from eagleray.task import SettingsError
 from eagleray_vision.backbones.from_libraries import TimmBackbone
 from eagleray_vision.backbones.resnet import ResNet
-from eagleray_vision.weights.tensors import IGNORED_SUFFIX, WeightFileError, read_tensors
+from eagleray_vision.weights.tensors import (
+    IGNORED_SUFFIX,
+    WeightFileError,
+    read_tensors,
+    require_plain,
+)
 
 
 class FrozenRandomBackboneError(SettingsError):
@@ -78,11 +83,13 @@ def load_backbone_weights(backbone: nn.Module, path: Path) -> None:
     named = _our_names(backbone, read_tensors(path))
     wanted = {k: v for k, v in target.state_dict().items() if not k.endswith(IGNORED_SUFFIX)}
     missing = sorted(set(wanted) - set(named))
-    wrong = sorted(k for k in set(wanted) & set(named) if wanted[k].shape != named[k].shape)
+    shared = set(wanted) & set(named)
+    wrong = sorted(k for k in shared if wanted[k].shape != getattr(named[k], "shape", None))
     if missing or wrong:
         raise WeightFileError(
             f"{path} does not fit the backbone: {len(missing)} of {len(wanted)} tensors are "
             f"missing (first: {missing[:3]}), {len(wrong)} have another shape "
             f"(first: {wrong[:3]}); check that body.backbone and body.weights belong together"
         )
+    require_plain(path, {k: named[k] for k in wanted})
     target.load_state_dict({k: named[k] for k in wanted}, strict=False)

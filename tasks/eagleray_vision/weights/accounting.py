@@ -8,7 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from eagleray.task import ImportedCheckpoint
-from eagleray_vision.weights.tensors import IGNORED_SUFFIX, WeightFileError
+from eagleray_vision.weights.tensors import IGNORED_SUFFIX, WeightFileError, require_plain
 
 _NUM_NAMED = 5
 """How many tensors an error message names."""
@@ -21,7 +21,7 @@ def check_shapes(
     own: Mapping[str, Tensor],
     hint: str,
 ) -> None:
-    """Refuse tensors of other shapes than the network's.
+    """Refuse tensors of other shapes than the network's, and those that are no dense numbers.
 
     Args:
         path: The file, for the message.
@@ -31,7 +31,8 @@ def check_shapes(
         hint: What to do, a sentence for the message.
 
     Raises:
-        WeightFileError: A shape differs.
+        WeightFileError: A shape differs, or a tensor is sparse, quantized, complex, without values
+            or not finite.
     """
     wrong = [
         f"{name}: file {tuple(tensors[name].shape)}, network {tuple(own[ours].shape)}"
@@ -43,6 +44,7 @@ def check_shapes(
             f"{path} does not fit the network: {len(wrong)} tensors have another shape "
             f"({'; '.join(wrong[:_NUM_NAMED])}). {hint}"
         )
+    require_plain(path, {name: tensors[name] for name in names})
 
 
 def imported_checkpoint(

@@ -40,7 +40,11 @@ class ClassHead:
     def num_classes(self, weights: Mapping[str, Tensor]) -> int | None:
         """Return the number of its classes in a file; None where the file lacks its bias."""
         bias = weights.get(f"{self.prefix}bias")
-        return None if bias is None else (len(bias) - self.first_row) // self.rows_per_class
+        return (
+            None
+            if bias is None or not bias.ndim
+            else (len(bias) - self.first_row) // self.rows_per_class
+        )
 
 
 @dataclass(frozen=True)
