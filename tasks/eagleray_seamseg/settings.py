@@ -190,8 +190,12 @@ class SeamlessSettings(PresetSettings):
     data: DataSettings = Field(DataSettings(), description="Data set.")
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
-    fusion: FusionSettings = Field(FusionSettings(), description="Panoptic fusion.")
-    evaluation: ScoringSettings = Field(ScoringSettings(), description="What is scored.")
+    fusion: FusionSettings = Field(
+        FusionSettings(), description="How the outputs of both heads become one panoptic map."
+    )
+    evaluation: ScoringSettings = Field(
+        ScoringSettings(), description="What is scored, and at which size."
+    )
     test_time: TestTimeSettings = Field(
         TestTimeSettings(), description="Views per image in evaluation and prediction."
     )

@@ -64,7 +64,7 @@ def test_evaluation_takes_the_moving_average(tmp_path: Path) -> None:
     trained = {n for n, p in run.task.build().named_parameters() if p.requires_grad}
     assert set(raw) >= trained
     assert not torch.equal(averaged["sem_head.conv_sem.weight"], raw["sem_head.conv_sem.weight"])
-    values = {name: value for name, value in result["values"].items() if value is not None}
+    values = {name: value for name, value in result.values.items() if value is not None}
     assert values == pytest.approx(score(run.task, averaged), rel=1e-6)
     assert values != pytest.approx(score(run.task, {**averaged, **raw}), rel=1e-6)
 
