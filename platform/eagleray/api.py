@@ -26,6 +26,7 @@ from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder, run_of
+from eagleray.runs.siblings import nearest_sibling
 from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
@@ -149,6 +150,9 @@ class Experiment:
         task = require(self.task, Training)
         self.check()
         prepared = self._prepared or self.prepare()
+        sibling = None if self._new else nearest_sibling(self.run_folder, self.settings)
+        if sibling is not None:
+            self.options.progress.note(sibling)
         return train_in_run(
             self.settings, task, self.run_folder, prepared, self.options, report=report
         )

@@ -17,7 +17,7 @@ from eagleray.contract.phase import Phase, Schedule
 from eagleray.contract.prediction import Inference, Prediction
 from eagleray.contract.prepare import Item, Record, Resources, Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
-from eagleray.contract.settings import Settings
+from eagleray.contract.settings import LATER, Settings
 from eagleray.contract.task import CapabilityError, Task
 from eagleray.contract.training import (
     FittedWeights,
@@ -37,6 +37,7 @@ from eagleray.contract.viewing import (
 from eagleray.storage.folder_writer import FolderWriter
 
 __all__ = [
+    "LATER",
     "BaseTask",
     "Batches",
     "Benchmark",

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
-from eagleray.contract.settings import Settings
+from eagleray.contract.settings import LATER, Settings
 
 
 class Schedule(Settings):
@@ -38,7 +38,7 @@ class Schedule(Settings):
     warmup_start_lr: float | None = Field(None, ge=0)
     """Learning rate at the beginning of the warm-up, the same for all groups; replaces
     warmup_start."""
-    warmup_reaches_base: bool = True
+    warmup_reaches_base: Annotated[bool, LATER] = True
     """The warm-up covers clock ``warmup_steps`` too, where it reaches the base rate; else the shape
     begins there (POP-3D), and a cosine is below the base rate by then."""
     first_step: int = Field(0, ge=-1, le=1)
@@ -48,15 +48,6 @@ class Schedule(Settings):
     """The shape is read at multiples of this many steps (1000: once per epoch of 1000 steps)."""
     lag_steps: int = Field(0, ge=0)
     """After a warm-up the shape is read this many steps late (1 in the original Seamless)."""
-
-    @model_serializer(mode="wrap")
-    def _leave_out_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # Runs and shared phases are named by a hash of their settings. A field that came later is
-        # left out at its default, so that what was trained before it goes by its old name.
-        values: dict[str, Any] = handler(self)
-        if self.warmup_reaches_base:
-            values.pop("warmup_reaches_base", None)
-        return values
 
 
 class Phase(Settings):

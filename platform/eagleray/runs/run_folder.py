@@ -57,11 +57,18 @@ def results_digest(experiment: ExperimentSettings) -> str:
     """Return a hash of the settings that change results: not of where, with how many or how
     fast.
     """
+    text = json.dumps(result_settings(experiment), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def result_settings(experiment: ExperimentSettings) -> dict[str, Any]:
+    """Return the settings that change results as plain values; those that came later than the
+    first release only where they are not at their default (``LATER``).
+    """
     values = experiment.model_dump(mode="json", exclude=set(_NOT_RESULTS))
     for key in _NOT_RESULTS_TRAIN:
-        values["train"].pop(key)
-    text = json.dumps(values, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+        values["train"].pop(key, None)
+    return values
 
 
 class RunFolder(Store):

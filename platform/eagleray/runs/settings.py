@@ -36,7 +36,12 @@ def read_settings(run: Store) -> dict[str, Any]:
         raise InputError(
             f"{run.uri}/{EXPERIMENT_FILE} is damaged: it holds {type(values).__name__}"
         )
-    return flatten(_numbered(values), separator=".")
+    return flat_settings(values)
+
+
+def flat_settings(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return nested plain values by dotted name (``train.phases.0.lr``)."""
+    return flatten(_numbered(dict(values)), separator=".")
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
