@@ -17,8 +17,10 @@ class Inference(ModelTask[M], Generic[M, S, P]):
 
     @abstractmethod
     def predict(self, model: M, samples: Sequence[S]) -> Sequence[P]:
-        """Return one prediction per sample (of a benchmark's dataset or of ``load_input``), on the
-        model's device.
+        """Return one prediction per sample (of a benchmark's dataset or of ``load_input``).
+
+        The engine has moved the samples' tensors to the model's device and the model to eval mode;
+        gradients are off. Called by a worker, in training's validation by every rank.
         """
 
 

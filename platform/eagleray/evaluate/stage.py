@@ -20,6 +20,7 @@ from pydantic import Field
 from safetensors.torch import load_file
 from torch import nn
 
+from eagleray.devices import to_device
 from eagleray.prepare.marker import CommittedFile
 from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
@@ -113,7 +114,8 @@ class EvaluationStage(Stage):
     def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
         """Predict a batch and score each unit."""
         with torch.inference_mode():
-            predictions = self._task.predict(self._model, [sample for _, sample in samples])
+            moved = to_device([sample for _, sample in samples], self._device)
+            predictions = self._task.predict(self._model, moved)
         return [
             [self._record(item, sample, prediction)]
             for (item, sample), prediction in zip(samples, predictions, strict=True)

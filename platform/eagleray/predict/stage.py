@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from pydantic import Field
 
+from eagleray.devices import to_device
 from eagleray.evaluate.stage import load_model
 from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.prepare.fingerprint import short_hash
@@ -87,7 +88,8 @@ class PredictStage(Stage):
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Load the checkpoint."""
-        self._model = load_model(self._task, self._weights, torch.device(device))
+        self._device = torch.device(device)
+        self._model = load_model(self._task, self._weights, self._device)
 
     def load(self, item: Item) -> Any:
         """Decode one file."""
@@ -97,7 +99,8 @@ class PredictStage(Stage):
     def process(self, samples: Sequence[Any]) -> Sequence[Any]:
         """Predict a batch."""
         with self._timed("device"), torch.inference_mode():
-            predictions = self._task.predict(self._model, [sample for _, sample in samples])
+            moved = to_device([sample for _, sample in samples], self._device)
+            predictions = self._task.predict(self._model, moved)
         return [(*sample, one) for sample, one in zip(samples, predictions, strict=True)]
 
     def encode(self, processed: Any) -> Sequence[Record]:

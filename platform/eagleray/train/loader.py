@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import queue
 import threading
@@ -14,10 +13,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
+from eagleray.devices import to_device
 from eagleray.task import Batches, Dataset, InputError, Phase
 from eagleray.train.order import DataOrder, keyed_rng, num_micro_batches, rank_streams
 
@@ -262,32 +261,3 @@ def _read_in_thread(micro: MicroBatches, numbers: range) -> Iterator[MicroBatch]
     finally:
         stopped.set()
         thread.join()
-
-
-def to_device(batch: Any, device: torch.device, channels_last: bool = False) -> Any:
-    """Return a batch with all its tensors on the device.
-
-    Args:
-        batch: Tensors, or nested dataclasses, named tuples, tuples, lists and mappings of them;
-            other values are kept.
-        device: Where to.
-        channels_last: Give 4-D floating tensors that memory format.
-    """
-    if isinstance(batch, Tensor):
-        if channels_last and batch.dim() == 4 and batch.is_floating_point():
-            return batch.to(device, non_blocking=True, memory_format=torch.channels_last)
-        return batch.to(device, non_blocking=True)
-    if dataclasses.is_dataclass(batch) and not isinstance(batch, type):
-        moved = {
-            f.name: to_device(getattr(batch, f.name), device, channels_last)
-            for f in dataclasses.fields(batch)
-            if f.init
-        }
-        return dataclasses.replace(batch, **moved)
-    if isinstance(batch, dict):
-        return {k: to_device(v, device, channels_last) for k, v in batch.items()}
-    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
-        return type(batch)(*(to_device(v, device, channels_last) for v in batch))
-    if isinstance(batch, (list, tuple)):
-        return type(batch)(to_device(v, device, channels_last) for v in batch)
-    return batch

@@ -17,6 +17,7 @@ import torch.distributed as dist
 from torch import nn
 
 from eagleray.contract.task import require
+from eagleray.devices import device_of, to_device
 from eagleray.task import BaseTask, Benchmark, Dataset, Evaluation, InputError, SettingsError
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.strategies.base import MovingAverage, Strategy, fill_model
@@ -192,7 +193,8 @@ def _score(
                 samples[i] = data.load(i, np.random.default_rng(0))
             except InputError as error:
                 _log.warning("validation leaves out %s: %s", data.key(i), error)
-        predictions = task.predict(model, list(samples.values())) if samples else ()
+        moved = to_device(list(samples.values()), device_of(model))
+        predictions = task.predict(model, moved) if samples else ()
         for (i, sample), prediction in zip(samples.items(), predictions, strict=True):
             rows[i] = task.score(benchmark.name, sample, prediction)
     return rows

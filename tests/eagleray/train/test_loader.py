@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,39 +11,9 @@ import torch
 from tests.eagleray.tiny_task import TinyData, TinySettings
 
 from eagleray.task import Dataset, InputError, Phase
-from eagleray.train.loader import RankShare, data_order, open_loader, to_device
+from eagleray.train.loader import RankShare, data_order, open_loader
 
 MAIN = Phase(name="main", steps=8)
-
-
-@dataclasses.dataclass(frozen=True)
-class Boxes:
-    boxes_yxyx: torch.Tensor
-    names: tuple[str, ...]
-
-
-class Pair(NamedTuple):
-    left: torch.Tensor
-    right: Any
-
-
-def test_nested_batch_moves_and_keeps_its_types() -> None:
-    batch = {
-        "image": torch.rand(2, 3, 4, 5),
-        "boxes": [Boxes(torch.zeros(0, 4), ("a",))],
-        "pair": Pair(torch.ones(1), None),
-        "tuple": (torch.ones(1), 3),
-    }
-    moved = to_device(batch, torch.device("meta"), channels_last=True)
-    assert moved["image"].device.type == "meta"
-    assert moved["image"].is_contiguous(memory_format=torch.channels_last)
-    assert isinstance(moved["boxes"][0], Boxes)
-    assert moved["boxes"][0].boxes_yxyx.shape == (0, 4)
-    assert moved["boxes"][0].boxes_yxyx.device.type == "meta"
-    assert moved["boxes"][0].names == ("a",)
-    assert isinstance(moved["pair"], Pair)
-    assert moved["pair"].right is None
-    assert moved["tuple"][1] == 3
 
 
 def keys_of_rank(rank: int, world_size: int, micro: int | None) -> list[tuple[str, ...]]:
