@@ -17,7 +17,6 @@ import numpy.typing as npt
 import torch
 from PIL import Image
 from pydantic import Field
-from safetensors.torch import load_file
 from torch import nn
 
 from eagleray.devices import to_device
@@ -152,9 +151,15 @@ class EvaluationStage(Stage):
 
 
 def load_model(task: ModelTask, weights: Path, device: torch.device) -> nn.Module:
-    """Build a task's model with the weights of a checkpoint, ready for inference."""
+    """Build a task's model with the weights of a checkpoint, ready for inference.
+
+    Raises:
+        SettingsError: The weights are damaged, hold NaN, or are not of this model.
+    """
+    from eagleray.train.weights import load_exactly
+
     model = task.build()
-    model.load_state_dict(load_file(weights))
+    load_exactly(model, weights)
     return model.to(device).eval()
 
 

@@ -153,18 +153,60 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     """Read a safetensors file, or the ``model.safetensors`` of a folder.
 
     Raises:
-        SettingsError: It is not there or not a safetensors file (pickles are never opened).
+        SettingsError: It is not there, not a safetensors file (pickles are never opened), or a
+            tensor holds NaN.
     """
     file = path / MODEL if path.is_dir() else path
+    if not file.is_file():
+        what = "no regular file" if file.exists() else "there are no weights"
+        raise SettingsError(
+            f"{what} at {file}: check train.init_from, or which checkpoint was asked for"
+        )
     try:
-        return load_file(file)
-    except FileNotFoundError as error:
-        raise SettingsError(f"there are no weights at {file}: check train.init_from") from error
-    except SafetensorError as error:
+        weights = load_file(file)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
         raise SettingsError(
             f"{file} is not a safetensors file ({error}): give a checkpoint folder of a run, a "
             "model.safetensors, or import published weights first (eagleray import)"
         ) from error
+    wrong = tuple(n for n, v in weights.items() if v.is_floating_point() and _has_nan(v))
+    if wrong:
+        raise SettingsError(
+            f"{file}: {len(wrong)} of {len(weights)} tensors hold NaN ({_some(wrong)}), so the "
+            "training that wrote it had diverged; take an earlier checkpoint"
+        )
+    return weights
+
+
+def load_exactly(model: nn.Module, path: Path) -> None:
+    """Give a model the weights of a file, every tensor of it.
+
+    Raises:
+        SettingsError: The file cannot be read, or its tensors are not the model's.
+    """
+    weights = read_weights(path)
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        own = {k: v for k, v in model.state_dict().items() if isinstance(v, Tensor)}
+        missing = tuple(k for k in own if k not in weights)
+        extra = tuple(k for k in weights if k not in own)
+        shapes = tuple(
+            f"{k} {tuple(weights[k].shape)} for {tuple(v.shape)}"
+            for k, v in own.items()
+            if k in weights and weights[k].shape != v.shape
+        )
+        kinds = (("missing", missing), ("unknown", extra), ("of another shape", shapes))
+        listed = "; ".join(f"{len(names)} {what}: {_some(names)}" for what, names in kinds if names)
+        raise SettingsError(
+            f"{path} does not fit the model of these settings ({listed or error}): give the "
+            "experiment that it was trained with, or import published weights first (eagleray "
+            "import)"
+        ) from error
+
+
+def _has_nan(value: Tensor) -> bool:
+    return bool(value.float().isnan().any())
 
 
 def _some(names: tuple[str, ...], most: int = 6) -> str:

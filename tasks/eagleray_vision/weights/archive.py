@@ -6,6 +6,7 @@ Nothing in an archive is run or trusted: members whose names lead out of it and 
 from __future__ import annotations
 
 import hashlib
+import lzma
 import shutil
 import stat
 import tempfile
@@ -23,6 +24,12 @@ Endings = Mapping[str, tuple[str, ...]]
 
 _WEIGHTS = "weight file"
 _WEIGHT_SUFFIXES = (".tar", ".pth", ".pt", ".safetensors")
+MAX_WEIGHTS_BYTES = 16 << 30
+"""Largest weight file that is unpacked; the largest published backbones take a tenth."""
+MAX_BESIDE_BYTES = 64 << 20
+"""Largest small file beside the weights."""
+_ENCRYPTED = 0x1
+"""Flag of an encrypted member of a zip file."""
 _NUM_NAMED = 5
 """How many members an error message names."""
 _TORCH_PICKLE = "data.pkl"
@@ -50,12 +57,12 @@ def is_archive(path: Path) -> bool:
     """Return whether a path is a zip archive (and not a file of ``torch.save``) or a folder."""
     if path.is_dir() or path.suffix.lower() == ".zip":
         return True
-    if not zipfile.is_zipfile(path):
+    if not path.is_file() or not zipfile.is_zipfile(path):
         return False
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, ValueError, OSError, RuntimeError):
         return True
     return not any(PurePosixPath(name).name == _TORCH_PICKLE for name in names)
 
@@ -73,7 +80,8 @@ def open_archive(
 
     Raises:
         WeightFileError: The archive is damaged or encrypted, a member's name leaves the folder or
-            is a link, or there is not exactly one weight file and at most one of each other kind.
+            is a link, there is not exactly one weight file and at most one of each other kind, or
+            one is larger than `MAX_WEIGHTS_BYTES` or `MAX_BESIDE_BYTES`.
 
     Example:
         with open_archive(path, texts={"configuration": (".ini",)}) as archive:
@@ -84,6 +92,8 @@ def open_archive(
     if path.is_dir():
         yield _folder(path, *wanted)
         return
+    if not path.is_file():
+        raise WeightFileError(f"{path} is no regular file; give a zip archive or its folder")
     with tempfile.TemporaryDirectory() as folder:
         try:
             opened = _unpacked(path, Path(folder), *wanted)
@@ -91,8 +101,11 @@ def open_archive(
             zipfile.BadZipFile,
             RuntimeError,
             EOFError,
+            OSError,
+            OverflowError,
+            ValueError,
             zlib.error,
-            UnicodeDecodeError,
+            lzma.LZMAError,
         ) as error:
             raise WeightFileError(
                 f"{path} cannot be unpacked ({error}): download it again"
@@ -104,6 +117,7 @@ def _unpacked(path: Path, folder: Path, texts: Endings, files: Endings) -> OpenA
     with zipfile.ZipFile(path) as archive:
         members = [_checked(path, one) for one in archive.infolist()]
         chosen = _chosen(path, [m.filename for m in members if not m.is_dir()], texts, files)
+        _check_members(path, archive, chosen)
         weights = chosen[_WEIGHTS]
         target = folder / PurePosixPath(weights).name
         with archive.open(weights) as packed, target.open("wb") as unpacked:
@@ -115,6 +129,27 @@ def _unpacked(path: Path, folder: Path, texts: Endings, files: Endings) -> OpenA
             {kind: content.get(kind) for kind in files},
             _md5(path),
         )
+
+
+def _check_members(path: Path, archive: zipfile.ZipFile, chosen: Mapping[str, str]) -> None:
+    """Refuse what needs a password, and what would fill disk or memory."""
+    for kind, name in chosen.items():
+        if not name:
+            continue
+        member = archive.getinfo(name)
+        if member.flag_bits & _ENCRYPTED:
+            raise WeightFileError(
+                f"{path}: member {name!r} is encrypted; unpack the archive yourself and give its "
+                "folder"
+            )
+        allowed = MAX_WEIGHTS_BYTES if kind == _WEIGHTS else MAX_BESIDE_BYTES
+        if member.file_size > allowed:
+            limit = "MAX_WEIGHTS_BYTES" if kind == _WEIGHTS else "MAX_BESIDE_BYTES"
+            raise WeightFileError(
+                f"{path}: member {name!r} ({kind}) would unpack to {member.file_size} bytes, "
+                f"allowed are {allowed} (eagleray_vision.weights.archive.{limit}); if you trust "
+                "it, unpack the archive yourself and give its folder"
+            )
 
 
 def _folder(path: Path, texts: Endings, files: Endings) -> OpenArchive:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import stat
 import tarfile
 import zipfile
@@ -10,6 +11,7 @@ import zipfile
 import pytest
 
 from eagleray.download import DownloadError, fetch
+from eagleray.download import archive as archives
 from eagleray.download.archive import unpack
 from eagleray.progress import Silent
 
@@ -93,3 +95,62 @@ def test_a_fetched_archive_is_unpacked_once(server, record, tmp_path):
         folder = fetch(archive, tmp_path / "to", Silent())
         assert folder == tmp_path / "to/weights" and inside(folder) == {"x.txt": b"1"}
     assert len(server.how.requests) == 1
+
+
+def flipped(path, position):
+    content = bytearray(path.read_bytes())
+    content[position] ^= 0x10
+    path.write_bytes(content)
+    return path
+
+
+def test_flipped_bytes_of_a_compressed_tar_file_are_noticed_at_its_end(tmp_path):
+    archive = tarred(tmp_path / "a", {"x.txt": os.urandom(5000)})
+    for position in (-3, -7, len(archive.read_bytes()) // 2):  # length, checksum, content
+        flipped(archive, position)
+        with pytest.raises(DownloadError, match="cannot be unpacked"):
+            unpack(archive, tmp_path / "out")
+        assert [p.name for p in tmp_path.iterdir()] == ["a"]
+        flipped(archive, position)
+    unpack(archive, tmp_path / "out")
+
+
+def test_a_damaged_header_does_not_end_a_tar_file_early(tmp_path):
+    with tarfile.open(tmp_path / "a", "w") as archive:
+        for name in ("x.txt", "y.txt"):
+            archive.addfile(tarfile.TarInfo(name))
+    with pytest.raises(DownloadError, match="at byte 512 there is neither a member nor the end"):
+        unpack(flipped(tmp_path / "a", 512), tmp_path / "out")
+
+
+def test_damaged_and_encrypted_members_of_a_zip_file_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x.txt", bytes(range(256)) * 20)
+    with pytest.raises(DownloadError, match="cannot be unpacked"):
+        unpack(flipped(tmp_path / "a", 60), tmp_path / "out")
+    whole = zipped(tmp_path / "b", {"x.txt": b"secret"}).read_bytes()
+    start = whole.index(b"PK\x01\x02")
+    for at in (6, start + 8):  # the flag, in the member's header and in the directory
+        whole = whole[:at] + b"\x01" + whole[at + 1 :]
+    (tmp_path / "b").write_bytes(whole)
+    with pytest.raises(DownloadError, match=r"'x\.txt' is encrypted; unpack it yourself"):
+        unpack(tmp_path / "b", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [zipped, tarred])
+def test_a_bomb_is_refused_with_the_limit_by_name(tmp_path, make, monkeypatch):
+    monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 10)
+    bomb = make(tmp_path / "a", {"x.txt": bytes(10_000_000)})
+    if make is zipped:
+        with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("x.txt", bytes(10_000_000))
+    with pytest.raises(DownloadError, match=r"would unpack to 10000000; .*MAX_GROWTH"):
+        unpack(bomb, tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    os.mkfifo(tmp_path / "a")
+    with pytest.raises(DownloadError, match="no regular file"):
+        unpack(tmp_path / "a", tmp_path / "out")
