@@ -15,7 +15,6 @@ from eagleray_efficientps.predict import fuse_full
 from eagleray_efficientps.published import MULTI_SCALE, SINGLE_SCALE
 from eagleray_efficientps.settings import EfficientPsSettings
 from eagleray_vision.detection.boxes import scaled_boxes
-from eagleray_vision.inference.network import Size
 from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.metrics.cityscapes_ap import (
     InstanceOverlap,
@@ -27,13 +26,11 @@ from eagleray_vision.panoptic.errors import PanopticError
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 from eagleray_vision.samples.sample import PanopticSample
-from eagleray_vision.scoring.image import CONFIDENT_LOGIT, score_ceiling, score_sample
+from eagleray_vision.scoring.benchmarks import panoptic_benchmarks
+from eagleray_vision.scoring.image import CONFIDENT_LOGIT
 from eagleray_vision.scoring.instances import pasted_mask
-from eagleray_vision.scoring.rule import ROW_SCHEMA, ScoringRule
+from eagleray_vision.scoring.rule import ScoringRule
 from eagleray_vision.scoring.split import compute_metrics
-
-CEILING_SUFFIX = "_fusion_ceiling"
-"""Names the benchmark that pushes the truth through the fusion."""
 
 _AP_PREFIX = "cityscapes_"
 _AP_SCHEMA = {
@@ -70,70 +67,35 @@ def scoring_rule(settings: EfficientPsSettings) -> ScoringRule:
 def efficientps_benchmarks(settings: EfficientPsSettings) -> tuple[Benchmark, ...]:
     """Return the benchmark of the settings' data set and its fusion ceiling.
 
-    The papers' numbers stand beside data in the published layout only, those of several scales
-    beside an evaluation with several.
+    The papers' numbers of several scales stand beside an evaluation with several.
     """
-    data = settings.data
-    name = f"{data.format}_{data.val_split}"
     schema = scoring_rule(settings).schema()
-    if settings.evaluation.cityscapes_ap:
-        schema |= _AP_SCHEMA
-    is_published_set = not (data.images or data.labels or data.annotations or data.reduced_labels)
-    is_published_set = is_published_set and data.vistas_version == "1.2"
-    table = MULTI_SCALE if settings.test_time.is_on else SINGLE_SCALE
-    published = table.get(data.format, ()) if is_published_set else ()
-    protocol = _FAITHFUL_PROTOCOL if settings.faithful else _OFFICIAL_PROTOCOL
-    return (
-        Benchmark(name, "val", "pq", protocol, schema, published=published),
-        Benchmark(
-            name + CEILING_SUFFIX,
-            "val",
-            "pq",
-            "The truth in place of the network's output (semantic labels, boxes, 28 x 28 masks), "
-            "fused and scored like a prediction: what a perfect network would reach. " + protocol,
-            ROW_SCHEMA,
-        ),
+    return panoptic_benchmarks(
+        settings.data,
+        _FAITHFUL_PROTOCOL if settings.faithful else _OFFICIAL_PROTOCOL,
+        schema | _AP_SCHEMA if settings.evaluation.cityscapes_ap else schema,
+        MULTI_SCALE if settings.test_time.is_on else SINGLE_SCALE,
     )
 
 
-def score_prediction(
-    sample: PanopticSample,
-    prediction: PanopticPrediction,
-    settings: EfficientPsSettings,
-    space: LabelSpace,
+def fuse_truth(
+    truth: PanopticInference, settings: EfficientPsSettings, space: LabelSpace
+) -> IndexedPanoptic:
+    """Fuse the truth of one image as if a network had predicted it, at its own size."""
+    classes = truth.semantic_classes
+    size = (classes.shape[0], classes.shape[1])
+    logits = torch.full((space.num_classes, *size), -CONFIDENT_LOGIT)
+    logits.scatter_(0, classes[None], CONFIDENT_LOGIT)
+    certain = replace(truth, semantic_logits=logits)
+    return fuse_full(certain, logits, truth.boxes_yxyx, settings, space.num_stuff)
+
+
+def cityscapes_ap_row(
+    sample: PanopticSample, prediction: PanopticPrediction, space: LabelSpace
 ) -> dict[str, Any]:
-    """Compare one prediction with its truth.
-
-    Args:
-        sample: Image with labels.
-        prediction: What the network says about it.
-        settings: Settings of the experiment.
-        space: Class list.
-
-    Returns:
-        The row of `efficientps_benchmarks`.
-    """
-    row = score_sample(sample, prediction, scoring_rule(settings), space)
-    if settings.evaluation.cityscapes_ap:
-        overlap = _overlap(sample, prediction, space)
-        row |= {f"{_AP_PREFIX}{name}": values for name, values in overlap.to_row().items()}
-    return row
-
-
-def score_ceiling_of(
-    sample: PanopticSample, settings: EfficientPsSettings, space: LabelSpace
-) -> dict[str, Any]:
-    """Fuse the truth of one image as if a network had predicted it, and score the result."""
-
-    def fuse(truth: PanopticInference, network_hw: Size) -> IndexedPanoptic:
-        classes = truth.semantic_classes
-        size = (classes.shape[0], classes.shape[1])
-        logits = torch.full((space.num_classes, *size), -CONFIDENT_LOGIT)
-        logits.scatter_(0, classes[None], CONFIDENT_LOGIT)
-        certain = replace(truth, semantic_logits=logits)
-        return fuse_full(certain, logits, truth.boxes_yxyx, settings, space.num_stuff)
-
-    return score_ceiling(sample, scoring_rule(settings), space, fuse)
+    """Return the columns of Cityscapes AP for one image with labels."""
+    overlap = _overlap(sample, prediction, space)
+    return {f"{_AP_PREFIX}{name}": values for name, values in overlap.to_row().items()}
 
 
 def _overlap(
@@ -179,7 +141,7 @@ def compute_split(
     """Turn the rows of a split into metrics, in percent.
 
     Args:
-        rows: Rows of `score_prediction`, or of the ceiling, in unit order.
+        rows: Rows of the benchmark, or of the ceiling, in unit order.
         settings: Settings of the experiment.
         space: Class list.
 

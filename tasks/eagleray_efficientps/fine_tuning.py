@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-import torch
 from torch import Tensor
 
 from eagleray.task import FittedWeights
@@ -76,24 +75,8 @@ def fit_to_classes(
     space: LabelSpace,
     source: LabelSpace | None = None,
 ) -> FittedWeights:
-    """Make weights of another class list fit a network, which is not changed.
-
-    Args:
-        network: The network that they are for.
-        weights: Tensors by name.
-        space: Its class list.
-        source: Class list of the weights, if rows are to be kept by class names.
-
-    Raises:
-        SettingsError: A tensor that has nothing to do with the classes has another shape, or
-            ``source`` is not the class list of the weights.
+    """Make weights of another class list fit a network, as `class_rows.fit_network` does; classes
+    of Vistas are taken for those of Cityscapes.
     """
-    with torch.device("meta"):
-        other = EfficientPsNetwork(
-            network.settings, num_stuff=network.num_stuff + 1, num_thing=network.num_thing + 1
-        )
-    dependent = class_rows.class_tensors(network.state_dict(), other.state_dict())
     named = None if source is None else common_names(source, space)
-    return class_rows.fit_to_classes(
-        network.state_dict(), dependent, weights, CLASS_HEADS, space, named
-    )
+    return class_rows.fit_network(network, weights, CLASS_HEADS, space, named)

@@ -8,7 +8,7 @@ the released code and that of the paper.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,7 +17,7 @@ from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_toyworld.settings import ToyworldSettings
 from eagleray_vision.datasets.settings import DatasetSettings
 from eagleray_vision.inference.views import TestTimeSettings
-from eagleray_vision.presets import laid_over
+from eagleray_vision.presets import PresetSettings
 from eagleray_vision.scoring.rule import ScoringSettings
 
 Preset = Literal["cityscapes", "cityscapes_half", "cityscapes_b0", "kitti", "vistas", "idd"]
@@ -132,8 +132,43 @@ class EvaluationSettings(ScoringSettings):
     )
 
 
-class EfficientPsSettings(Settings):
+def _sizes(height: int, width: int) -> dict[str, tuple[int, int]]:
+    return {"size_hw": (height, width), "crop_hw": (height, width)}
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "cityscapes": {},
+    "cityscapes_half": {"input": {"crop_hw": (512, 1024)}},
+    "cityscapes_b0": {"network": {"backbone": {"name": "efficientnet_b0"}}},
+    "kitti": {
+        "data": {
+            "format": "kitti",
+            "root": "data/kitti_panoptic",
+            "train_split": "training",
+            "val_split": "validation",
+        },
+        "input": {**_sizes(384, 1280), "keep_shape": False},
+    },
+    "vistas": {
+        "data": {
+            "format": "vistas",
+            "root": "data/vistas",
+            "train_split": "training",
+            "val_split": "validation",
+        },
+        "input": {"size_hw": (1024, 2048), "crop_hw": (1024, 1024)},
+    },
+    "idd": {"data": {"format": "idd", "root": "data/idd"}, "input": _sizes(720, 1280)},
+}
+"""Where the data sets of the paper differ from Cityscapes: layout and sizes (EfficientPS, section
+4.2); for Vistas the size that photographs are fitted into is ours, since the paper names crops
+only."""
+
+
+class EfficientPsSettings(PresetSettings):
     """Everything that an EfficientPS experiment may set."""
+
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
 
     preset: Preset = Field(
         "cityscapes",
@@ -168,44 +203,3 @@ class EfficientPsSettings(Settings):
         "classes of the same name. 'cityscapes', or a config.json of Vistas or a COCO panoptic "
         "JSON. Empty: heads of other classes begin afresh.",
     )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _lay_over_preset(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping):
-            return given
-        preset = given.get("preset", cls.model_fields["preset"].default)
-        return laid_over(PRESETS.get(preset, {}), given)
-
-
-def _sizes(height: int, width: int) -> dict[str, tuple[int, int]]:
-    return {"size_hw": (height, width), "crop_hw": (height, width)}
-
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "cityscapes": {},
-    "cityscapes_half": {"input": {"crop_hw": (512, 1024)}},
-    "cityscapes_b0": {"network": {"backbone": {"name": "efficientnet_b0"}}},
-    "kitti": {
-        "data": {
-            "format": "kitti",
-            "root": "data/kitti_panoptic",
-            "train_split": "training",
-            "val_split": "validation",
-        },
-        "input": {**_sizes(384, 1280), "keep_shape": False},
-    },
-    "vistas": {
-        "data": {
-            "format": "vistas",
-            "root": "data/vistas",
-            "train_split": "training",
-            "val_split": "validation",
-        },
-        "input": {"size_hw": (1024, 2048), "crop_hw": (1024, 1024)},
-    },
-    "idd": {"data": {"format": "idd", "root": "data/idd"}, "input": _sizes(720, 1280)},
-}
-"""Where the data sets of the paper differ from Cityscapes: layout and sizes (EfficientPS, section
-4.2); for Vistas the size that photographs are fitted into is ours, since the paper names crops
-only."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
-import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from eagleray.task import (
@@ -17,8 +16,6 @@ from eagleray.task import (
     Download,
     FittedWeights,
     ImportedCheckpoint,
-    Importing,
-    InputError,
     Item,
     LossTerm,
     Metrics,
@@ -29,15 +26,13 @@ from eagleray.task import (
     Rows,
     Settings,
     Stage,
-    StepContext,
-    Task,
 )
 from eagleray_efficientps.benchmarks import (
-    CEILING_SUFFIX,
+    cityscapes_ap_row,
     compute_split,
     efficientps_benchmarks,
-    score_ceiling_of,
-    score_prediction,
+    fuse_truth,
+    scoring_rule,
 )
 from eagleray_efficientps.data import EvaluationPlacement, TrainingDataset, TrainingPlacement
 from eagleray_efficientps.downloads import DOWNLOADS, download_hint
@@ -50,19 +45,19 @@ from eagleray_efficientps.published_import import import_original, import_weight
 from eagleray_efficientps.recipes import FROZEN_PHASE, phases
 from eagleray_efficientps.settings import PAD_MULTIPLE, EfficientPsSettings
 from eagleray_efficientps.stages import label_space, label_stages
-from eagleray_vision.datasets.class_list import read_class_list
-from eagleray_vision.exports import check_export_format, export_index
-from eagleray_vision.inference.prediction import PanopticPrediction
-from eagleray_vision.inputs import list_inputs, load_input
+from eagleray_vision.inference.network import Size
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.panoptic.picture import sample_pictures
+from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
+from eagleray_vision.panoptic_task import PanopticTask
 from eagleray_vision.samples.dataset import PanopticDataset
+from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
+from eagleray_vision.scoring.benchmarks import CEILING_SUFFIX
+from eagleray_vision.scoring.rule import ScoringRule
 
 
-class EfficientPSTask(
-    Task[EfficientPsNetwork, PanopticSample, PanopticBatch, PanopticPrediction], Importing
-):
+class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
     """Panoptic segmentation with one network: instance and semantic heads on a two-way pyramid."""
 
     name: ClassVar[str] = "efficientps"
@@ -70,17 +65,11 @@ class EfficientPSTask(
     settings_type: ClassVar[type[Settings]] = EfficientPsSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
     settings: EfficientPsSettings
+    input_hint = "raise input.max_network_px or lower input.size_hw"
 
     def requirements(self) -> Sequence[Requirement]:
         """Return the data set and the backbone's weights."""
-        data, backbone = self.settings.data, self.settings.network.backbone
-        found = [
-            Requirement(
-                f"data set {data.format}",
-                data.format == "toyworld" or Path(data.root).is_dir(),
-                f"set data.root to the folder of the data set (now {data.root!r})",
-            )
-        ]
+        backbone, found = self.settings.network.backbone, [self.data_requirement()]
         if backbone.weights is not None:
             hint = (
                 f"set network.backbone.weights to a file of pretrained {backbone.name} weights "
@@ -103,26 +92,24 @@ class EfficientPSTask(
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:
         """Return the images of ``train`` or ``val``."""
         settings = self.settings
-        labels = [stage.label for stage in self.stages() if stage.source == source]
-        if not labels or labels[0] not in rows:
-            raise InputError(f"there are no rows of {source!r}, only {sorted(rows)}: prepare first")
-        root, normalization = Path(settings.data.root), image_normalization(settings)
+        labels = self.label_rows(source, rows)
+        root, normalization = Path(settings.data.root), self.normalization()
         if source != "train":
             place = EvaluationPlacement(settings.input)
-            return PanopticDataset(rows[labels[0]], root, place, normalization, training=False)
+            return PanopticDataset(labels, root, place, normalization, training=False)
         return TrainingDataset(
-            rows[labels[0]],
+            labels,
             root,
             TrainingPlacement(settings.input),
             normalization,
             pad_multiple=PAD_MULTIPLE,
-            num_stuff=self._label_space().num_stuff,
+            num_stuff=self.label_space().num_stuff,
             things_only=settings.faithful,
         )
 
     def build(self) -> EfficientPsNetwork:
         """Return the network."""
-        space = self._label_space()
+        space = self.label_space()
         return EfficientPsNetwork(
             network_settings(self.settings),
             num_stuff=space.num_stuff,
@@ -137,13 +124,11 @@ class EfficientPSTask(
         """Return the phases of the recipe."""
         return phases(self.settings)
 
-    def fit_weights(
-        self, model: EfficientPsNetwork, weights: Mapping[str, Tensor]
+    def fit_to_classes(
+        self, model: EfficientPsNetwork, weights: Mapping[str, Tensor], source: LabelSpace | None
     ) -> FittedWeights:
         """Let the heads of other classes begin afresh, or keep their rows by class names."""
-        given = self.settings.init_class_list
-        source = read_class_list(given) if given else None
-        return fit_to_classes(model, weights, self._label_space(), source)
+        return fit_to_classes(model, weights, self.label_space(), source)
 
     def on_phase_start(
         self, model: EfficientPsNetwork, phase: Phase, data: Dataset | Batches
@@ -151,11 +136,13 @@ class EfficientPSTask(
         """Freeze the statistics of the normalization in the paper's last phase."""
         model.freeze_statistics(phase.name == FROZEN_PHASE)
 
-    def losses(
-        self, model: EfficientPsNetwork, batch: PanopticBatch, step: StepContext
+    def panoptic_losses(
+        self,
+        model: EfficientPsNetwork,
+        batch: PanopticBatch,
+        generators: Sequence[torch.Generator],
     ) -> Mapping[str, LossTerm]:
-        """Return the six losses; anchors and RoIs are drawn per sample."""
-        generators = [step.generator(index, "rois") for index in range(len(batch.targets))]
+        """Return the six losses."""
         return panoptic_losses(
             model,
             batch.images,
@@ -175,60 +162,42 @@ class EfficientPSTask(
         """Return fused maps."""
         return predict_panoptic(model, samples, self.settings)
 
+    def scoring_rule(self) -> ScoringRule:
+        """Return the official rule, at the network's size where the settings are faithful."""
+        return scoring_rule(self.settings)
+
+    def fuse_truth(self, truth: PanopticInference, network_hw: Size) -> IndexedPanoptic:
+        """Fuse labels that are written as the network's output."""
+        return fuse_truth(truth, self.settings, self.label_space())
+
     def score(
         self, benchmark: str, sample: PanopticSample, prediction: PanopticPrediction
     ) -> Mapping[str, Any]:
-        """Return the statistics of one image."""
-        space = self._label_space()
-        if benchmark.endswith(CEILING_SUFFIX):
-            return score_ceiling_of(sample, self.settings, space)
-        return score_prediction(sample, prediction, self.settings, space)
+        """Return the statistics of one image, with those of Cityscapes AP where it is scored."""
+        row = super().score(benchmark, sample, prediction)
+        if not self.settings.evaluation.cityscapes_ap or benchmark.endswith(CEILING_SUFFIX):
+            return row
+        return {**row, **cityscapes_ap_row(sample, prediction, self.label_space())}
 
     def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
         """Return panoptic quality, mean IoU and, where they are scored, both kinds of AP."""
-        return compute_split(rows, self.settings, self._label_space())
+        return compute_split(rows, self.settings, self.label_space())
 
-    def picture(
-        self, sample: PanopticSample, prediction: PanopticPrediction
-    ) -> Mapping[str, npt.NDArray[np.uint8]]:
-        """Return photograph, truth and prediction."""
-        space = self._label_space()
-        return sample_pictures(sample.photo, sample.truth, prediction.fused, space, faithful=False)
-
-    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
-        """List image files."""
-        return list_inputs(paths)
-
-    def load_input(self, item: Item) -> PanopticSample:
-        """Read one image file."""
-        settings = self.settings.input
-        return load_input(
-            item,
-            EvaluationPlacement(settings),
-            image_normalization(self.settings),
-            max_network_px=settings.max_network_px,
-            hint="raise input.max_network_px or lower input.size_hw",
-        )
-
-    def check_format(self, format: str) -> None:
-        """Refuse Cityscapes' formats for class lists that do not fit into them."""
-        check_export_format(format, self._label_space())
+    def input_placement(self, size_hw: Size) -> Placement:
+        """Return how a user's own photograph enters the network."""
+        return EvaluationPlacement(self.settings.input)(size_hw)
 
     def export(
         self, item: Item, sample: PanopticSample, prediction: PanopticPrediction, format: str
     ) -> Record:
         """Write one prediction."""
         return export_prediction(
-            item, sample, prediction, format, self._label_space(), self.settings
+            item, sample, prediction, format, self.label_space(), self.settings
         )
-
-    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
-        """Write the JSON of the formats that have one."""
-        return export_index(format, rows, self._label_space())
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read weights of a checkpoint or published archive of the original, for this network."""
-        space = self._label_space()
+        space = self.label_space()
         return import_weights(
             path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
@@ -237,7 +206,10 @@ class EfficientPSTask(
         """Read a checkpoint or published archive of the original."""
         return import_original(path)
 
-    def _label_space(self) -> LabelSpace:
-        if not hasattr(self, "_space"):
-            self._space = label_space(self.settings.data)
-        return self._space
+    def open_label_space(self) -> LabelSpace:
+        """Read the class list of the data set."""
+        return label_space(self.settings.data)
+
+    def normalization(self) -> ImageNormalization:
+        """Return the colors of the settings."""
+        return image_normalization(self.settings)

@@ -26,7 +26,7 @@ from eagleray_vision.detection.detections import (
     DetectionRule,
     Detections,
     merge_detections,
-    select_detections,
+    select_by_image,
 )
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
@@ -294,14 +294,12 @@ class EfficientPsNetwork(nn.Module):
             self.settings.roi.code_stds
         )
         boxes = decode_boxes(references[:, None], things, inclusive=True, clamp_both_sides=True)
-        return [
-            select_detections(
-                clip_boxes(image_boxes, (size[1], size[0]), inclusive=True), image_scores, rule
-            )
-            for image_boxes, image_scores, size in zip(
-                torch.split(boxes, counts), torch.split(scores, counts), valid_sizes, strict=True
-            )
-        ]
+
+        def clip(own: Tensor, image: int) -> Tensor:
+            height, width = valid_sizes[image]
+            return clip_boxes(own, (width, height), inclusive=True)
+
+        return select_by_image(boxes, scores, counts, rule, clip)
 
     def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
         """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""

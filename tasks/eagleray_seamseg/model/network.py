@@ -26,7 +26,7 @@ from eagleray_vision.detection.detections import (
     DetectionRule,
     Detections,
     merge_detections,
-    select_detections,
+    select_by_image,
 )
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
@@ -356,12 +356,9 @@ class SeamlessNetwork(nn.Module):
         scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
         codes = codes.to(references.dtype) / references.new_tensor(roi.bbx_reg_weights)
         boxes = decode_boxes(references[:, None], codes)
-        return [
-            select_detections(clip_boxes(image_boxes, size), image_scores, rule)
-            for image_boxes, image_scores, size in zip(
-                torch.split(boxes, counts), torch.split(scores, counts), valid_sizes, strict=True
-            )
-        ]
+        return select_by_image(
+            boxes, scores, counts, rule, lambda own, image: clip_boxes(own, valid_sizes[image])
+        )
 
     def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
         """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""

@@ -1,6 +1,6 @@
 """Turn classified and refined proposals into detections."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -72,6 +72,29 @@ def select_detections(boxes: Tensor, scores: Tensor, rule: DetectionRule) -> Det
         order = (candidate * scores.shape[1] + label).argsort()
     candidate, label = candidate[order], label[order]
     return Detections(boxes[candidate, label], label, score[order])
+
+
+def select_by_image(
+    boxes: Tensor,
+    scores: Tensor,
+    counts: Sequence[int],
+    rule: DetectionRule,
+    clip: Callable[[Tensor, int], Tensor],
+) -> list[Detections]:
+    """Choose each image's detections out of the joined proposals of a batch.
+
+    Args:
+        boxes: ``(sum of counts, c, 4)`` boxes per class, decoded.
+        scores: ``(sum of counts, c)`` scores per class, background left out.
+        counts: Proposals of each image.
+        rule: How to choose.
+        clip: Clips boxes to the image of a number.
+    """
+    parts = zip(torch.split(boxes, list(counts)), torch.split(scores, list(counts)), strict=True)
+    return [
+        select_detections(clip(own_boxes, image), own_scores, rule)
+        for image, (own_boxes, own_scores) in enumerate(parts)
+    ]
 
 
 def merge_detections(
