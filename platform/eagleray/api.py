@@ -85,6 +85,7 @@ class Experiment:
         )
         self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None
+        self._prepared_parts: dict[frozenset[str], Prepared] = {}
         self._new = new
 
     @classmethod
@@ -141,6 +142,29 @@ class Experiment:
         )
         return self._prepared
 
+    def prepare_for(self, benchmarks: Sequence[str] = ()) -> Prepared:
+        """Run the preprocessing stages that benchmarks read, and no others, so that a checkpoint is
+        evaluated where there is no training split.
+
+        Args:
+            benchmarks: By name, or ``all``; by default those of the settings.
+        """
+        if self._prepared is not None:
+            return self._prepared
+        task = require(self.task, Evaluation)
+        chosen = choose_benchmarks(task, tuple(benchmarks) or self.settings.evaluate.benchmarks)
+        labels = frozenset(label for one in chosen for label in task.stages_of(one.source))
+        if labels not in self._prepared_parts:
+            self.check(training=False)
+            self._prepared_parts[labels] = prepare_stages(
+                self.task,
+                Store(self.settings.storage),
+                self.settings.prepare,
+                self.options,
+                labels,
+            )
+        return self._prepared_parts[labels]
+
     def train(self, report: Report | None = None) -> TrainResult:
         """Train, going on from the run's latest checkpoint if there is one.
 
@@ -171,7 +195,7 @@ class Experiment:
             One result per benchmark and checkpoint.
         """
         task = require(self.task, Evaluation)
-        prepared = self._prepared or self.prepare()
+        prepared = self.prepare_for(benchmarks)
         describe_run(self.run_folder, self.settings, self.task, prepared)
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
         return evaluate_checkpoints(

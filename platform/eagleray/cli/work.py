@@ -148,7 +148,7 @@ def evaluate(arguments: list[str]) -> int:
     asked = (flags.benchmark, flags.checkpoint)
     baselines = experiment.baselines(flags.against, *asked) if flags.against else {}
     printer = _Printer(experiment, is_quiet=True)
-    printer.prepared(experiment.prepare())
+    printer.prepared(experiment.prepare_for(flags.benchmark))
     results = experiment.evaluate(*asked)
     printer.evaluated(results)
     if flags.against is None:

@@ -53,6 +53,15 @@ class DataTask(BaseTask):
             rows: The rows of all prepared stages, by label.
         """
 
+    def stages_of(self, source: str) -> Sequence[str]:
+        """Return the labels of the stages that ``dataset`` reads for a source; evaluation prepares
+        these and what is upstream of them.
+
+        By default the stages of that source; all of them where none has it.
+        """
+        stages = self.stages()
+        return [s.label for s in stages if s.source == source] or [s.label for s in stages]
+
 
 class ModelTask(BaseTask, Generic[M]):
     """A task with a model ``M``."""

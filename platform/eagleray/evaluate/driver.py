@@ -21,6 +21,7 @@ from eagleray.prepare import (
     StoredRows,
     run_stages,
     stage_fingerprint,
+    with_upstream,
 )
 from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
@@ -136,11 +137,15 @@ def _stage(
     weights: Path,
     limit: int | None,
 ) -> StageRun:
+    # Only what the benchmark reads, so that the results go by the same name where a training split
+    # is there and where it is not.
+    labels = with_upstream(task.stages(), task.stages_of(benchmark.source))
+    read = {label: own for label, own in rows.items() if label in labels}
     settings = EvaluationSettings(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
         benchmark=benchmark.name,
-        prepared={label: _listing(r) for label, r in sorted(rows.items())},
+        prepared={label: _listing(r) for label, r in sorted(read.items())},
         units=limit,
         pictures=experiment.evaluate.pictures,
     )
@@ -149,7 +154,7 @@ def _stage(
         benchmark,
         weights,
         settings,
-        rows,
+        read,
         batch_size=experiment.evaluate.batch_size,
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )

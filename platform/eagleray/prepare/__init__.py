@@ -7,6 +7,7 @@ from eagleray.prepare.driver import (
     plan_stages,
     prepare_stages,
     stage_folders,
+    with_upstream,
 )
 from eagleray.prepare.fingerprint import stage_fingerprint
 from eagleray.prepare.folder import (
@@ -43,4 +44,5 @@ __all__ = [
     "run_stages",
     "stage_fingerprint",
     "stage_folders",
+    "with_upstream",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
@@ -63,7 +63,11 @@ class StagePlan:
 
 
 def prepare_stages(
-    task: BaseTask, storage: Store, settings: PrepareSettings, options: RunOptions
+    task: BaseTask,
+    storage: Store,
+    settings: PrepareSettings,
+    options: RunOptions,
+    labels: Collection[str] | None = None,
 ) -> Prepared:
     """Run all stages of a task, upstream first, and return their rows.
 
@@ -72,6 +76,7 @@ def prepare_stages(
         storage: Folder that holds prepared data.
         settings: How its data are prepared; says the number of workers.
         options: How the stages run.
+        labels: Run these stages and what they read only; by default all.
 
     Raises:
         EaglerayError: A stage could not run. (Bad items are rejects, counted in the summaries.)
@@ -80,7 +85,7 @@ def prepare_stages(
     summaries: list[StageSummary] = []
     with nullcontext(options.session) if options.session else LazySession() as session:
         how = replace(options, workers=settings.workers, session=session)
-        for stage, folder in stage_folders(task, storage):
+        for stage, folder in stage_folders(task, storage, labels):
             run = StageRun(stage, folder, {label: rows[label] for label in stage.upstream})
             if settings.materialise:
                 summary, rows[stage.label] = run_stage(
@@ -93,14 +98,25 @@ def prepare_stages(
     return Prepared(rows, tuple(summaries))
 
 
-def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, StageFolder]]:
+def stage_folders(
+    task: BaseTask, storage: Store, labels: Collection[str] | None = None
+) -> Iterator[tuple[Stage, StageFolder]]:
     """Yield the task's stages with their folders, and describe each stage there.
+
+    Args:
+        task: The task.
+        storage: Folder that holds prepared data.
+        labels: Yield these stages and what they read only; by default all.
 
     Raises:
         SettingsError: A stage reads one that does not come before it, or weights are missing.
     """
     fingerprints: dict[str, str] = {}
-    for stage in task.stages():
+    stages = task.stages()
+    wanted = None if labels is None else with_upstream(stages, labels)
+    for stage in stages:
+        if wanted is not None and stage.label not in wanted:
+            continue
         if stage.label in fingerprints:
             raise EaglerayError(f"task {task.name!r} has two stages with the label {stage.label!r}")
         description = describe_stage(stage, fingerprints)
@@ -109,6 +125,17 @@ def stage_folders(task: BaseTask, storage: Store) -> Iterator[tuple[Stage, Stage
         folder = StageFolder.prepared(storage, address)
         folder.describe(description)
         yield stage, folder
+
+
+def with_upstream(stages: Sequence[Stage], labels: Collection[str]) -> set[str]:
+    """Return labels and those of all stages that they read, directly or not; upstream comes first
+    among the stages.
+    """
+    wanted = set(labels)
+    for stage in reversed(stages):
+        if stage.label in wanted:
+            wanted.update(stage.upstream)
+    return wanted
 
 
 def plan_stages(

@@ -58,7 +58,8 @@ def training_rejects(run: Store) -> list[tuple[str, str]]:
 
 
 def record_rejects(run: Store, stages: Mapping[str, Sequence[tuple[str, str]]]) -> None:
-    """Write what the prepared stages and the training of a run rejected, at most a thousand each.
+    """Write what the prepared stages and the training of a run rejected, at most a thousand each;
+    what is known of other stages stays.
 
     Args:
         run: The run's folder.
@@ -69,7 +70,11 @@ def record_rejects(run: Store, stages: Mapping[str, Sequence[tuple[str, str]]]) 
     kept = {
         label: [list(reject) for reject in rejects[:_LIMIT]] for label, rejects in every.items()
     }
-    run.write(FILE, encode_json(kept))
+    try:
+        known = _Stages.validate_json(run.read(FILE))
+    except (OSError, ValueError):
+        known = {}
+    run.write(FILE, encode_json({**known, **kept}))
 
 
 def read_rejects(run: RunFolder, evaluations: Sequence[StoredEvaluation]) -> list[Rejected]:

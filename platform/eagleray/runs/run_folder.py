@@ -149,19 +149,17 @@ class RunFolder(Store):
         return RunSummary.parse(stored)
 
     def record_stages(self, stages: Mapping[str, str]) -> None:
-        """Write the fingerprints of the prepared data it used (by label), so that ``prune`` keeps
-        them.
+        """Add the fingerprints of the prepared data it used (by label), so that ``prune`` keeps
+        them; an evaluation uses fewer than the training did.
         """
-        self.write(self.STAGES, encode_json(dict(stages)))
+        self.write(self.STAGES, encode_json({**self._stored_stages(), **stages}))
 
     def stages(self) -> set[tuple[str, str, str]]:
         """Return (task, stage, fingerprint) of the prepared data that the run used."""
-        try:
-            labels = json.loads(self.read(self.STAGES))
-        except (FileNotFoundError, ValueError):
-            return set()
         task = self.summary().task
-        return {(task, label.partition(":")[0], name) for label, name in labels.items()}
+        return {
+            (task, label.partition(":")[0], name) for label, name in self._stored_stages().items()
+        }
 
     def result_path(self, benchmark: str, checkpoint: str) -> str:
         """Return where the results of a checkpoint on a benchmark are."""
@@ -183,6 +181,13 @@ class RunFolder(Store):
         """Return the paths of the logs for people, the shortest names first."""
         texts = [path for path in self.files(self.LOG) if path.endswith((".log", ".txt"))]
         return sorted(texts, key=lambda path: (len(path), path))
+
+    def _stored_stages(self) -> dict[str, str]:
+        try:
+            stored = json.loads(self.read(self.STAGES))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return stored if isinstance(stored, dict) else {}
 
     def _stored_summary(self) -> dict[str, Any]:
         try:
