@@ -20,7 +20,7 @@ from eagleray.evaluate.weights import checkpoint_labels, find_weights
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.options import RunOptions
+from eagleray.options import OtherCode, RunOptions
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
@@ -62,6 +62,7 @@ class Experiment:
         progress: Told about the work.
         retry_rejects: Go once more over the items that ``prepare``, ``evaluate`` and ``predict``
             have rejected.
+        other_code: What becomes of results that other code has made, see ``RunOptions``.
     """
 
     def __init__(
@@ -73,6 +74,7 @@ class Experiment:
         inline: bool = False,
         progress: Progress | None = None,
         retry_rejects: bool = False,
+        other_code: OtherCode = "tell",
     ) -> None:
         self.settings = settings
         self.task: BaseTask = task_type(settings.task)(settings.settings)
@@ -82,6 +84,7 @@ class Experiment:
             device=settings.device,
             progress=progress or Silent(),
             retry_rejects=retry_rejects,
+            other_code=other_code,
         )
         self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None

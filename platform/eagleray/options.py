@@ -10,6 +10,7 @@ from typing import Literal
 from eagleray.progress import Progress, Silent
 from eagleray.scheduling import LazySession
 
+OtherCode = Literal["tell", "again", "keep"]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -24,6 +25,8 @@ class RunOptions:
         workers: How many processes work; None for as many as fit on the machine.
         progress: Told about the work.
         session: Ray session that several jobs share; None for one of their own.
+        other_code: What becomes of results that other code has made: they are used and a line says
+            so (``tell``), computed ``again``, or from now on taken for this code's (``keep``).
         retry_rejects: Go once more over the items that were rejected.
     """
 
@@ -34,6 +37,7 @@ class RunOptions:
     progress: Progress = field(default_factory=Silent)
     session: LazySession | None = None
     retry_rejects: bool = False
+    other_code: OtherCode = "tell"
 
     def with_workers(self, workers: int | None) -> RunOptions:
         """Return the same options for a job of so many workers."""

@@ -183,9 +183,13 @@ def run(
 
 
 def tree(folder: Path) -> dict[str, bytes]:
-    """Return all files below a stage's folder but the logs: relative path to content."""
+    """Return all files below a stage's folder but the logs and who computed them: relative path
+    to content.
+    """
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and "log" not in path.relative_to(folder).parts
+        if path.is_file()
+        and path.name != "code.json"
+        and "log" not in path.relative_to(folder).parts
     }

@@ -22,6 +22,7 @@ from eagleray.api import STOPPED, Experiment, Listener
 from eagleray.cli.arguments import Flags, parse
 from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, VERBS, say
 from eagleray.contract.task import require
+from eagleray.options import OtherCode
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
 from eagleray.runs.records import EvaluationResult
@@ -42,6 +43,17 @@ class PrepareFlags(Flags):
 
     retry_rejects: bool = False
     """Go once more over the items that were rejected."""
+    again: bool = False
+    """Compute anew what other code has made."""
+    keep: bool = False
+    """Keep what other code has made: the change touches no result."""
+
+    @property
+    def other_code(self) -> OtherCode:
+        """What becomes of what other code has made."""
+        if self.again and self.keep:
+            raise SettingsError("--again and --keep say opposite things of what other code made")
+        return "again" if self.again else "keep" if self.keep else "tell"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -202,6 +214,7 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
         inline=given.inline,
         progress=terminal_progress(),
         retry_rejects=isinstance(given, PrepareFlags) and given.retry_rejects,
+        other_code=given.other_code if isinstance(given, PrepareFlags) else "tell",
     )
     return experiment, given
 

@@ -159,7 +159,7 @@ def _stage(
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
     )
     folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
-    return StageRun(stage, StageFolder(folder))
+    return StageRun(stage, StageFolder(folder), also_read=rows)
 
 
 def _computed(

@@ -149,7 +149,7 @@ def file_checksum(path: Path) -> str:
             f"weight file {path} cannot be read ({error.strerror}): "
             "`eagleray doctor` says where to get it"
         ) from error
-    cache = Store(str(_cache_folder()))
+    cache = Store(str(cache_folder()))
     identity = f"{path.absolute()}\0{status.st_size}\0{status.st_mtime_ns}"
     name = f"{short_hash(identity.encode(), 16)}.json"
     try:
@@ -161,7 +161,8 @@ def file_checksum(path: Path) -> str:
         return checksum
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Return the user's folder of remembered checksums."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "eagleray" / "checksums"
 

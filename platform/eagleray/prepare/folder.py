@@ -2,6 +2,7 @@
 
     prepared/<task>/<stage>/<fingerprint>/
         stage.json                          what the fingerprint hashes, for people
+        code.json                           digests of the modules that made the results
         listing/<digest>.json               a listing of inputs: its parts, in order
         listing/<hash>.parquet              a part; named by content, shared by listings
         fit/<digest>.json                   what ``Stage.fit`` found on the first items
@@ -26,6 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, Any, NamedTuple
 
+from eagleray.prepare.code import Code
 from eagleray.prepare.fingerprint import StageDescription, canonical_json, short_hash
 from eagleray.prepare.marker import CommittedFile, Manifest, Reject, ShardEntry, ShardMarker
 from eagleray.storage import Store, commit
@@ -87,6 +89,17 @@ class StageFolder:
     def describe(self, description: StageDescription) -> None:
         """Say for people what the fingerprint hashes."""
         self.store.create("stage.json", description.encode())
+
+    def write_code(self, code: Code) -> None:
+        """Say which code makes the results."""
+        self.store.write("code.json", code.encode())
+
+    def read_code(self) -> Code | None:
+        """Return which code made the results; None where that is not known."""
+        try:
+            return Code.decode(self.store.read("code.json"))
+        except _DAMAGED:
+            return None
 
     # -- inputs
 

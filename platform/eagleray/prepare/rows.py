@@ -99,6 +99,11 @@ class StoredRows(IdentifiedRows):
         return self._given or self._folder.manifest(self._listing)
 
     @property
+    def folder(self) -> StageFolder:
+        """Return where the rows are."""
+        return self._folder
+
+    @property
     def listing(self) -> str:
         """Return the digest of the inputs."""
         return self._listing

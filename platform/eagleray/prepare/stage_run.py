@@ -8,7 +8,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from eagleray.options import RunOptions
@@ -121,6 +121,8 @@ def run_stages(
     if options.retry_rejects:
         for run in runs:
             run.folder.forget_rejects()
+    for run in runs:
+        _check_code(run, options)
     work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
     with nullcontext(options.session) if options.session else LazySession() as session:
         for position, computed in _compute(work, title, options, session):
@@ -130,6 +132,30 @@ def run_stages(
             folder.set_current(listing)
             summary = _summary(surveyed, manifest, time.perf_counter() - begin)
             yield position, summary, StoredRows(folder, listing)
+
+
+_MODULES_SHOWN = 4
+
+
+def _check_code(run: StageRun, options: RunOptions) -> None:
+    """Tell where other code has made what would be used, or compute it again where asked."""
+    before, now, folder = run.folder.read_code(), run.code(), run.folder
+    done = folder.done_shards()
+    changes = before.changes(now) if before and done else []
+    if changes and options.other_code == "tell":
+        shown = ", ".join(changes[:_MODULES_SHOWN])
+        more = f" and {len(changes) - _MODULES_SHOWN} more" if changes[_MODULES_SHOWN:] else ""
+        options.progress.note(
+            f"{run.stage.label}: WARNING: {len(done)} shards that are used here were made by "
+            f"other code (changed: {shown}{more}). Give --again (prepare, evaluate, predict) to "
+            "compute them anew, --keep where the change touches no result; or change the stage's "
+            "`version`, so that nobody uses them"
+        )
+    if changes and options.other_code == "again":
+        folder.forget_shards(sorted(done))
+    if before is None or not done or (changes and options.other_code != "tell"):
+        with suppress(EaglerayError, OSError):  # where nothing can be written, reading goes on
+            folder.write_code(now)
 
 
 def _summary(work: Survey, manifest: Manifest, seconds: float) -> StageSummary:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from eagleray.prepare.code import Code, code_of
 from eagleray.prepare.fingerprint import DIGEST_BYTES, item_digest, traced_items
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.listing import Listing, spool
@@ -55,11 +56,23 @@ class StageRun:
         stage: The stage, not set up; evaluation and prediction are stages too.
         folder: Where its results go; must change when anything changes that they depend on.
         upstream: The rows that it reads, by label.
+        also_read: Rows that it reads without listing them: other code behind them is told, too.
     """
 
     stage: Stage
     folder: StageFolder
     upstream: Mapping[str, Rows] = field(default_factory=dict)
+    also_read: Mapping[str, Rows] = field(default_factory=dict)
+
+    def code(self) -> Code:
+        """Return the code that this run would use, and what made the rows that it reads."""
+        made_by = {}
+        for label, rows in {**self.upstream, **self.also_read}.items():
+            folder = getattr(rows, "folder", None)
+            code = folder.read_code() if isinstance(folder, StageFolder) else None
+            if code is not None:
+                made_by[label] = code.digest
+        return code_of(self.stage, made_by)
 
 
 @dataclass(frozen=True)

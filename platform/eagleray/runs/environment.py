@@ -6,7 +6,8 @@ import os
 import platform
 import subprocess
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from eagleray.runs.metrics import flatten
 from eagleray.runs.records import encode_json
 from eagleray.task import InputError
 
+_DISTRIBUTION = "eagleray"
+"""Of plugin, toolbox and engine where they are installed from one source tree."""
 _PACKAGES = ("eagleray", "torch", "torchvision", "numpy", "ray", "deepspeed", "pyarrow", "timm")
 
 
@@ -29,6 +32,7 @@ class Environment:
         system: Operating system and processor.
         packages: Versions by package; None for one that is not installed.
         revision: Commit of the code, see ``code_revision``.
+        sources: Package, distribution, version and revision of plugin, toolbox and engine.
         cpus: Processor cores.
         memory_gb: Main memory in GiB.
         gpus: Names of the GPUs.
@@ -43,6 +47,7 @@ class Environment:
     memory_gb: float | None = None
     gpus: tuple[str, ...] = ()
     seed: int | None = None
+    sources: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     def encode(self) -> bytes:
         """Return the content of a run's ``environment.json``."""
@@ -70,8 +75,13 @@ class Environment:
 _ENVIRONMENT = TypeAdapter(Environment)
 
 
-def describe_environment(seed: int | None = None) -> Environment:
-    """Return versions, the code's revision and the hardware of this process."""
+def describe_environment(seed: int | None = None, plugin: str = "") -> Environment:
+    """Return versions, the code's revision and the hardware of this process.
+
+    Args:
+        seed: The experiment's seed.
+        plugin: Top-level package of the task.
+    """
     return Environment(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
@@ -81,7 +91,25 @@ def describe_environment(seed: int | None = None) -> Environment:
         memory_gb=round(_memory_bytes() / 2**30, 1),
         gpus=tuple(torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())),
         seed=seed,
+        sources=_sources({"plugin": plugin, "toolbox": "eagleray_vision", "engine": "eagleray"}),
     )
+
+
+def _sources(packages: dict[str, str]) -> dict[str, dict[str, str | None]]:
+    distributions = packages_distributions()
+    sources: dict[str, dict[str, str | None]] = {}
+    for role, package in packages.items():
+        spec = find_spec(package) if package else None
+        if spec is None or spec.origin is None:
+            continue
+        names = distributions.get(package) or [_DISTRIBUTION]
+        sources[role] = {
+            "package": package,
+            "distribution": names[0],
+            "version": installed_version(names[0]),
+            "revision": code_revision(Path(spec.origin).resolve().parent),
+        }
+    return sources
 
 
 def installed_version(package: str) -> str | None:
@@ -92,11 +120,11 @@ def installed_version(package: str) -> str | None:
         return None
 
 
-def code_revision() -> str | None:
-    """Return the git commit of the code, with ``+`` where files differ from it; None outside
-    git.
+def code_revision(folder: Path | None = None) -> str | None:
+    """Return the git commit of the code in a folder (by default the engine's), with ``+`` where
+    files differ from it; None outside git.
     """
-    folder = Path(__file__).resolve().parent
+    folder = folder or Path(__file__).resolve().parent
     head = _git("rev-parse", "HEAD", folder=folder)
     if head is None:
         return None

@@ -103,7 +103,9 @@ class RunFolder(Store):
         """Write what the run is and was made with; a continued run keeps its first description."""
         text = yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False)
         self.create(self.EXPERIMENT, text.encode())
-        self.create(self.ENVIRONMENT, describe_environment(experiment.seed).encode())
+        if not self.exists(self.ENVIRONMENT):
+            plugin = type(experiment.settings).__module__.partition(".")[0]
+            self.create(self.ENVIRONMENT, describe_environment(experiment.seed, plugin).encode())
 
     def experiment(self) -> ExperimentSettings:
         """Return the resolved experiment stored in the run.
