@@ -14,7 +14,7 @@ import yaml
 from eagleray.analysis.table import RECALLED, plain_table
 from eagleray.cli.main import say
 from eagleray.download import catalog, fetch, find_download, place
-from eagleray.experiment.discovery import installed_tasks, task_type
+from eagleray.experiment.discovery import asking_task, default_task, installed_tasks, task_type
 from eagleray.experiment.json_schema import any_experiment_schema, experiment_schema
 from eagleray.progress import terminal_progress
 from eagleray.task import BaseTask, Download, EaglerayError, Evaluation, SettingsError
@@ -33,7 +33,7 @@ def tasks(arguments: list[str]) -> int:
     rows: list[tuple[object, ...]] = []
     for name in installed_tasks():
         try:
-            rows += _task_rows(name, task_type(name))
+            rows += _task_rows(name)
         except EaglerayError as error:
             rows.append((name, f"not usable: {error}", "", "", ""))
     say(plain_table(("task", "what it is", "benchmark", "metric", "published"), rows))
@@ -41,14 +41,15 @@ def tasks(arguments: list[str]) -> int:
     return 0
 
 
-def _task_rows(name: str, task_cls: type[BaseTask]) -> list[tuple[object, ...]]:
-    required = any(f.is_required() for f in task_cls.settings_type.model_fields.values())
-    if required:
-        return [(name, task_cls.summary, "(depends on the experiment)", "", "")]
+def _task_rows(name: str) -> list[tuple[object, ...]]:
+    task, summary = default_task(name), task_type(name).summary
+    if task is None:
+        return [(name, summary, "(depends on the experiment)", "", "")]
     rows: list[tuple[object, ...]] = []
-    first = (name, task_cls.summary)
-    task = task_cls(task_cls.settings_type())
-    for benchmark in task.benchmarks() if isinstance(task, Evaluation) else ():
+    first = (name, summary)
+    with asking_task(name, "benchmarks()"):
+        benchmarks = tuple(task.benchmarks()) if isinstance(task, Evaluation) else ()
+    for benchmark in benchmarks:
         published = [
             f"{p.metric} {p.value:g}{RECALLED * p.recalled} ({p.model or p.source})"
             for p in benchmark.published
@@ -104,7 +105,10 @@ def _all_tasks() -> dict[str, Any]:
     tasks: list[type[BaseTask]] = []
     for name in installed_tasks():
         try:
-            tasks.append(task_type(name))
+            task = task_type(name)
+            with asking_task(name, "the JSON schema of its settings"):
+                task.settings_type.model_json_schema()
+            tasks.append(task)
         except SettingsError as error:
             sys.stderr.write(f"left out: {error}\n")
     return any_experiment_schema(tasks)

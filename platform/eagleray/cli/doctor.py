@@ -19,7 +19,7 @@ import tyro
 
 from eagleray.analysis.table import plain_table
 from eagleray.api import Experiment
-from eagleray.experiment.discovery import installed_tasks, task_type
+from eagleray.experiment.discovery import asking_task, default_task, installed_tasks
 from eagleray.experiment.load import load_experiment
 from eagleray.runs.environment import describe_environment
 from eagleray.scheduling import present_machine
@@ -166,15 +166,14 @@ def _look(experiments: Sequence[Experiment]) -> tuple[list[Row], list[Requiremen
     wanted: list[Requirement] = []
     for name in installed_tasks():
         try:
-            task_cls = task_type(name)
+            default = default_task(name)
+            with asking_task(name, "requirements()"):
+                needed = default.requirements() if default is not None else ()
+                wanted += [r for r in needed if r.optional]
         except EaglerayError as error:
             rows.append((f"task {name}", "not usable", error))
             continue
         rows.append((f"task {name}", "installed", ""))
-        fields = task_cls.settings_type.model_fields.values()
-        if not any(field.is_required() for field in fields):
-            default = task_cls(task_cls.settings_type())
-            wanted += [r for r in default.requirements() if r.optional]
     wanted += [r for e in experiments for r in e.task.requirements()]
     return rows, list({r.name: r for r in wanted}.values())
 

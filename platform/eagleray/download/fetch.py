@@ -12,7 +12,7 @@ import pooch
 
 from eagleray.download.archive import unpack
 from eagleray.download.transfer import DownloadError, ResumingDownloader
-from eagleray.experiment.discovery import installed_tasks, nearest, task_type
+from eagleray.experiment.discovery import asking_task, installed_tasks, nearest, task_type
 from eagleray.progress import Progress
 from eagleray.task import Download, SettingsError
 
@@ -30,7 +30,9 @@ def catalog() -> dict[str, Download]:
     found: dict[str, Download] = {}
     for name in installed_tasks():
         try:
-            records = task_type(name).downloads()
+            task = task_type(name)
+            with asking_task(name, "downloads()"):
+                records = tuple(task.downloads())
         except SettingsError as error:
             _log.warning("%s", error)
             continue

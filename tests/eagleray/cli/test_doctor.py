@@ -9,13 +9,13 @@ from tests.sixth_task import SquareTask
 
 import eagleray.api
 from eagleray.cli import doctor, main
-from eagleray.experiment import load
+from eagleray.experiment import discovery, load
 from eagleray.task import Requirement, SettingsError
 
 
 @pytest.fixture(autouse=True)
 def squares_installed(monkeypatch):
-    for module in (load, eagleray.api, doctor):
+    for module in (load, eagleray.api, discovery):
         monkeypatch.setattr(module, "task_type", lambda name: SquareTask)
     monkeypatch.setattr(doctor, "installed_tasks", lambda: {"squares": None})
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
@@ -116,7 +116,7 @@ def test_a_task_that_cannot_be_imported_is_named(capsys, monkeypatch):
     def fails(name):
         raise SettingsError("it needs timm")
 
-    monkeypatch.setattr(doctor, "task_type", fails)
+    monkeypatch.setattr(discovery, "task_type", fails)
     assert main.run(["doctor"]) == 0
     assert row(capsys.readouterr().out, "task squares") == ["not usable", "it needs timm"]
 

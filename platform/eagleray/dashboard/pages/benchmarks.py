@@ -25,7 +25,7 @@ from eagleray.dashboard.elements import (
     table,
 )
 from eagleray.dashboard.source import Source
-from eagleray.experiment.discovery import installed_tasks, task_type
+from eagleray.experiment.discovery import asking_task, default_task, installed_tasks
 from eagleray.runs.records import EvaluationResult
 from eagleray.task import Benchmark, EaglerayError, Evaluation
 
@@ -127,11 +127,9 @@ class PublishedBenchmarks:
 
 def _benchmarks(name: str) -> Sequence[Benchmark]:
     try:
-        task = task_type(name)
-        if any(field.is_required() for field in task.settings_type.model_fields.values()):
-            return ()
-        built = task(task.settings_type())
-        return tuple(built.benchmarks()) if isinstance(built, Evaluation) else ()
+        task = default_task(name)
+        with asking_task(name, "benchmarks()"):
+            return tuple(task.benchmarks()) if isinstance(task, Evaluation) else ()
     except (EaglerayError, OSError):
         return ()
 
