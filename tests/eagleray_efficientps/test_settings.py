@@ -41,7 +41,7 @@ def test_paper_recipe_ends_with_frozen_statistics(preset):
     [
         {"preset": "coco"},
         {"input": {"random_scale": (2.0, 0.5)}},
-        {"network": {"backbone": {"name": "resnet50"}}},
+        {"network": {"backbone": {"name": "resnet9"}}},
         {"fusion": {"methode": "heuristic"}},
         {"test_time": {"scales": (1.0, 1.0)}},
     ],
