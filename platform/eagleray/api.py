@@ -16,7 +16,7 @@ from typing import Any
 from eagleray.analysis.regression import open_run, read_baseline
 from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
-from eagleray.evaluate.weights import checkpoint_labels, find_weights
+from eagleray.evaluate.weights import changed_use, checkpoint_labels, find_weights, result_labels
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.experiment.schema import ExperimentSettings
@@ -200,6 +200,12 @@ class Experiment:
         task = require(self.task, Evaluation)
         prepared = self.prepare_for(benchmarks)
         describe_run(self.run_folder, self.settings, self.task, prepared)
+        changed = changed_use(self.run_folder, self.settings)
+        if changed:
+            stated = ", ".join(f"{name} {value}" for name, value in changed.items())
+            self.options.progress.note(
+                f"{self.run_folder.name} was begun with other settings of use; now: {stated}"
+            )
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
         return evaluate_checkpoints(
             self.settings,
@@ -229,11 +235,14 @@ class Experiment:
         other = open_run(self.settings.storage, against)
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
         given = (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint)
-        labels = checkpoint_labels(given or (self.settings.evaluate.checkpoint,))
+        given = given or (self.settings.evaluate.checkpoint,)
+        own, labels = result_labels(self.run_folder, self.settings, given), checkpoint_labels(given)
         return {
-            (benchmark.name, label): read_baseline(other, benchmark.name, label, benchmark.protocol)
+            (benchmark.name, own[asked]): read_baseline(
+                other, benchmark.name, label, benchmark.protocol
+            )
             for benchmark in choose_benchmarks(require(self.task, Evaluation), names)
-            for label in labels.values()
+            for asked, label in labels.items()
         }
 
     def run(self, listener: Listener | None = None) -> list[EvaluationResult]:

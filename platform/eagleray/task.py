@@ -17,7 +17,14 @@ from eagleray.contract.phase import Phase, Schedule
 from eagleray.contract.prediction import Inference, Prediction
 from eagleray.contract.prepare import Item, Record, Resources, Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
-from eagleray.contract.settings import LATER, Settings
+from eagleray.contract.settings import (
+    LATER,
+    OF_USE,
+    Settings,
+    values_of_use,
+    with_use,
+    without_use,
+)
 from eagleray.contract.task import CapabilityError, Task
 from eagleray.contract.training import (
     FittedWeights,
@@ -38,6 +45,7 @@ from eagleray.storage.folder_writer import FolderWriter
 
 __all__ = [
     "LATER",
+    "OF_USE",
     "BaseTask",
     "Batches",
     "Benchmark",
@@ -80,4 +88,7 @@ __all__ = [
     "Viewing",
     "Viewpoint",
     "is_transient",
+    "values_of_use",
+    "with_use",
+    "without_use",
 ]

@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eagleray.task import Settings
+from eagleray.task import OF_USE, Settings
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_toyworld.settings import ToyworldSettings
 from eagleray_vision.datasets.settings import DatasetSettings
@@ -190,11 +190,13 @@ class EfficientPsSettings(PresetSettings):
     data: DataSettings = Field(DataSettings(), description="Data set.")
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
-    fusion: FusionSettings = Field(
+    fusion: Annotated[FusionSettings, OF_USE] = Field(
         FusionSettings(), description="How the outputs of both heads become one panoptic map."
     )
-    evaluation: EvaluationSettings = Field(EvaluationSettings(), description="What is scored.")
-    test_time: TestTimeSettings = Field(
+    evaluation: Annotated[EvaluationSettings, OF_USE] = Field(
+        EvaluationSettings(), description="What is scored."
+    )
+    test_time: Annotated[TestTimeSettings, OF_USE] = Field(
         TestTimeSettings(), description="Views per image in evaluation and prediction."
     )
     init_class_list: str = Field(

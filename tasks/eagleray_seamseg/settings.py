@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eagleray.task import Phase, Schedule, Settings
+from eagleray.task import OF_USE, Phase, Schedule, Settings
 from eagleray_seamseg.model.config import (
     NetworkSettings,
     cityscapes_r50,
@@ -190,13 +190,13 @@ class SeamlessSettings(PresetSettings):
     data: DataSettings = Field(DataSettings(), description="Data set.")
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
-    fusion: FusionSettings = Field(
+    fusion: Annotated[FusionSettings, OF_USE] = Field(
         FusionSettings(), description="How the outputs of both heads become one panoptic map."
     )
-    evaluation: ScoringSettings = Field(
+    evaluation: Annotated[ScoringSettings, OF_USE] = Field(
         ScoringSettings(), description="What is scored, and at which size."
     )
-    test_time: TestTimeSettings = Field(
+    test_time: Annotated[TestTimeSettings, OF_USE] = Field(
         TestTimeSettings(), description="Views per image in evaluation and prediction."
     )
     init_class_list: str = Field(

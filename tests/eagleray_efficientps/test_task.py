@@ -16,9 +16,11 @@ from tests.eagleray_vision.small_data import run_stage, small_cityscapes
 
 from eagleray.experiment.load import load_experiment
 from eagleray.task import InputError, SettingsError, StepContext
+from eagleray_efficientps.benchmarks import efficientps_benchmarks
 from eagleray_efficientps.data import fitted_size
 from eagleray_efficientps.losses import LOSS_NAMES
 from eagleray_efficientps.predict import network_settings
+from eagleray_efficientps.published import MULTI_SCALE, SINGLE_SCALE
 from eagleray_efficientps.recipes import FROZEN_PHASE
 from eagleray_efficientps.settings import EfficientPsSettings, InputSettings
 from eagleray_efficientps.task import EfficientPSTask
@@ -245,3 +247,18 @@ def test_experiments_are_valid(path, monkeypatch):
     task = EfficientPSTask(experiment.settings)
     known = {one.name for one in task.benchmarks()} if path.stem != "vistas" else None
     assert known is None or set(experiment.evaluate.benchmarks) <= known
+
+
+def test_several_views_stand_beside_one_with_rows_of_their_own():
+    single, ceiling, several = efficientps_benchmarks(EfficientPsSettings())
+    assert [b.name.removeprefix("cityscapes_val") for b in (single, ceiling, several)] == [
+        "",
+        "_fusion_ceiling",
+        "_multi_scale",
+    ]
+    assert single.published == SINGLE_SCALE["cityscapes"]
+    assert several.published == MULTI_SCALE["cityscapes"]
+    task = EfficientPSTask(EfficientPsSettings()).on_benchmark(several)
+    assert task.settings.test_time.flip
+    assert len(task.settings.test_time.scales) == 6
+    assert len(efficientps_benchmarks(task.settings)) == 2

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic
+from typing import Any, Generic, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from eagleray.contract.base import DataTask
 from eagleray.contract.generics import M, P, S
 from eagleray.contract.prediction import Inference
+from eagleray.contract.settings import with_use
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,9 @@ class Benchmark:
     higher_is_better: bool = True
     vocabulary: tuple[str, ...] = ()
     published: tuple[PublishedResult, ...] = ()
+    use: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of use (``OF_USE``) that it states, nested as in an experiment's YAML; they replace
+    the experiment's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +79,17 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
     @abstractmethod
     def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
         """Return the metrics over the rows of all units, which come in unit order."""
+
+    def on_benchmark(self, benchmark: Benchmark) -> Self:
+        """Return the task with the settings that a benchmark states.
+
+        Raises:
+            SettingsError: It states something else than settings of use.
+        """
+        if not benchmark.use:
+            return self
+        origin = f"benchmark {benchmark.name!r} of task {self.name!r}"
+        return type(self)(with_use(self.settings, benchmark.use, origin))
 
     def picture(self, sample: S, prediction: P) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eagleray.evaluate.stage import PICTURE_ERROR, EvaluationSettings, EvaluationStage
-from eagleray.evaluate.weights import checkpoint_labels, find_weights
+from eagleray.evaluate.weights import find_weights, result_labels
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
@@ -97,7 +97,7 @@ def evaluate_checkpoints(
     Raises:
         SettingsError: There is no such checkpoint, or two would go by the same name.
     """
-    labels = checkpoint_labels(checkpoints or (experiment.evaluate.checkpoint,))
+    labels = result_labels(run, experiment, checkpoints)
     weights = {c: find_weights(run, c, task, experiment.seed) for c in labels}
     pairs = [
         _Pair(b, label, _stage(experiment, task, run, rows, b, weights[c], options.limit))
@@ -141,16 +141,17 @@ def _stage(
     # is there and where it is not.
     labels = with_upstream(task.stages(), task.stages_of(benchmark.source))
     read = {label: own for label, own in rows.items() if label in labels}
+    asked = task.on_benchmark(benchmark)
     settings = EvaluationSettings(
         task=task.name,
-        settings=experiment.settings.model_dump(mode="json"),
+        settings=(asked.settings if benchmark.use else experiment.settings).model_dump(mode="json"),
         benchmark=benchmark.name,
         prepared={label: _listing(r) for label, r in sorted(read.items())},
         units=limit,
         pictures=experiment.evaluate.pictures,
     )
     stage = EvaluationStage(
-        task,
+        asked,
         benchmark,
         weights,
         settings,
@@ -171,6 +172,7 @@ def _computed(
 ) -> tuple[EvaluationResult, dict[str, dict[str, float]]]:
     """Return the metrics over all units, and those of the first units alone."""
     benchmark, keys = pair.benchmark, unit_rows.keys()
+    task = task.on_benchmark(benchmark)
     try:
         metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, keys))
     except Exception as error:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+import yaml
 from safetensors.torch import save
 
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.records import INITIAL
 from eagleray.runs.run_folder import RunFolder
-from eagleray.task import ModelTask, SettingsError, Training
+from eagleray.task import ModelTask, Settings, SettingsError, Training, values_of_use
 
 MODEL = "model.safetensors"
 _MODEL_STEM = "model"
@@ -59,6 +64,50 @@ def checkpoint_labels(checkpoints: Sequence[str]) -> Mapping[str, str]:
             )
         labels[checkpoint] = label
     return labels
+
+
+def result_labels(
+    run: RunFolder, experiment: ExperimentSettings, checkpoints: Sequence[str] = ()
+) -> Mapping[str, str]:
+    """Return the name under which each checkpoint's results are kept in a run.
+
+    Results by other settings of use than the run was begun with stand beside its own, under a name
+    with a hash of what differs: ``best-1a2b3c``.
+
+    Args:
+        run: The run.
+        experiment: The experiment that evaluates.
+        checkpoints: Which ones; by default ``experiment.evaluate.checkpoint``.
+    """
+    labels = checkpoint_labels(tuple(checkpoints) or (experiment.evaluate.checkpoint,))
+    changed = changed_use(run, experiment)
+    if not changed:
+        return labels
+    digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()[:6]
+    return {checkpoint: f"{label}-{digest}" for checkpoint, label in labels.items()}
+
+
+def changed_use(run: RunFolder, experiment: ExperimentSettings) -> dict[str, Any]:
+    """Return the settings of use, by their dotted names, that are not those that a run was begun
+    with.
+    """
+    if not run.is_run or not isinstance(experiment.settings, Settings):
+        return {}
+    begun = yaml.safe_load(run.read(run.EXPERIMENT)).get("settings", {})
+    return {
+        name: value
+        for name, value in values_of_use(experiment.settings).items()
+        if _stored(begun, name, value) != value
+    }
+
+
+def _stored(values: Any, name: str, default: Any) -> Any:
+    """Return the value at a dotted name; the default where an older version did not write it."""
+    for part in name.split("."):
+        if not isinstance(values, Mapping) or part not in values:
+            return default
+        values = values[part]
+    return values
 
 
 def _label(checkpoint: str) -> str:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -30,7 +30,7 @@ from eagleray.runs.environment import Environment, describe_environment
 from eagleray.runs.records import RunSummary, encode_json
 from eagleray.runs.settings import EXPERIMENT_FILE
 from eagleray.storage import Store, checked_name
-from eagleray.task import InputError, SettingsError
+from eagleray.task import InputError, Settings, SettingsError, without_use
 
 _NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
 _NOT_RESULTS_TRAIN = [
@@ -57,8 +57,7 @@ def results_digest(experiment: ExperimentSettings) -> str:
     """Return a hash of the settings that change results: not of where, with how many or how
     fast.
     """
-    text = json.dumps(result_settings(experiment), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return _digest(result_settings(experiment))
 
 
 def result_settings(experiment: ExperimentSettings) -> dict[str, Any]:
@@ -69,6 +68,20 @@ def result_settings(experiment: ExperimentSettings) -> dict[str, Any]:
     for key in _NOT_RESULTS_TRAIN:
         values["train"].pop(key, None)
     return values
+
+
+def training_digest(experiment: ExperimentSettings) -> str:
+    """Return the same hash with the settings of use (``OF_USE``) at their defaults: of what is
+    trained, however it is used.
+    """
+    values = result_settings(experiment)
+    if isinstance(experiment.settings, Settings):
+        values["settings"] = without_use(experiment.settings)
+    return _digest(values)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:8]
 
 
 class RunFolder(Store):
@@ -220,17 +233,32 @@ def is_run_name(name: str) -> bool:
         return False
 
 
-def run_of(experiment: ExperimentSettings, *, new: bool = False) -> RunFolder:
-    """Return the folder of the experiment's run; with ``new`` one that does not exist yet.
+def run_of(experiment: ExperimentSettings, *, new: bool = False, own: bool = False) -> RunFolder:
+    """Return the folder of the experiment's run; without ``new`` the latest one is continued.
 
-    Without ``new`` the latest run of these settings is continued.
+    Experiments that differ in settings of use alone have the same run. A run that goes by all of
+    its settings (it is older than their marks, or a trial of a sweep) is found by them first.
+
+    Args:
+        experiment: The experiment.
+        new: Return a folder that does not exist yet.
+        own: Return the one that goes by all settings: trials that differ in settings of use alone
+            have results of their own.
     """
     folder = runs_store(experiment.storage).child(experiment.name)
-    base = f"{experiment.run}-{results_digest(experiment)}"
-    taken = [r for r in folder.folders() if r == base or r.startswith(base + ".")]
+    exact = f"{experiment.run}-{results_digest(experiment)}"
+    there = folder.folders()
+    base = exact
+    if not own and not _runs_called(exact, there):
+        base = f"{experiment.run}-{training_digest(experiment)}"
+    taken = _runs_called(base, there)
     numbers = [int(r.rpartition(".")[2]) if r != base else 1 for r in taken]
     latest = max(numbers, default=1) + (1 if new and taken else 0)
     return run_below(folder, base if latest == 1 else f"{base}.{latest}")
+
+
+def _runs_called(base: str, folders: Sequence[str]) -> list[str]:
+    return [name for name in folders if name == base or name.startswith(base + ".")]
 
 
 def list_runs(storage: str) -> list[RunFolder]:

@@ -198,7 +198,7 @@ def trials_at_once(machine: Machine, groups: Sequence[WorkerGroup], asked: int |
 
 
 def _trial(point: Point, settings: ExperimentSettings, group: WorkerGroup) -> Trial:
-    return Trial(point, settings, run_of(settings).name, group)
+    return Trial(point, settings, run_of(settings, own=True).name, group)
 
 
 def _benchmark(base: ExperimentSettings) -> Benchmark:

@@ -20,6 +20,7 @@ from safetensors.torch import save as save_tensors
 
 from eagleray.prepare.fingerprint import IdentifiedRows
 from eagleray.storage import DamagedError, Store, commit, read_checked, sha256
+from eagleray.task import without_use
 from eagleray.train.checkpoint import MODEL, Checkpoint, TrainState
 from eagleray.train.job import TrainJob
 
@@ -89,7 +90,7 @@ def fingerprint(job: TrainJob, index: int) -> str | None:
     settings = job.experiment.train
     depends_on = {
         "task": job.task.name,
-        "settings": job.task.settings.model_dump(mode="json"),
+        "settings": without_use(job.task.settings),
         "seed": job.experiment.seed,
         "phases": [p.model_dump(mode="json") for p in job.phases[: index + 1]],
         "micro_batch_size": settings.micro_batch_size,

@@ -94,7 +94,7 @@ class Validator:
             model = self._copy
             fill_model(model, strategy, average)
         values = validate(
-            require(self._job.task, Evaluation),
+            require(self._job.task, Evaluation).on_benchmark(self._benchmark),
             model,
             self._benchmark,
             self._data,

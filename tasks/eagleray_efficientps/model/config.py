@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from eagleray.task import Settings
+from eagleray.task import OF_USE, Settings
 from eagleray_vision.layers.activated_norm import NormKind
 
 BackboneName = Literal[
@@ -156,9 +156,13 @@ class RoiSettings(Settings):
         0.5, description="IoU from which a truth's best RoIs are positive anyway."
     )
     beta: float = Field(1.0, gt=0, description="Where the smooth L1 loss becomes linear.")
-    nms_threshold: Unit = Field(0.5, description="IoU at which a detection suppresses another.")
-    score_threshold: Unit = Field(0.5, description="Score above which a detection is kept.")
-    max_detections: Positive = Field(100, description="Detections per image.")
+    nms_threshold: Annotated[Unit, OF_USE] = Field(
+        0.5, description="IoU at which a detection suppresses another."
+    )
+    score_threshold: Annotated[Unit, OF_USE] = Field(
+        0.5, description="Score above which a detection is kept."
+    )
+    max_detections: Annotated[Positive, OF_USE] = Field(100, description="Detections per image.")
 
 
 class NetworkSettings(Settings):

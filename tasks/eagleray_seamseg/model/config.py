@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from eagleray.task import Settings
+from eagleray.task import OF_USE, Settings
 
 RESNET_DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """Names of the built-in residual backbones and their depth."""
@@ -187,9 +187,13 @@ class RoiSettings(Settings):
         False, description="Void pixels are background in the mask targets instead of ignored."
     )
     sigma: float = Field(1.0, gt=0, description="Sharpness of the smooth L1 loss of the boxes.")
-    nms_threshold: Unit = Field(0.3, description="IoU at which a detection suppresses another.")
-    score_threshold: Unit = Field(0.05, description="Score above which a detection is kept.")
-    max_predictions: Positive = Field(100, description="Detections per image.")
+    nms_threshold: Annotated[Unit, OF_USE] = Field(
+        0.3, description="IoU at which a detection suppresses another."
+    )
+    score_threshold: Annotated[Unit, OF_USE] = Field(
+        0.05, description="Score above which a detection is kept."
+    )
+    max_predictions: Annotated[Positive, OF_USE] = Field(100, description="Detections per image.")
 
     @field_validator("roi_size")
     @classmethod
