@@ -31,7 +31,7 @@ from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
-from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, Training
+from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, SettingsError, Training
 from eagleray.train import Report, TrainResult
 from eagleray.train.run import check_requirements, describe_run, missing_requirements, train_in_run
 
@@ -86,6 +86,7 @@ class Experiment:
             retry_rejects=retry_rejects,
             other_code=other_code,
         )
+        _refuse_file(settings.storage)
         self.run_folder: RunFolder = run_of(settings, new=new)
         self._prepared: Prepared | None = None
         self._prepared_parts: dict[frozenset[str], Prepared] = {}
@@ -304,4 +305,12 @@ class Experiment:
             Store(output),
             formats,
             self.options,
+        )
+
+
+def _refuse_file(storage: str) -> None:
+    store = Store(storage)
+    if store.is_local and Path(store.uri.removeprefix("file://")).is_file():
+        raise SettingsError(
+            f"storage {storage!r} is a file; name a folder, which may not exist yet"
         )

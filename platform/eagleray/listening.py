@@ -20,6 +20,9 @@ from http import HTTPStatus
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
+from eagleray.contract.errors import SettingsError
+
+_LAST_PORT = 65535
 _LOCAL_NAMES = ("localhost", "ip6-localhost")
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 
@@ -30,6 +33,19 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return host in _LOCAL_NAMES
+
+
+def checked_port(port: int) -> int:
+    """Return a port that can be listened on, 0 for any free one.
+
+    Raises:
+        SettingsError: It is none.
+    """
+    if not 0 <= port <= _LAST_PORT:
+        raise SettingsError(
+            f"--port {port} is none; allowed are 1 to {_LAST_PORT}, 0 for a free one"
+        )
+    return port
 
 
 def new_token() -> str:

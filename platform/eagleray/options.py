@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from eagleray.contract.errors import SettingsError
 from eagleray.progress import Progress, Silent
 from eagleray.scheduling import LazySession
 
@@ -38,6 +39,12 @@ class RunOptions:
     session: LazySession | None = None
     retry_rejects: bool = False
     other_code: OtherCode = "tell"
+
+    def __post_init__(self) -> None:
+        if self.limit is not None and self.limit < 1:
+            raise SettingsError(
+                f"limit is {self.limit}, allowed is 1 or more; leave it out to work on everything"
+            )
 
     def with_workers(self, workers: int | None) -> RunOptions:
         """Return the same options for a job of so many workers."""

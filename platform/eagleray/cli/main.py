@@ -57,6 +57,9 @@ VERBS = {
 }
 
 
+_STORAGE_PACKAGES = ("botocore", "aiobotocore", "s3fs", "gcsfs", "google", "azure", "adlfs")
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit."""
     raise SystemExit(run(list(sys.argv[1:] if arguments is None else arguments)))
@@ -80,6 +83,20 @@ def run(arguments: list[str]) -> int:
         reason = f" ({error})" if str(error) else "; the same command goes on from here"
         sys.stderr.write(f"eagleray: interrupted{reason}\n")
         return 130
+    except Exception as error:
+        if not _is_of_storage(error):
+            raise
+        sys.stderr.write(
+            f"eagleray: storage does not do what was asked: {type(error).__name__}: {error}; check "
+            "that it is there, may be written to, and that credentials are set\n"
+        )
+        return 1
+
+
+def _is_of_storage(error: Exception) -> bool:
+    """Return whether a disk or an object store refused, which is no mistake in the code."""
+    package = type(error).__module__.partition(".")[0]
+    return isinstance(error, OSError) or package in _STORAGE_PACKAGES
 
 
 def overview() -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -54,6 +55,7 @@ def submit(arguments: list[str]) -> int:
     address = flags.address or os.environ.get("RAY_API_SERVER_ADDRESS")
     if not address:
         raise SettingsError("eagleray submit needs --address http://HEAD:8265")
+    _check_address(address)
     environment = _environment(flags.env)
     with _variables(environment):
         path, _, experiment = parse("submit", "", _given_flags(flags.verb), rest)
@@ -79,6 +81,19 @@ def submit(arguments: list[str]) -> int:
         raise InterruptedError(
             f"the job goes on; ray job stop {job} --address {address} ends it"
         ) from error
+
+
+def _check_address(address: str) -> None:
+    try:
+        parts = urlsplit(address)
+        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
+        is_usable = is_usable and parts.port != 0
+    except ValueError:  # a port that is none
+        is_usable = False
+    if not is_usable:
+        raise SettingsError(
+            f"--address {address!r} is no job server; give http://HEAD:8265 (ports are 1 to 65535)"
+        )
 
 
 def _given_flags(verb: str) -> type[Flags]:

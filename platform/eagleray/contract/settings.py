@@ -43,9 +43,13 @@ the weights' shapes depend on.
 
 
 class Settings(BaseModel):
-    """Base of every settings model: immutable, unknown keys refused, every field documented."""
+    """Base of every settings model: immutable, unknown keys and numbers that are not finite
+    refused, every field documented.
+    """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
     @model_serializer(mode="wrap")
     def _leave_out_later_fields(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

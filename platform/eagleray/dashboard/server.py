@@ -9,7 +9,7 @@ from urllib.parse import quote
 from werkzeug.serving import make_server
 
 from eagleray.dashboard.app import make_app
-from eagleray.listening import is_loopback, new_token
+from eagleray.listening import checked_port, is_loopback, new_token
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 
@@ -26,6 +26,7 @@ def serve(storage: str, *, host: str = "127.0.0.1", port: int = 8050, token: str
     Raises:
         SettingsError: There is no such folder, or the address cannot be listened on.
     """
+    checked_port(port)
     store = Store(storage)
     if store.is_local and not store.local_path("x").parent.is_dir():
         raise SettingsError(f"there is no folder {store.uri!r}; --storage names the one with runs/")

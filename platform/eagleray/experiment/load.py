@@ -14,16 +14,17 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError, create_model
 
 from eagleray.experiment.discovery import nearest, task_type
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.experiment.yaml_text import read_yaml
 from eagleray.storage import checked_name
 from eagleray.task import BaseTask, Phase, Schedule, SettingsError, Training
 
 M = TypeVar("M", bound=BaseModel)
 
+_LONGEST_VALUE = 200
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -48,15 +49,18 @@ def read_values(path: str | Path) -> dict[str, Any]:
     Raises:
         SettingsError: The file is missing, or no YAML mapping.
     """
+    if "\0" in str(path):
+        raise SettingsError(f"{str(path)!r} is no path: it holds a zero byte")
     path = Path(path)
     if not path.is_file():
         raise SettingsError(
             f"there is no experiment file {str(path)!r}; give the path of a YAML file"
         )
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} cannot be read as YAML: {error}") from error
+    raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise SettingsError(f"{path} must hold a mapping of settings, found {type(raw).__name__}")
     return {"name": path.stem, **raw}
@@ -68,6 +72,9 @@ def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Exper
     Raises:
         SettingsError: A key is unknown, a value of the wrong type, or a combination impossible.
     """
+    unnamed = [key for key in raw if not isinstance(key, str)]
+    if unnamed:
+        raise SettingsError(f"{origin}: key {unnamed[0]!r} is no text; settings have names")
     if not isinstance(raw.get("task"), str):
         raise SettingsError(
             f"{origin}: key 'task' must name an installed task, found {raw.get('task')!r}"
@@ -173,12 +180,14 @@ def expand_variables(value: Any) -> Any:
     """Replace ``${NAME}`` in all strings of nested plain values by environment variables.
 
     Raises:
-        SettingsError: A variable is not set.
+        SettingsError: A variable is not set, or a string holds a zero byte.
     """
     if isinstance(value, dict):
         return {k: expand_variables(v) for k, v in value.items()}
     if isinstance(value, list):
         return [expand_variables(v) for v in value]
+    if isinstance(value, str) and "\0" in value:
+        raise SettingsError(f"{value!r} holds a zero byte, which no name and no path may have")
     return _VARIABLE.sub(_variable, value) if isinstance(value, str) else value
 
 
@@ -223,8 +232,17 @@ def _explain_one(error: dict[str, Any], model: type[BaseModel], origin: str) -> 
         return f"{origin}: unknown key {key!r}; {nearest(location[-1], known)}"
     if error["type"] == "missing":
         return f"{origin}: key {key!r} is missing and has no default"
-    found = "" if error["type"] == "value_error" else f", found {error['input']!r}"
+    found = "" if error["type"] == "value_error" else f", found {_shown(error['input'])}"
     return f"{origin}: {key}: {error['msg'].removeprefix('Value error, ')}{found}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value for a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of more digits than Python writes
+        return f"{type(value).__name__} of very many digits"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]} ..."
 
 
 def _model_at(model: type[BaseModel], location: Sequence[str]) -> type[BaseModel] | None:

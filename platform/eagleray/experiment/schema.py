@@ -146,7 +146,7 @@ class ExperimentSettings(Settings):
     """Name of the experiment's folder; by default the file's name."""
     run: str = "main"
     """First part of the run's name; runs of other names stand beside each other."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**63)
     """Seed of everything random."""
     storage: str = "storage"
     """Folder or URI that holds prepared data and runs."""

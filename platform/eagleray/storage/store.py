@@ -59,6 +59,9 @@ class Store:
     Args:
         uri: A local path, or a URI that fsspec knows (``s3://bucket/folder``, ``gs://``, ``memory://``).
 
+    Raises:
+        SettingsError: The URI's scheme is unknown, or what it needs is not installed.
+
     Example:
         >>> import tempfile
         >>> store = Store(tempfile.mkdtemp())
@@ -70,7 +73,13 @@ class Store:
 
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
-        self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+        except (ValueError, ImportError, OSError) as error:
+            raise SettingsError(
+                f"storage {self.uri!r} cannot be opened: {error}; give a folder, or a URI such as "
+                "s3://bucket/folder whose package and credentials are installed"
+            ) from error
         self.is_local = "file" in _protocols(self._fs)
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:

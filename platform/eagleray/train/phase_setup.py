@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from eagleray.task import Batches, Dataset, Phase, SettingsError
+from eagleray.runs.settings import flat_settings
+from eagleray.task import Batches, Dataset, EaglerayError, Phase, SettingsError
 from eagleray.train.checkpoint import Checkpoint, TrainState
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.loader import RankShare, data_order
@@ -118,7 +120,7 @@ def build_model(
     """
     settings = job.experiment.train
     torch.manual_seed(job.experiment.seed)
-    model = job.task.build()
+    model = _built(job)
     if latest is not None:
         begin_with = {**latest.model, **latest.raw} if _resumes(latest, plan) else latest.model
         put_weights(model, begin_with, f"checkpoint {latest.state.name}")
@@ -138,6 +140,24 @@ def build_model(
         checkpoint_activations(model)
     if settings.compile:
         model.compile()
+    return model
+
+
+def _built(job: TrainJob) -> nn.Module:
+    """Build the network; settings that only it refuses are named."""
+    try:
+        model: nn.Module = job.task.build()
+    except EaglerayError:
+        raise
+    except Exception as error:
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        given = job.task.settings.model_dump(mode="json", exclude_defaults=True)
+        changed = ", ".join(f"{name}: {value!r}" for name, value in flat_settings(given).items())
+        raise SettingsError(
+            f"task {job.task.name!r} cannot build its network with these settings "
+            f"({type(error).__name__}: {error}; {frame.filename}:{frame.lineno}). Settings that "
+            f"are not at their defaults: {changed or 'none'}"
+        ) from error
     return model
 
 
