@@ -36,6 +36,7 @@ VERBS = {
     for v in (
         Verb("tasks", "List installed tasks, benchmarks, published numbers.", "catalog:tasks"),
         Verb("doctor", "Say what is there, what is missing and what to do.", "doctor:doctor"),
+        Verb("new", "Make a package for a task of your own.", "creating:new"),
         Verb("check", "Try a task's hooks on a few items.", "checking:check_task"),
         Verb("plan", "Say what would run, without running it.", "work:plan"),
         Verb("prepare", "Run all preprocessing stages.", "work:prepare"),

@@ -1,0 +1,117 @@
+"""``eagleray new``: the made package is checked, run, swept, tested and typed in an empty folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from tests.conftest import ROOT, SOURCE_ROOTS
+
+from eagleray.cli import creating, main
+from eagleray.testing import check_task
+from eagleray_vision.templates.segmentation.settings import MyTaskSettings
+from eagleray_vision.templates.segmentation.task import MyTask
+
+COMMAND = ("-c", "from eagleray.cli.main import main; main()")
+
+
+class Installed:
+    """The repository's own templates, whatever is installed."""
+
+    name, value = "segmentation", "eagleray_vision.templates.segmentation"
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch, tmp_path):
+    monkeypatch.setattr(creating, "entry_points", lambda group: [Installed])
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """Make a package and install it for processes that are started with this environment."""
+    assert main.run(["new", "street_crops"]) == 0
+    folder = tmp_path / "street_crops"
+    info = folder / "street_crops-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: street_crops\nVersion: 0.1\n")
+    text = (folder / "pyproject.toml").read_text()
+    assert 'street_crops = "street_crops.task:StreetCrops"' in text
+    (info / "entry_points.txt").write_text(
+        "[eagleray.tasks]\nstreet_crops = street_crops.task:StreetCrops\n"
+    )
+    path = os.pathsep.join([str(folder), *SOURCE_ROOTS])
+    return folder, {**os.environ, "PYTHONPATH": path}
+
+
+def ended(made, *command):
+    folder, environment = made
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_template_keeps_the_contract_where_it_stands():
+    assert check_task(MyTask(MyTaskSettings())) == []
+
+
+def test_a_package_is_made_under_its_name(tmp_path):
+    assert main.run(["new", "street_crops", "--to", str(tmp_path / "mine")]) == 0
+    folder = tmp_path / "mine" / "street_crops"
+    files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
+    assert {
+        "pyproject.toml",
+        "README.md",
+        "experiment.yaml",
+        "tests/test_street_crops.py",
+        "street_crops/task.py",
+    } <= files
+    texts = [p.read_text().lower() for p in folder.rglob("*") if p.is_file()]
+    assert not [text for text in texts if "my_task" in text or "mytask" in text]
+
+
+@pytest.mark.parametrize("name", ["Street", "two words", "class", "1st", "_hidden", "seamseg"])
+def test_a_name_that_cannot_be_one_is_refused(name, capsys):
+    assert main.run(["new", name]) == 2
+    assert "choose another name" in (said := capsys.readouterr().err) or "lower-case" in said
+
+
+def test_what_is_there_is_not_replaced(capsys):
+    assert main.run(["new", "crops"]) == 0
+    assert main.run(["new", "crops"]) == 2
+    assert "is there already" in capsys.readouterr().err
+
+
+def test_an_unknown_template_names_those_there_are(capsys):
+    assert main.run(["new", "crops", "--like", "segmentatoin"]) == 2
+    assert "did you mean 'segmentation'" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_it_is_checked_run_and_swept(made):
+    assert "0 findings" in ended(made, *COMMAND, "check", "experiment.yaml")
+    table = ended(made, *COMMAND, "run", "experiment.yaml", "--inline")
+    assert "| miou" in table
+    short = ("--settings.epochs", "1")
+    swept = ended(made, *COMMAND, "sweep", "experiment.yaml", "--inline", *short)
+    assert "narrow" in swept
+    assert "2 passed" in ended(made, "-m", "pytest", "-q")
+
+
+@pytest.mark.slow
+def test_it_is_typed_without_our_settings_of_the_checker(made):
+    folder, environment = made
+    mypy_path = os.pathsep.join(str(ROOT / top) for top in ("platform", "tasks", "cuda_ops"))
+    made = (folder, {**environment, "MYPYPATH": mypy_path})
+    ended(
+        made, "-m", "mypy", "--strict", "--config-file=", "--follow-imports=silent", "street_crops"
+    )
