@@ -73,19 +73,19 @@ class Rows(Protocol):
 class Resources(Settings):
     """What one worker of a stage asks for; the engine fits it to the machine at hand."""
 
-    cpus: float = Field(1.0, gt=0)
+    cpus: float = Field(default=1.0, gt=0)
     """Logical CPUs per worker."""
-    gpus: float = Field(0.0, ge=0)
+    gpus: float = Field(default=0.0, ge=0)
     """GPUs per worker, fractions allowed; ignored on machines without one."""
-    memory_gb: float = Field(0.0, ge=0)
+    memory_gb: float = Field(default=0.0, ge=0)
     """Resident memory per worker in GB; 0 = unknown."""
-    batch_size: int = Field(1, ge=1)
+    batch_size: int = Field(default=1, ge=1)
     """Items per call of ``process``."""
-    loader_threads: int = Field(1, ge=1)
+    loader_threads: int = Field(default=1, ge=1)
     """Threads that call ``load`` ahead of ``process``."""
-    writer_threads: int = Field(2, ge=1)
+    writer_threads: int = Field(default=2, ge=1)
     """Threads that call ``encode`` behind ``process`` and write files."""
-    seconds_per_item: float = Field(0.1, gt=0)
+    seconds_per_item: float = Field(default=0.1, gt=0)
     """Expected seconds per item, from which shards of about a minute are cut."""
 
 

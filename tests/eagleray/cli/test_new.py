@@ -1,4 +1,4 @@
-"""``eagleray new``: the made package is checked, run, swept, tested and typed in an empty folder."""
+"""``eagleray new``: the made package is checked, run, swept, tested and typed."""
 
 from __future__ import annotations
 
