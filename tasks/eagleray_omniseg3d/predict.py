@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from eagleray_omniseg3d.model.view_rendering import (
     ViewSample,
 )
 from eagleray_omniseg3d.settings import ReplicaProtocolSettings
+from eagleray_vision.json_file import read_json, whole_number
 
 _THRESHOLDS = np.arange(1024) / 1024.0
 _COSINES = Similarity(normalize=True)
@@ -130,21 +130,16 @@ def read_click_file(path: Path) -> dict[str, Any]:
         InputError: The file is no such JSON.
     """
     try:
-        values = json.loads(path.read_text())
+        values = read_json(path, InputError)
         view = str(values["view"])
-        clicks = [(int(c[0]), int(c[1]), len(c) < 3 or bool(c[2])) for c in values["clicks"]]
+        clicks = [_click(click) for click in values["clicks"]]
         threshold = float(values.get("threshold", 0.5))
         weight = float(values.get("distance_weight", 0.0))
-        views = [str(name) for name in values.get("views", [])]
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        IndexError,
-        OverflowError,
-        RecursionError,
-    ) as error:
+        views = values.get("views", [])
+        if not isinstance(views, list):
+            raise TypeError(f"views are a {type(views).__name__}, no list")
+        views = [str(name) for name in views]
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, AttributeError) as error:
         raise InputError(
             f'{path}: a click file is {{"view": name, "clicks": [[column, row], ...], '
             f'"threshold": 0.7, "views": [names]}}; found {error!r}'
@@ -156,6 +151,13 @@ def read_click_file(path: Path) -> dict[str, Any]:
         "distance_weight": weight,
         "views": views,
     }
+
+
+def _click(click: Any) -> tuple[int, int, bool]:
+    positive = click[2] if len(click) > 2 else True
+    if positive not in (True, False):
+        raise TypeError(f"the third value of a click is true or false, found {positive!r:.40}")
+    return whole_number(click[0], "column"), whole_number(click[1], "row"), bool(positive)
 
 
 def answer_clicks(model: SceneModel, request: ClickRequest, *, faithful: bool) -> SelectedViews:

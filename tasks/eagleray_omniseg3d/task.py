@@ -283,7 +283,7 @@ class OmniSeg3DTask(Task[SceneModel, Any, RayBatch, Any, RayBank], Importing, Vi
                 try:
                     identity = json.dumps(read_click_file(file), sort_keys=True)
                 except InputError as error:
-                    if not file.is_file():
+                    if file == path and not path.exists():
                         raise
                     identity = str(error)
                 yield Item(key, identity, {"path": str(file)})

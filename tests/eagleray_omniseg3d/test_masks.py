@@ -149,7 +149,7 @@ def test_run_lengths_round_trip_compressed_and_plain(tmp_path):
         ("{", "JSON"),
         ('{"other": 1}', "neither"),
         ('[{"segmentation": [[1, 2, 3]]}]', "no run length"),
-        ('[{"size": [2, 2], "counts": [9]}]', "cannot be decoded"),
+        ('[{"size": [5, 5], "counts": [9]}]', "cannot be decoded"),
         ('[{"size": [2, 2], "counts": [4]}, {"size": [3, 2], "counts": [6]}]', "one size"),
         ('[{"size": [2, 2], "counts": [4]}]', "for an image of"),
     ],
@@ -277,3 +277,19 @@ def test_compressed_run_lengths_that_end_early_are_refused():
         with pytest.raises(MaskError, match="mask 0 cannot be decoded"):
             decode_masks([{**code, "counts": broken}], "a.json")
     assert decode_masks([code], "a.json").shape == (1, 30, 37)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        {"size": [5, 5], "counts": [-5, 30]},
+        {"size": [5, 5], "counts": [12.5, 12.5]},
+        {"size": [5, 5], "counts": 10**12},
+        {"size": [10**9, 10**9], "counts": [10**18]},
+        {"size": [True, 25], "counts": [25]},
+        {"size": "55", "counts": [25]},
+    ],
+)
+def test_run_lengths_of_other_types_or_impossible_sizes_are_refused(code):
+    with pytest.raises(MaskError):
+        decode_masks([code], "view")

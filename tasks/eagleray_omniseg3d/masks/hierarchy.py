@@ -14,7 +14,10 @@ Legend of shape suffixes: N masks, P patches, X pixels.
 from __future__ import annotations
 
 import io
+import struct
+import tokenize
 import zipfile
+import zlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -164,12 +167,32 @@ def read_npz(content: bytes, name: str) -> Hierarchy:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as file:
             indices, correlation = file["indices"], file["correlation"]
-    except (EOFError, KeyError, OSError, ValueError, zipfile.BadZipFile) as error:
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        MemoryError,
+        OSError,
+        OverflowError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
+        ValueError,
+        struct.error,
+        tokenize.TokenError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:  # whatever NumPy's reader and the archive's raise over damaged bytes
         raise MaskError(
             f"{name} is no hierarchy (npz with 'indices' and 'correlation'): {error}; "
             "prepare it again"
         ) from error
     size = correlation.shape[0] if correlation.ndim == 2 else -1
+    if not all(part.dtype.kind in "biu" for part in (indices, correlation)):
+        raise MaskError(
+            f"{name}: indices are {indices.dtype} and correlation {correlation.dtype}, both must "
+            "be whole numbers; prepare it again"
+        )
     if indices.ndim != 2 or correlation.shape != (size, size):
         raise MaskError(
             f"{name}: indices {indices.shape} and correlation {correlation.shape} must be "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,8 @@ import numpy.typing as npt
 from pycocotools import mask as coco_mask
 
 from eagleray_omniseg3d.errors import MaskError
+from eagleray_vision.images.reading import MAX_PIXELS
+from eagleray_vision.json_file import read_json, whole_number
 
 BoolArray = npt.NDArray[np.bool_]
 
@@ -29,30 +30,39 @@ def encode_masks(masks: BoolArray) -> list[dict[str, Any]]:
     ]
 
 
-def decode_masks(codes: Sequence[Mapping[str, Any]], name: str) -> BoolArray:
+def decode_masks(
+    codes: Sequence[Mapping[str, Any]], name: str, size_hw: tuple[int, int] | None = None
+) -> BoolArray:
     """Return run lengths (compressed or not) as (N, H, W) booleans.
 
     Args:
         codes: ``size`` (H, W) and ``counts`` each; all of one size.
         name: Whose masks, for error messages.
+        size_hw: Size that they must have, None to take any.
 
     Raises:
         MaskError: No mask at all, different sizes, or counts that do not fill the size.
     """
-    sizes = {tuple(code["size"]) for code in codes}
+    sizes = {_size_of(code, name) for code in codes}
     if len(sizes) != 1:
         raise MaskError(f"{name}: masks must have one size, found {sorted(sizes) or 'no mask'}")
     height, width = sizes.pop()
+    _require_size((height, width), size_hw, name)
     out = np.empty((len(codes), height, width), np.bool_)
     for index, code in enumerate(codes):
         counts = code["counts"]
         try:
             if isinstance(counts, list):
+                if min((whole_number(one, "a count") for one in counts), default=0) < 0:
+                    raise ValueError("a count is negative")
                 if sum(counts) != height * width:
                     raise ValueError(f"counts add up to {sum(counts)}, not {height * width}")
-                code = coco_mask.frPyObjects(dict(code), height, width)
+                runs = {"size": [height, width], "counts": [int(one) for one in counts]}
+                code = coco_mask.frPyObjects(runs, height, width)
             else:
-                counts = counts.encode() if isinstance(counts, str) else bytes(counts)
+                if not isinstance(counts, str | bytes):
+                    raise TypeError(f"counts are a {type(counts).__name__}")
+                counts = counts.encode() if isinstance(counts, str) else counts
                 _require_full(counts, height * width)
                 code = {"size": [height, width], "counts": counts}
             out[index] = coco_mask.decode(code)
@@ -105,10 +115,7 @@ def read_mask_records(path: Path) -> list[Mapping[str, Any]]:
     Raises:
         MaskError: The file is missing, no JSON, or holds no run lengths.
     """
-    try:
-        values = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise MaskError(f"{path}: cannot be read as JSON ({error})") from error
+    values = read_json(path, MaskError)
     if isinstance(values, Mapping):
         values = next((values[key] for key in _LISTS if key in values), None)
     if not isinstance(values, list):
@@ -129,9 +136,7 @@ def read_mask_file(path: Path, size_hw: tuple[int, int]) -> BoolArray:
     codes = [record["segmentation"] for record in read_mask_records(path)]
     if not codes:
         return np.zeros((0, *size_hw), np.bool_)
-    masks = decode_masks(codes, str(path))
-    _require_size(masks, size_hw, str(path))
-    return masks
+    return decode_masks(codes, str(path), size_hw)
 
 
 def read_sav_frame(path: Path, frame_idx: int, size_hw: tuple[int, int] | None = None) -> BoolArray:
@@ -145,20 +150,30 @@ def read_sav_frame(path: Path, frame_idx: int, size_hw: tuple[int, int] | None =
     Raises:
         MaskError: The file has no such frame or no masklets, or masks of another size.
     """
+    values = read_json(path, MaskError)
     try:
-        frames = json.loads(path.read_text())["masklet"]
-        codes = frames[frame_idx]
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        codes = values["masklet"][frame_idx]
+        codes = [record["segmentation"] for record in _records(list(codes), path)]
+    except (KeyError, IndexError, TypeError) as error:
         raise MaskError(f"{path}: no masklet of frame {frame_idx} ({error!r})") from error
-    masks = decode_masks(codes, f"{path}, frame {frame_idx}")
-    _require_size(masks, size_hw, f"{path}, frame {frame_idx}")
+    masks = decode_masks(codes, f"{path}, frame {frame_idx}", size_hw)
     return masks[masks.any(axis=(1, 2))]
 
 
-def _require_size(masks: BoolArray, size_hw: tuple[int, int] | None, name: str) -> None:
-    if size_hw is not None and masks.shape[1:] != size_hw:
+def _size_of(code: Mapping[str, Any], name: str) -> tuple[int, int]:
+    try:
+        height, width = (whole_number(side, "a side") for side in code["size"])
+        if min(height, width) < 1 or height * width > MAX_PIXELS:
+            raise ValueError(f"{height} x {width} pixels, allowed are 1 to {MAX_PIXELS}")
+    except (TypeError, ValueError, KeyError) as error:
+        raise MaskError(f"{name}: size must be height and width ({error})") from error
+    return height, width
+
+
+def _require_size(found: tuple[int, int], size_hw: tuple[int, int] | None, name: str) -> None:
+    if size_hw is not None and found != size_hw:
         raise MaskError(
-            f"{name}: masks of {masks.shape[1:]} pixels (H, W) for an image of {size_hw}; "
+            f"{name}: masks of {found} pixels (H, W) for an image of {size_hw}; "
             "make them from the same image"
         )
 

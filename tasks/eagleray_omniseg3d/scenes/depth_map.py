@@ -49,6 +49,8 @@ def read_depth_map(path: Path) -> npt.NDArray[np.float32]:
     Raises:
         SceneError: It is missing, cut short or no such file.
     """
+    if path.exists() and not path.is_file():
+        raise SceneError(f"{path}: is no regular file; give a depth map of COLMAP")
     try:
         content = path.read_bytes()
         *numbers, _ = content[:_HEADER_BYTES].split(b"&", 3)

@@ -32,8 +32,8 @@ def read_view_rgb(scene: Scene, view: View, *, faithful: bool = True) -> FloatIm
     Raises:
         MissingImageError: The file is missing or no image.
     """
-    pixels = cv2.imread(str(view.image_path), cv2.IMREAD_UNCHANGED)
-    if pixels is None:
+    pixels = _decoded(view.image_path)
+    if pixels is None or pixels.dtype.kind != "u":
         raise MissingImageError(f"{view.image_path} is missing or no image that can be read")
     depth_range = np.float32(np.iinfo(pixels.dtype).max)
     values = pixels.astype(np.float32) / depth_range
@@ -70,7 +70,7 @@ def read_view_depth(scene: Scene, view: View, *, faithful: bool = True) -> Float
     if path.name.endswith(MAP_SUFFIX):
         raw: npt.NDArray[Any] | None = _fit_depth_map(read_depth_map(path), scene, path, faithful)
     else:
-        raw = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        raw = _decoded(path)
     if raw is None or raw.shape != scene.size_hw:
         raise SceneError(
             f"{path}: a depth image of {scene.size_hw} pixels (H, W) is needed, found "
@@ -78,6 +78,14 @@ def read_view_depth(scene: Scene, view: View, *, faithful: bool = True) -> Float
         )
     known = np.nan_to_num(raw.astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
     return np.asarray(known * scene.depth_unit, np.float32)
+
+
+def _decoded(path: Path) -> npt.NDArray[Any] | None:
+    """Return an image as stored; None where it is none, or no regular file (a pipe never ends)."""
+    try:
+        return cv2.imread(str(path), cv2.IMREAD_UNCHANGED) if path.is_file() else None
+    except cv2.error:  # more pixels than OpenCV accepts
+        return None
 
 
 def _fit_depth_map(
@@ -101,6 +109,8 @@ def read_view_hierarchy(scene: Scene, view: View) -> Hierarchy | None:
     """
     if view.hierarchy_path is None:
         return None
+    if not view.hierarchy_path.is_file():
+        raise MaskError(f"{view.hierarchy_path}: is no regular file; prepare it again")
     hierarchy = read_npz(view.hierarchy_path.read_bytes(), str(view.hierarchy_path))
     return fit_hierarchy(hierarchy, scene.size_hw, str(view.hierarchy_path))
 

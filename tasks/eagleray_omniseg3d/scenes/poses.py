@@ -45,7 +45,7 @@ def check_world_from_cam(matrix: npt.ArrayLike, name: str) -> FloatArray:
     """
     try:
         pose = np.asarray(matrix, np.float64)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise PoseError(f"{name}: the pose is no matrix of numbers ({error})") from error
     if pose.shape not in ((3, 4), (4, 4)):
         raise PoseError(f"{name}: a pose must be 3 x 4 or 4 x 4, found {pose.shape}")

@@ -6,8 +6,7 @@ stored, and 900 poses of which every 10th is used.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 from eagleray_omniseg3d.errors import MissingImageError, SceneError
 from eagleray_omniseg3d.scenes.poses import FloatArray, check_world_from_cam
 from eagleray_omniseg3d.scenes.scene import Scene, View, require_images
+from eagleray_vision.json_file import read_json
 
 _FRAME_STEP = 10
 """Every 10th frame of either export is stored or used."""
@@ -44,14 +44,14 @@ def read_replica_scene(root: Path) -> Scene:
         PoseError: A pose is no rigid transform.
         MissingImageError: Fewer images than poses ask for.
     """
-    values = read_json(root / "transforms_train.json")
+    values = read_json_object(root / "transforms_train.json")
     try:
         box = np.asarray(values["aabb"], np.float64)
         size_hw = int(values["h"]), int(values["w"])
         fx, fy = float(values["fl_x"]), float(values["fl_y"])
         depth_scale = float(values["integer_depth_scale"])
         frames = [frame["transform_matrix"] for frame in values["frames"]]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise SceneError(
             f"{root / 'transforms_train.json'}: {error!r} is missing or wrong"
         ) from error
@@ -195,13 +195,13 @@ def _existing(path: Path) -> Path | None:
     return path if path.is_file() else None
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
+def read_json_object(path: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
 
     Raises:
-        SceneError: It is missing or no JSON.
+        SceneError: It is missing, no JSON, or another value than an object.
     """
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise SceneError(f"{path}: cannot be read ({error})") from error
+    values = read_json(path, SceneError, finite=False)
+    if not isinstance(values, Mapping):
+        raise SceneError(f"{path}: holds a {type(values).__name__}, expected an object")
+    return values

@@ -14,7 +14,7 @@ import numpy as np
 
 from eagleray_omniseg3d.errors import PoseError, SceneError
 from eagleray_omniseg3d.scenes.poses import FloatArray, check_world_from_cam, from_opengl
-from eagleray_omniseg3d.scenes.replica import read_json
+from eagleray_omniseg3d.scenes.replica import read_json_object
 from eagleray_omniseg3d.scenes.scene import (
     IMAGE_SUFFIXES,
     Scene,
@@ -47,7 +47,7 @@ def read_transforms_scene(root: Path, *, downsample: float, centered: bool = Tru
         MissingImageError: An image is missing.
     """
     path = root / "transforms.json"
-    values = read_json(path)
+    values = read_json_object(path)
     matrix, size_hw = _intrinsics(values, path, downsample)
     names, files, poses = _frames(values, root, path, downsample)
     shift, scale = np.zeros(3), 1.0
@@ -89,7 +89,7 @@ def read_synthetic_scene(root: Path, *, downsample: float) -> Scene:
         path = root / f"transforms_{split}.json"
         if split != "train" and not path.is_file():
             continue
-        values = read_json(path)
+        values = read_json_object(path)
         _, files, poses = _frames(values, root, path, downsample)
         focal = _angle_focal(values, _SYNTHETIC_SIZE_PX, path) * downsample
         distances = np.linalg.norm(poses[:, :, 3], axis=1)
@@ -112,16 +112,16 @@ def read_synthetic_scene(root: Path, *, downsample: float) -> Scene:
 def _intrinsics(
     values: Mapping[str, Any], path: Path, downsample: float
 ) -> tuple[FloatArray, tuple[int, int]]:
-    bent = [key for key in _DISTORTION_KEYS if abs(float(values.get(key, 0.0))) > 0]
-    if bent:
-        raise SceneError(f"{path}: the lens is distorted ({', '.join(bent)}); undistort the images")
     try:
+        bent = [key for key in _DISTORTION_KEYS if abs(float(values.get(key, 0.0))) > 0]
         width, height = int(values["w"]), int(values["h"])
         fx = float(values["fl_x"]) if "fl_x" in values else _angle_focal(values, width, path)
         fy = float(values.get("fl_y", fx))
         cx, cy = float(values.get("cx", width / 2)), float(values.get("cy", height / 2))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise SceneError(f"{path}: intrinsics are missing or wrong ({error!r})") from error
+    if bent:
+        raise SceneError(f"{path}: the lens is distorted ({', '.join(bent)}); undistort the images")
     matrix = np.array([[fx, 0.0, cx], [0.0, fy, cy], [0.0, 0.0, 1.0]])
     matrix[:2] *= downsample
     return matrix, (round(height * downsample), round(width * downsample))
@@ -130,7 +130,7 @@ def _intrinsics(
 def _angle_focal(values: Mapping[str, Any], width_px: int, path: Path) -> float:
     try:
         return 0.5 * width_px / math.tan(0.5 * float(values["camera_angle_x"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
         raise SceneError(f"{path}: neither fl_x nor camera_angle_x is given") from error
 
 
@@ -143,6 +143,8 @@ def _frames(
         raise SceneError(
             f"{path}: frames need file_path and transform_matrix ({error!r})"
         ) from error
+    if not all(Path(name).name and "\0" not in name for name, _ in frames):
+        raise SceneError(f"{path}: a frame's file_path is no name of a file")
     if not frames:
         raise SceneError(f"{path}: there are no frames")
     frames.sort(key=lambda frame: frame[0])

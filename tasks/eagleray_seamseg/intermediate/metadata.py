@@ -46,7 +46,7 @@ def read_metadata(path: Path) -> SeamlessMetadata:
         MissingLabelFileError: It does not exist.
         SegmentListError: See `parse_metadata`.
     """
-    if not path.is_file():
+    if not path.is_file():  # a pipe would be waited for
         raise MissingLabelFileError(f"{path}: not found; is this the root of a converted data set?")
     return parse_metadata(path.read_bytes(), str(path), path.parent.name)
 
@@ -65,7 +65,7 @@ def parse_metadata(content: bytes, origin: str, name: str) -> SeamlessMetadata:
     """
     try:
         unpacked = msgpack.unpackb(content, raw=False)
-    except (ValueError, TypeError, msgpack.UnpackException) as error:
+    except (ValueError, TypeError, RecursionError, msgpack.UnpackException) as error:
         raise SegmentListError(
             f"{origin}: no metadata of a converted data set: not MessagePack, or cut off "
             f"({type(error).__name__}: {error}); copy the file again or convert the data set again"
@@ -94,7 +94,7 @@ def _label_space(meta: Mapping[str, Any], origin: str, name: str) -> LabelSpace:
             tuple(int(one) for one in meta["original_ids"]),
             tuple((int(r), int(g), int(b)) for r, g, b in meta["palette"][: len(names)]),
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError, KeyError) as error:
         raise SegmentListError(f"{origin}: the class list is malformed ({error})") from error
     if num_stuff + num_thing != len(names):
         raise SegmentListError(

@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 import numpy as np
 
+from eagleray.task import InputError
 from eagleray_seamseg.intermediate.metadata import (
     METADATA_FILE,
     SeamlessMetadata,
@@ -80,7 +81,10 @@ class SeamlessSource(LabelSource):
                 f"{self._root / METADATA_FILE}: it was stripped of its images, so there are "
                 "classes but no labels; use the file of the converted data set"
             )
-        wanted = dict.fromkeys(line.strip() for line in path.read_text().splitlines())
+        try:
+            wanted = dict.fromkeys(line.strip() for line in path.read_text().splitlines())
+        except ValueError as error:
+            raise SegmentListError(f"{path}: the list of the split is no text ({error})") from error
         wanted.pop("", None)
         for image_id in [one for one in entries if one in wanted]:
             yield self._labeled(image_id, entries[image_id])
@@ -99,8 +103,18 @@ class SeamlessSource(LabelSource):
                 f"{image.key}: a list in {self._root / 'lst'} names it, but "
                 f"{self._root / METADATA_FILE} does not describe it"
             )
-        panoptic = indexed_panoptic(read_deep_ids(image.label_path), entry["cat"], entry["iscrowd"])
-        if list(panoptic.id_map.shape) != list(entry["size"]):
+        ids = read_deep_ids(image.label_path)
+        try:
+            panoptic = indexed_panoptic(ids, entry["cat"], entry["iscrowd"])
+            size_hw = list(entry["size"])
+        except InputError:
+            raise
+        except (TypeError, ValueError, OverflowError, KeyError, AttributeError) as error:
+            raise SegmentListError(
+                f"{image.key}: its entry in {self._root / METADATA_FILE} is malformed ({error}); "
+                "expected are lists of numbers under size, cat and iscrowd"
+            ) from error
+        if list(panoptic.id_map.shape) != size_hw:
             raise LabelSizeError(
                 f"{image.label_path}: shape {panoptic.id_map.shape}, metadata state {entry['size']}"
             )

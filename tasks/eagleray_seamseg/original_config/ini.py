@@ -50,6 +50,8 @@ def read_config_file(path: Path) -> OriginalConfig:
     Raises:
         SettingsError: The file is missing or no configuration, or a value has the wrong type.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise SettingsError(f"{path} is no configuration file (no regular file)")
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError as error:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from eagleray.task import SettingsError
+from eagleray_vision.json_file import read_json
 from eagleray_vision.panoptic.coco_panoptic import read_coco_panoptic
-from eagleray_vision.panoptic.errors import PanopticError
+from eagleray_vision.panoptic.errors import PanopticError, SegmentListError
 from eagleray_vision.panoptic.label_space import (
     CITYSCAPES,
     LabelSpace,
@@ -38,7 +38,7 @@ def read_class_list(
         for suffix, read in readers.items():
             if path.suffix == Path(suffix).suffix:
                 return read(path)
-        content = json.loads(path.read_text())
+        content = read_json(path, SegmentListError)
         if isinstance(content, Mapping) and "labels" in content:
             return label_space_from_vistas(path)
         return label_space_from_coco(path.stem, read_coco_panoptic(path).categories)

@@ -193,6 +193,6 @@ def _relative(path: Path, root: Path) -> str:
 def _stamp(path: Path) -> str:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # also a name that no file can have
         return "missing"
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -8,7 +8,9 @@ says what to do.
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +27,20 @@ MAX_PIXELS = 178_956_970
 FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 """Formats that are tried. Pillow knows more, some of which start other programs (EPS runs
 Ghostscript) or read over the network."""
+
+DAMAGES = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OverflowError,
+    TypeError,
+    struct.error,
+    zlib.error,
+)
+"""What Pillow's readers raise over damaged bytes."""
 
 _DEEP_GRAY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 _DEEP_GRAY_PER_LEVEL = 257
@@ -72,7 +88,7 @@ def read_rgb(
         return _to_rgb(image, name)
     except UnsupportedImageError:
         raise
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, MemoryError) as error:
+    except DAMAGES as error:
         raise UnreadableImageError(
             f"{name}: the image data are damaged ({error}); copy or download the file again"
         ) from error
@@ -102,7 +118,7 @@ def open_image(source: str | Path | bytes, *, max_pixels: int = MAX_PIXELS) -> I
             image = Image.open(io.BytesIO(data), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise UnsupportedImageError(f"{name}: {error}; cut the image into tiles") from error
-    except (OSError, SyntaxError, ValueError) as error:
+    except DAMAGES as error:
         raise UnreadableImageError(
             f"{name}: not an image that can be read (first bytes {data[:8]!r}); "
             f"accepted are {', '.join(FORMATS)}"
@@ -135,6 +151,8 @@ def read_bytes(path: Path) -> bytes:
         if is_transient(error):
             raise
         raise UnreadableImageError(f"{path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:
+        raise UnreadableImageError(f"{path}: no file can have this name ({error})") from error
 
 
 def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:

@@ -6,7 +6,7 @@ Kirillov et al., "Panoptic Segmentation", CVPR 2019; COCO format page. The JSON 
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from eagleray_vision.json_file import read_json, whole_number
 from eagleray_vision.panoptic.errors import (
     EmptySegmentError,
     LabelSizeError,
@@ -84,17 +85,22 @@ def read_coco_panoptic(
 
     Raises:
         MissingLabelFileError: The file does not exist.
-        SegmentListError: The file is no JSON, a key is missing, or an annotation names an image
-            that is not listed. Segment lists are checked when they are asked for.
+        SegmentListError: The file is no JSON, a key is missing, an id occurs twice, or an
+            annotation names an image that is not listed. Segment lists are checked when they are
+            asked for.
     """
-    if not path.is_file():
+    if not path.exists():
         raise MissingLabelFileError(f"{path}: the panoptic JSON does not exist")
+    content = read_json(path, SegmentListError)
     try:
-        content = json.loads(path.read_text())
+        _refuse_doubles([image["id"] for image in content.get("images", ())], "images", path)
+        _refuse_doubles([one["image_id"] for one in content["annotations"]], "annotations", path)
         listed = {image["id"]: image for image in content.get("images", ())}
         images = tuple(_read_annotation(entry, listed, path) for entry in content["annotations"])
         return CocoPanopticFile(tuple(content.get("categories") or categories or ()), images)
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except SegmentListError:
+        raise
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise SegmentListError(
             f"{path}: not a COCO panoptic JSON ({type(error).__name__}: {error}); expected are "
             "images, annotations with segments_info, and categories"
@@ -112,21 +118,22 @@ def read_segments(segments_info: Sequence[Mapping[str, Any]]) -> Segments:
         The list; a missing area is 0 (predictions need none, it is recounted).
 
     Raises:
-        SegmentListError: An entry lacks a key, or an id is doubled or outside 1..2^24-1.
+        SegmentListError: An entry lacks a key or has a value of another type, or an id is doubled
+            or outside 1..2^24-1.
     """
     try:
-        return Segments(
-            np.array([entry["id"] for entry in segments_info], dtype=np.int64),
-            np.array([entry["category_id"] for entry in segments_info], dtype=np.int64),
-            np.array([entry.get("iscrowd", 0) for entry in segments_info], dtype=np.bool_),
-            np.array([entry.get("area", 0) for entry in segments_info], dtype=np.int64),
-        )
-    except (KeyError, TypeError, AttributeError, OverflowError) as error:
+        ids = [whole_number(entry["id"], "id") for entry in segments_info]
+        categories = [whole_number(entry["category_id"], "category_id") for entry in segments_info]
+        crowds = [whole_number(+entry.get("iscrowd", 0), "iscrowd") for entry in segments_info]
+        areas = [int(entry.get("area", 0)) for entry in segments_info]
+        lists = [np.array(one, dtype=np.int64) for one in (ids, categories, crowds, areas)]
+    except (KeyError, TypeError, AttributeError, OverflowError, ValueError) as error:
         raise SegmentListError(
             f"segments_info is malformed ({type(error).__name__}: {error}); every entry needs id "
             "and "
             "category_id, both whole numbers"
         ) from error
+    return Segments(lists[0], lists[1], lists[2].astype(np.bool_), lists[3])
 
 
 def read_indexed(
@@ -253,6 +260,23 @@ def segments_info(
     return table[panoptic.id_map], entries
 
 
+def _refuse_doubles(ids: Sequence[Any], what: str, path: Path) -> None:
+    twice = [one for one, count in Counter(ids).items() if count > 1]
+    if twice:
+        raise SegmentListError(
+            f"{path}: {len(twice)} image ids occur more than once in {what} (such as "
+            f"{twice[0]!r:.60}); each image has one entry and one annotation"
+        )
+
+
+def _file_name(value: Any) -> str:
+    """Return a name that a file can have; raises ValueError."""
+    if not isinstance(value, str) or "\0" in value:
+        raise ValueError(f"file_name must be the name of a file, found {value!r:.60}")
+    value.encode()
+    return value
+
+
 def _read_annotation(
     entry: Mapping[str, Any], images: Mapping[Any, Mapping[str, Any]], path: Path
 ) -> CocoPanopticImage:
@@ -264,8 +288,11 @@ def _read_annotation(
     image = images.get(image_id, {})
     return CocoPanopticImage(
         image_id,
-        str(image.get("file_name", "")),
-        (int(image.get("height", 0)), int(image.get("width", 0))),
-        str(entry["file_name"]),
+        _file_name(image.get("file_name", "")),
+        (
+            whole_number(image.get("height", 0), "height"),
+            whole_number(image.get("width", 0), "width"),
+        ),
+        _file_name(entry["file_name"]),
         tuple(entry["segments_info"]),
     )

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from eagleray_vision.images.errors import UnreadableImageError
-from eagleray_vision.images.reading import describe_source, open_image
+from eagleray_vision.images.reading import DAMAGES, describe_source, open_image
 from eagleray_vision.panoptic.errors import (
     LabelFormatError,
     MissingLabelFileError,
@@ -26,6 +26,8 @@ from eagleray_vision.panoptic.panoptic_map import NUM_SEGMENT_IDS
 
 _BITS_OF_ID = 0x00FFFFFF
 _STRIP_ROWS = 32
+_LOSSY_FORMATS = ("JPEG", "JPEG2000", "WEBP")
+_OTHER_DEPTHS = ("RGB;16", "RGBA;16", "LA;16", "L;2", "L;4")
 _NARROW_MODES = ("L", "1", "P")
 _WIDE_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 
@@ -149,10 +151,39 @@ def encode_png(pixels: npt.NDArray[np.generic]) -> bytes:
 
 def _open_label(source: str | Path | bytes) -> Image.Image:
     if not isinstance(source, bytes) and not Path(source).is_file():
+        what = "is no regular file" if Path(source).exists() else "does not exist"
         raise MissingLabelFileError(
-            f"{source}: the label file does not exist; check the folder and the file name"
+            f"{source}: the label file {what}; check the folder and the file name"
         )
-    return open_image(source)
+    image = open_image(source)
+    problem = _format_problem(image)
+    if problem:
+        raise LabelFormatError(
+            f"{describe_source(source)}: {problem}; a label is a PNG of one picture, with one "
+            "channel of 8 or 16 bits or three of 8"
+        )
+    return image
+
+
+def _format_problem(image: Image.Image) -> str:
+    """Say why the pixels would not be the ids that were meant; empty where they are.
+
+    Lossy formats change ids, and Pillow cuts channels of 16 bits to 8 and spreads 2 and 4 bits over
+    0..255 without a word.
+    """
+    if image.format in _LOSSY_FORMATS:
+        return f"{image.format} may change ids"
+    try:
+        num_pictures = int(getattr(image, "n_frames", 1))
+    except DAMAGES as error:
+        return f"its pictures cannot be counted ({error})"
+    if num_pictures > 1:
+        return f"it has {num_pictures} pictures"
+    tiles = getattr(image, "tile", ()) if image.format == "PNG" else ()
+    raw_mode = str(tiles[0].args) if tiles else ""
+    if any(depth in raw_mode for depth in _OTHER_DEPTHS):
+        return f"its channels are stored as {raw_mode}"
+    return ""
 
 
 def _unpack_ids(image: Image.Image) -> npt.NDArray[np.uint32]:
@@ -172,7 +203,7 @@ def _unpack_ids(image: Image.Image) -> npt.NDArray[np.uint32]:
 def _decoded(image: Image.Image, name: str) -> Image.Image:
     try:
         image.load()
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+    except DAMAGES as error:
         raise UnreadableImageError(
             f"{name}: the label image is damaged ({error}); copy or download the file again"
         ) from error

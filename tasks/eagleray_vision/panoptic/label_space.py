@@ -6,7 +6,6 @@ is read from a `LabelSpace`. Stuff classes come first.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray_vision.images.palette import distinct_palette
+from eagleray_vision.json_file import read_json, whole_number
 from eagleray_vision.panoptic.errors import MissingLabelFileError, SegmentListError
 
 VOID_CLASS = 255
@@ -184,21 +184,43 @@ def label_space_from_coco(name: str, categories: Sequence[Mapping[str, Any]]) ->
     """
     if not categories:
         raise SegmentListError(f"label space {name}: the JSON lists no categories")
-    missing = [entry for entry in categories if not {"id", "name", "isthing"} <= set(entry)]
+    missing = [
+        entry
+        for entry in categories
+        if not isinstance(entry, Mapping) or not {"id", "name", "isthing"} <= set(entry)
+    ]
     if missing:
         raise SegmentListError(
-            f"label space {name}: category {missing[0]} lacks one of id, name, isthing; "
+            f"label space {name}: category {missing[0]!r:.80} lacks one of id, name, isthing; "
             "panoptic files carry all three (detection files do not)"
         )
     ordered = sorted(categories, key=lambda entry: bool(entry["isthing"]))
+    if len(categories) > VOID_CLASS:
+        raise SegmentListError(
+            f"label space {name}: {len(categories)} categories, at most {VOID_CLASS} fit"
+        )
     fallback = distinct_palette(len(ordered)).tolist()
-    return LabelSpace(
-        name,
-        tuple(str(entry["name"]) for entry in ordered),
-        sum(not entry["isthing"] for entry in ordered),
-        tuple(int(entry["id"]) for entry in ordered),
-        tuple(tuple(entry.get("color", fallback[index])) for index, entry in enumerate(ordered)),
-    )
+    try:
+        return LabelSpace(
+            name,
+            tuple(str(entry["name"]) for entry in ordered),
+            sum(not entry["isthing"] for entry in ordered),
+            tuple(whole_number(entry["id"], "id") for entry in ordered),
+            tuple(_color(entry.get("color", fallback[k])) for k, entry in enumerate(ordered)),
+        )
+    except SegmentListError:
+        raise
+    except ValueError as error:
+        raise SegmentListError(f"label space {name}: a category is malformed ({error})") from error
+
+
+def _color(value: Any) -> tuple[int, int, int]:
+    """Return red, green and blue in 0..255; raises ValueError."""
+    parts = value if isinstance(value, Sequence) and not isinstance(value, str) else ()
+    numbers = [whole_number(part, "color") for part in parts]
+    if len(numbers) != 3 or not 0 <= min(numbers) <= max(numbers) <= 255:
+        raise ValueError(f"a color is three numbers in 0..255, found {value!r:.60}")
+    return (numbers[0], numbers[1], numbers[2])
 
 
 _VISTAS_KEYS = ("name", "color", "evaluate", "instances")
@@ -244,11 +266,13 @@ def read_vistas_config(config_path: Path) -> Mapping[str, Any]:
         MissingLabelFileError: The file does not exist.
         SegmentListError: It is no JSON, or a label lacks a key.
     """
-    if not config_path.is_file():
+    if not config_path.exists():
         raise MissingLabelFileError(f"{config_path}: not found; Vistas keeps its class list there")
+    content: Mapping[str, Any] = read_json(config_path, SegmentListError)
     try:
-        content: Mapping[str, Any] = json.loads(config_path.read_text())
         lacking = [label for label in content["labels"] if not set(_VISTAS_KEYS) <= set(label)]
+        for label in [] if lacking else content["labels"]:
+            _color(label["color"])
     except (ValueError, KeyError, TypeError) as error:
         raise SegmentListError(
             f"{config_path}: no class list of Vistas ({type(error).__name__}: {error}); it is a "
