@@ -28,16 +28,25 @@ class BaseTask(ABC):
         self.settings = settings
 
     def requirements(self) -> Sequence[Requirement]:
-        """Return the files this task needs with these settings."""
+        """Return the files this task needs with these settings.
+
+        Called by the driver before every verb.
+        """
         return ()
 
     @classmethod
     def downloads(cls) -> Sequence[Download]:
-        """Return the published files that this task can use."""
+        """Return the published files that this task can use.
+
+        Called by the command line, without settings.
+        """
         return ()
 
     def stages(self) -> Sequence[Stage]:
-        """Return the preprocessing steps in an order in which upstream comes first."""
+        """Return the preprocessing steps in an order in which upstream comes first.
+
+        Called by the driver, once per verb.
+        """
         return ()
 
 
@@ -47,6 +56,8 @@ class DataTask(BaseTask):
     @abstractmethod
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | Batches:
         """Return the data called ``source``: ``"train"``, or the source of a benchmark.
+
+        Called by every rank and evaluation worker, once, and by the driver to list units.
 
         Args:
             source: Which data.
@@ -70,4 +81,6 @@ class ModelTask(BaseTask, Generic[M]):
     def build(self) -> M:
         """Return the model on the CPU in float32 with initial weights; no file of weights is read,
         since evaluation and prediction put a checkpoint's weights in.
+
+        Called by every rank at each phase, by every evaluation or prediction worker once.
         """

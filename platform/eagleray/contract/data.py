@@ -25,20 +25,31 @@ class Dataset(ABC, Generic[S, B]):
 
     @abstractmethod
     def load(self, index: int, rng: np.random.Generator) -> S:
-        """Read one sample; ``rng`` depends on seed, phase, epoch and sample only."""
+        """Read one sample; ``rng`` depends on seed, phase, epoch and sample only.
+
+        Called by a thread or process of the loader on the CPU, and by evaluation workers.
+        """
 
     @abstractmethod
     def collate(self, samples: Sequence[S]) -> B:
         """Join samples to a batch: tensors, or nested dataclasses, tuples, lists and dicts of
         them.
+
+        Called by a thread or process of the loader, on the CPU.
         """
 
     def group(self, index: int) -> int:
-        """Return the sample's group; batches never mix groups (orientation, aspect ratio)."""
+        """Return the sample's group; batches never mix groups (orientation, aspect ratio).
+
+        Called by every rank, once for every sample.
+        """
         return 0
 
     def shard_idx(self, index: int) -> int:
-        """Return where the sample is stored, so that neighbours are read together."""
+        """Return where the sample is stored, so that neighbours are read together.
+
+        Called by every rank, once for every sample.
+        """
         return 0
 
 
@@ -59,5 +70,7 @@ class Batches(Protocol[B_co]):
 
         What a step draws depends on (seed, phase, step) only; all ranks together draw
         ``phase.batch_size`` samples.
+
+        Called by every rank, once per phase or resumption.
         """
         ...

@@ -70,15 +70,25 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
     def benchmarks(self) -> Sequence[Benchmark]:
         """Return the benchmarks that these settings can be evaluated on; the first one is the
         default.
+
+        Called by the driver and in validation by every rank.
         """
 
     @abstractmethod
     def score(self, benchmark: str, sample: S, prediction: P) -> Mapping[str, Any]:
-        """Return the row (``Benchmark.schema``) that one unit adds to the metric."""
+        """Return the row (``Benchmark.schema``) that one unit adds to the metric.
+
+        Called once per unit behind ``predict``, by the same process; ``sample`` is as it was
+        loaded, on the CPU.
+        """
 
     @abstractmethod
     def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
-        """Return the metrics over the rows of all units, which come in unit order."""
+        """Return the metrics over the rows of all units, which come in unit order.
+
+        Called by the driver over all units, and over single pictured ones; in validation by rank 0.
+        ``rows`` can be gone through once.
+        """
 
     def on_benchmark(self, benchmark: Benchmark) -> Self:
         """Return the task with the settings that a benchmark states.
@@ -94,5 +104,7 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
     def picture(self, sample: S, prediction: P) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,
         ``prediction``. An error here is told and touches no unit.
+
+        Called for the first ``evaluate.pictures`` units, by the process that scored them.
         """
         return {}

@@ -46,7 +46,10 @@ class Importing(BaseTask):
 
     @abstractmethod
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
-        """Read published weights in the original's format; every key is accounted for."""
+        """Read published weights in the original's format; every key is accounted for.
+
+        Called by the command line.
+        """
 
     def import_published(self, path: Path, folder: Path) -> PublishedFiles:
         """Read any file that the original publishes or reads, whatever these settings say: weights,

@@ -34,14 +34,22 @@ class Prediction(Inference[M, S, P], Generic[M, S, P]):
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
         """List a user's own files (folders are searched recursively); keys are relative paths
         without suffix. Where keys collide, the engine adds the suffix of ``payload["path"]``.
+
+        Called by the driver.
         """
 
     @abstractmethod
     def load_input(self, item: Item) -> S:
-        """Read one of the user's files as a sample for ``predict``; raises InputError."""
+        """Read one of the user's files as a sample for ``predict``; raises InputError.
+
+        Called by several threads of a worker, on the CPU.
+        """
 
     def check_format(self, format: str) -> None:
-        """Raise SettingsError for one of ``formats`` that these settings cannot give."""
+        """Raise SettingsError for one of ``formats`` that these settings cannot give.
+
+        Called by the driver before anything starts.
+        """
 
     @abstractmethod
     def export(self, item: Item, sample: S, prediction: P, format: str) -> Record:
@@ -53,5 +61,7 @@ class Prediction(Inference[M, S, P], Generic[M, S, P]):
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
         """Return the files that a format has once for all predictions (the JSON of COCO
         panoptic).
+
+        Called by the driver, once per format.
         """
         return {}

@@ -119,7 +119,10 @@ class Stage(ABC, Generic[L, R]):
 
     @abstractmethod
     def settings(self) -> Settings:
-        """Return everything that its results depend on, apart from its inputs."""
+        """Return everything that its results depend on, apart from its inputs.
+
+        Called by the driver.
+        """
 
     def weights(self) -> Sequence[Path]:
         """Return the weight files that its results depend on; their checksums enter the
@@ -129,7 +132,10 @@ class Stage(ABC, Generic[L, R]):
 
     @abstractmethod
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the inputs in a stable order, without opening them where that can be helped."""
+        """List the inputs in a stable order, without opening them where that can be helped.
+
+        Called by the driver, once per verb.
+        """
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Get ready on a worker, once: load networks, keep handles and what ``fit`` found."""
@@ -143,12 +149,16 @@ class Stage(ABC, Generic[L, R]):
                 in the code: its traceback is kept, the shard stays open, and three items that fail
                 at the same line end the job. An error of storage or network (``is_transient``) is
                 tried again.
+
+        Called by ``loader_threads`` threads of every worker.
         """
 
     @abstractmethod
     def process(self, samples: Sequence[L]) -> Sequence[R]:
         """Turn a batch of loaded samples into records, one sequence per sample, on the device; or
         into what ``encode`` takes.
+
+        Called by one thread of every worker; gradients are on unless the stage switches them off.
         """
 
     def encode(self, processed: R) -> Sequence[Record]:
@@ -162,9 +172,14 @@ class Stage(ABC, Generic[L, R]):
         """Compute from loaded samples what all workers need (a PCA basis, a codebook), as JSON.
 
         ``setup`` runs before, with nothing fitted, so that networks may be used.
+
+        Called by one worker, once for the listing's first items.
         """
         return {}
 
     def finish(self, rows: Rows) -> Mapping[str, Any]:
-        """Compute one JSON object over all rows, once they are complete."""
+        """Compute one JSON object over all rows, once they are complete.
+
+        Called by the driver, once per listing.
+        """
         return {}

@@ -82,7 +82,10 @@ class Training(ModelTask[M], DataTask, Generic[M, B, D]):
 
     @abstractmethod
     def phases(self) -> Sequence[Phase]:
-        """Return the paper's training phases; an experiment may override their fields."""
+        """Return the paper's training phases; an experiment may override their fields.
+
+        Called by the driver when an experiment is read.
+        """
 
     def load_pretrained(self, model: M) -> None:
         """Put the published weights that training begins with into a new model.
@@ -92,24 +95,39 @@ class Training(ModelTask[M], DataTask, Generic[M, B, D]):
         """
 
     def parameter_groups(self, model: M, phase: Phase) -> Sequence[ParameterGroup]:
-        """Return what is trained in the phase; by default all that requires a gradient."""
+        """Return what is trained in the phase; by default all that requires a gradient.
+
+        Called by every rank, once per phase, with the model on its device.
+        """
         return (ParameterGroup([n for n, p in model.named_parameters() if p.requires_grad]),)
 
     def on_phase_start(self, model: M, phase: Phase, data: D) -> None:
-        """Get ready for a phase (change buffers), alike on all ranks."""
+        """Get ready for a phase (change buffers), alike on all ranks.
+
+        Called by every rank when a phase begins or is resumed: weights are loaded, the model is on
+        its device, in train mode.
+        """
 
     def before_step(self, model: M, step: StepContext) -> None:
-        """Change buffers before a step (an occupancy grid), alike on all ranks."""
+        """Change buffers before a step (an occupancy grid), alike on all ranks.
+
+        Called by every rank before every optimizer step, in train mode.
+        """
 
     @abstractmethod
     def losses(self, model: M, batch: B, step: StepContext) -> Mapping[str, LossTerm]:
         """Return the named losses of a micro-batch. The same modules run in the same order on
         every rank.
+
+        Called by every rank for every micro-batch, in the phase's precision; model and batch are on
+        the rank's device, the model is in train mode.
         """
 
     def fit_weights(self, model: M, weights: Mapping[str, Tensor]) -> FittedWeights:
         """Make the weights of ``train.init_from`` fit the model: what depends on other classes
         keeps its initial values; raises SettingsError for what cannot fit. By default nothing is
         changed, and tensors of other shapes are left out.
+
+        Called by every rank before the first phase, with the model on the CPU.
         """
         return FittedWeights(weights)

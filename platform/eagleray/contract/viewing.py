@@ -136,4 +136,7 @@ class Viewing(ModelTask[M], Generic[M]):
 
     @abstractmethod
     def interactive_scene(self, model: M) -> InteractiveScene[Any]:
-        """Return the scene that the model was trained on; ``model`` is on its device."""
+        """Return the scene that the model was trained on; ``model`` is on its device.
+
+        Called by the viewer, once, with the model in eval mode.
+        """
