@@ -32,10 +32,28 @@ _LIVE_EVERY_S = 1.0
 _SEGMENT_LINES = 200
 _SEGMENT_S = 30.0
 
+_STARTS = "log/starts"
+"""Holds an empty file per start of the run's training."""
+
 
 def next_attempt(run: Store) -> int:
     """Return the number of the attempt that begins now, from 1."""
     return 1 + max((_segment_order(path)[0] for path in segment_names(run)), default=0)
+
+
+def claim_attempt(run: Store) -> int:
+    """Return the number of the attempt that begins now, from 1; no other one ever gets it.
+
+    Exclusive creation decides, so that also a driver that was cut off before it wrote anything, and
+    comes back, has a number of its own.
+    """
+    claimed = [
+        int(name) for path in run.files(_STARTS) if (name := path.rpartition("/")[2]).isdigit()
+    ]
+    attempt = max(next_attempt(run), 1 + max(claimed, default=0))
+    while not run.create(f"{_STARTS}/{attempt:06d}", b""):
+        attempt += 1
+    return attempt
 
 
 class MetricsWriter:

@@ -7,16 +7,22 @@ In ``checkpoints/`` of a run, for the checkpoint ``<phase>-<step>``:
     <name>/optimizer.safetensors  moments by parameter name; with an average also the weights that
                                   training goes on with
     <name>/state.json             position and counters
-    <name>.json                   marker, created last: checksums of the three
+    <name>.json                   marker, created last: checksums of the three, and their folder
+                                  where it is not <name>
     best.json                     name of the best checkpoint and its score
 
 A folder without a valid marker does not exist for a reader. Only safetensors and JSON are read.
+
+The first start of a run's training writes into ``<name>/``, the n-th one into ``<name>.<n>/``: a
+driver that was cut off and comes back writes where no other one does, and cannot change what
+another's marker promises.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -37,6 +43,8 @@ FOLDER = "checkpoints"
 MODEL, OPTIMIZER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 _BEST = f"{FOLDER}/best.json"
 _RAW = "weight"
+_WRITTEN = re.compile(r"([a-z0-9_]+-\d{8})(?:\.\d+)?")
+"""Names of folders that training writes: of a checkpoint, and which start of the training wrote."""
 
 
 @dataclass
@@ -101,6 +109,7 @@ class Marker:
         total_step: Optimizer steps done in all phases.
         phase_done: Whether the phase ends with it.
         files: Its files by name.
+        folder: Where they are; empty for the folder of its name.
     """
 
     name: str
@@ -109,6 +118,7 @@ class Marker:
     total_step: int
     phase_done: bool
     files: Mapping[str, CheckpointFile]
+    folder: str = ""
 
     @property
     def path(self) -> str:
@@ -118,12 +128,23 @@ class Marker:
     @property
     def sizes(self) -> dict[str, int]:
         """Size in bytes of each file by its path."""
-        return {f"{FOLDER}/{self.name}/{f}": v.bytes for f, v in self.files.items()}
+        return {self.file_path(f): v.bytes for f, v in self.files.items()}
+
+    @property
+    def content(self) -> str:
+        """Path of the folder that holds its files."""
+        return f"{FOLDER}/{self.folder or self.name}"
+
+    def file_path(self, file: str) -> str:
+        """Return where one of its files is."""
+        return f"{self.content}/{file}"
 
     def encode(self) -> bytes:
         """Return what is stored: everything but the name, which is the file's."""
         values = asdict(self)
         del values["name"]
+        if not self.folder:
+            del values["folder"]
         return _json(values)
 
     @classmethod
@@ -152,12 +173,17 @@ def take_snapshot(
     return Checkpoint(state, model, moments, raw) if keep else None
 
 
-def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
+def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> str:
     """Write a checkpoint, its marker last; return its name. One that is there and valid is left
-    alone.
+    alone, also one that another driver finishes meanwhile.
 
     A marker whose files are torn is deleted before they are written anew: until the new marker is
     there, the checkpoint before is the newest one.
+
+    Args:
+        run: The run's folder.
+        checkpoint: What is written.
+        attempt: Which start of the run's training writes, from 1.
     """
     state = checkpoint.state
     if state.name in [m.name for m in list_checkpoints(run)]:
@@ -176,24 +202,37 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint) -> str:
         total_step=state.total_step,
         phase_done=state.phase_done,
         files={f: CheckpointFile(len(c), sha256(c)) for f, c in contents.items()},
+        folder="" if attempt == 1 else f"{state.name}.{attempt}",
     )
-    run.delete(marker.path)
-    files = {f"{FOLDER}/{state.name}/{f}": c for f, c in contents.items()}
-    commit(run, files, marker.path, marker.encode())
+    torn = Marker.read(run, marker.path)
+    if torn is None or not have_sizes(run, torn.sizes):
+        run.delete(marker.path)
+    commit(run, {marker.file_path(f): c for f, c in contents.items()}, marker.path, marker.encode())
     return state.name
+
+
+def forget_partial(run: Store) -> None:
+    """Delete what writers left behind that were killed before their marker; called while nobody
+    else trains the run.
+    """
+    run.child(FOLDER).remove_stale_temporaries()
+    paths = run.files(FOLDER)
+    known = {path.removeprefix(f"{FOLDER}/").removesuffix(".json") for path in paths}
+    markers = [marker for path in paths if (marker := Marker.read(run, path)) is not None]
+    used = {marker.content for marker in markers}
+    damaged = known - {marker.name for marker in markers}
+    for folder in run.folders(FOLDER):
+        match = _WRITTEN.fullmatch(folder)
+        if match is None or f"{FOLDER}/{folder}" in used or match[1] in damaged:
+            continue  # somebody's own, or it has a marker that may be mended by hand
+        run.delete(f"{FOLDER}/{folder}", recursive=True)
 
 
 def list_checkpoints(run: Store) -> list[Marker]:
     """Return the checkpoints with a marker and files of the right sizes, oldest first."""
     paths = [path for path in run.files(FOLDER) if path != _BEST]
     markers = [marker for path in paths if (marker := Marker.read(run, path)) is not None]
-    whole = [
-        marker
-        for marker in markers
-        if have_sizes(
-            run, {f"{FOLDER}/{marker.name}/{f}": v.bytes for f, v in marker.files.items()}
-        )
-    ]
+    whole = [marker for marker in markers if have_sizes(run, marker.sizes)]
     return sorted(whole, key=lambda m: (m.phase_idx, m.step))
 
 
@@ -219,7 +258,7 @@ def forget_after_gap(run: Store) -> None:
     unfinished = [i for i, m in last.items() if not m.phase_done]
     for marker in list_checkpoints(run):
         if unfinished and marker.phase_idx > min(unfinished):
-            retract(run, marker.path, f"{FOLDER}/{marker.name}")
+            retract(run, marker.path, marker.content)
 
 
 def read_checkpoint(run: Store, name: str) -> Checkpoint:
@@ -263,7 +302,7 @@ def _read(run: Store, marker: Marker) -> Checkpoint:
 def _read_file(run: Store, marker: Marker, file: str) -> bytes:
     return read_checked(
         run,
-        f"{FOLDER}/{marker.name}/{file}",
+        marker.file_path(file),
         marker.files[file].sha256,
         remedy="delete that checkpoint, the one before it will be used",
     )
@@ -278,7 +317,7 @@ def keep_checkpoints(run: Store, keep: int) -> None:
     }
     for marker in markers:
         if marker.name not in kept and (best is None or marker.name != best.checkpoint):
-            retract(run, marker.path, f"{FOLDER}/{marker.name}")
+            retract(run, marker.path, marker.content)
 
 
 def write_best(run: Store, best: BestCheckpoint) -> None:

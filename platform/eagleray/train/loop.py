@@ -18,7 +18,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from eagleray.progress import Progress
-from eagleray.runs.metrics import MetricsWriter, next_attempt
+from eagleray.runs.metrics import MetricsWriter, claim_attempt
 from eagleray.runs.records import BestCheckpoint
 from eagleray.runs.rejects import TrainingRejects
 from eagleray.task import Batches, Dataset, StepContext
@@ -26,6 +26,7 @@ from eagleray.train.checkpoint import (
     Checkpoint,
     TrainState,
     forget_after_gap,
+    forget_partial,
     keep_checkpoints,
     read_checkpoint,
     read_latest,
@@ -59,6 +60,7 @@ class ProcessContext:
         job: What to do.
         place: This rank.
         data: The training data.
+        attempt: Which start of the run's training this is, from 1.
         stop: Asked at every step border.
         writer: Takes the metrics, on rank 0; None on the others.
         progress: Told about steps, on rank 0.
@@ -68,6 +70,7 @@ class ProcessContext:
     job: TrainJob
     place: Place
     data: Dataset | Batches
+    attempt: int
     stop: StopFlag
     writer: MetricsWriter | None
     progress: Progress
@@ -89,12 +92,14 @@ def train_process(
         torch.cuda.set_device(device)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     place = Place(rank, world_size, device)
-    attempt = _from_rank_0(next_attempt(job.run) if rank == 0 else 0, place)
+    attempt = _from_rank_0(claim_attempt(job.run) if rank == 0 else 0, place)
     data = job.task.dataset("train", job.rows)
+    if rank == 0:
+        forget_partial(job.run)
     writer = MetricsWriter(job.run, attempt) if rank == 0 else None
     try:
         with StopFlag(job.run, rank, _collective_device(device)) as stop:
-            context = ProcessContext(job, place, data, stop, writer, progress, report)
+            context = ProcessContext(job, place, data, attempt, stop, writer, progress, report)
             return _train_phases(context)
     finally:
         if writer is not None:
@@ -344,7 +349,7 @@ class PhaseTrainer:
             return
         if self._context.writer is not None:
             self._context.writer.flush()
-        name = write_checkpoint(run, snapshot)
+        name = write_checkpoint(run, snapshot, self._context.attempt)
         share_artifact(self._context.job, snapshot)
         if validation is not None and validation.is_best:
             write_best(run, BestCheckpoint(name, validation.metric, validation.value))

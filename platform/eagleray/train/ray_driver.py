@@ -245,19 +245,36 @@ def _conclude(run: Store, error: BaseException | None) -> tuple[TrainOutcome, in
     try:
         outcome = TrainOutcome(**json.loads(run.read(_OUTCOME)))
     except FileNotFoundError:
-        cause = root_cause(failures)
-        if cause is not None:
-            raise TrainingError(
-                f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of "
-                f"workers was started {starts} time(s). Mend the cause and give the same command "
-                "again: it goes on from the newest checkpoint"
-            ) from error
-        raise TrainingError(
-            f"training workers died {starts} time(s) without an exception of their own (killed, or "
-            f"out of memory): {error}; raise train.max_failures, lower micro_batch_size, or look "
-            f"into {run.uri}/log"
-        ) from error
+        raise TrainingError(_reason(run, failures, starts, error)) from error
     return outcome, max(0, starts - 1)
+
+
+def _reason(run: Store, failures: list[Failure], starts: int, error: BaseException | None) -> str:
+    """Return what ended the training.
+
+    Where Ray gave up, that is what the last group died of, and not what an earlier one raised;
+    where a group ended by itself without an outcome, it saw that going on is pointless.
+    """
+    last = failures if error is None else [f for f in failures if f.group == starts]
+    cause = root_cause(last)
+    if cause is not None and not cause.is_following:
+        return (
+            f"{cause.trace}\nrank {cause.rank} failed first with the trace above; the group of "
+            f"workers was started {starts} time(s). Mend the cause and give the same command "
+            "again: it goes on from the newest checkpoint"
+        )
+    noticed = ""
+    if cause is not None:
+        noticed = f" (rank {cause.rank} noticed it by {cause.kind}: {_first_line(cause.message)})"
+    return (
+        f"training workers died {starts} time(s), the last time without an exception of their own"
+        f"{noticed}: killed, or out of memory: {error}; raise train.max_failures, lower "
+        f"micro_batch_size, or look into {run.uri}/log"
+    )
+
+
+def _first_line(text: str) -> str:
+    return next(iter(text.splitlines()), "")
 
 
 _FAILURES = "log/failures"

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from eagleray.storage import Store, sha256
 from eagleray.task import SettingsError, Training
 from eagleray.train.checkpoint import (
-    FOLDER,
     MODEL,
     list_checkpoints,
     read_best,
@@ -138,7 +137,7 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     name = best.checkpoint if best else names[-1] if which in ("best", "last") and names else which
     if name in markers:
         content = read_model_file(run, markers[name])
-        return local_file(run, f"{FOLDER}/{name}/{MODEL}", content)
+        return local_file(run, markers[name].file_path(MODEL), content)
     path = Path(which).expanduser()
     path = path / MODEL if path.is_dir() else path
     if path.is_file() and path.suffix == ".safetensors":

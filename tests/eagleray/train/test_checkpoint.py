@@ -16,9 +16,18 @@ from tests.eagleray.train.workers import experiment, losses, train_here
 
 from eagleray.options import RunOptions
 from eagleray.progress import Silent
+from eagleray.runs.metrics import claim_attempt, next_attempt
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 from eagleray.train import checkpoint_weights, train_run
+from eagleray.train.checkpoint import (
+    Checkpoint,
+    TrainState,
+    forget_partial,
+    list_checkpoints,
+    read_latest,
+    write_checkpoint,
+)
 from eagleray.train.weights import put_weights, read_weights
 
 
@@ -224,3 +233,48 @@ def test_what_is_written_has_the_recorded_names_and_keys(tmp_path: Path) -> None
     ):
         found = json.loads((tmp_path / written).read_text())
         assert shape_of(found) == shape_of(json.loads((RECORDED / recorded).read_text()))
+
+
+def test_a_driver_that_was_cut_off_cannot_change_what_another_one_wrote(tmp_path: Path) -> None:
+    run = Store(str(tmp_path))
+    old, new = (
+        Checkpoint(TrainState(0, "main", 5, 5, 0), {"w": torch.full((3,), v)}, {}, {})
+        for v in (1.0, 2.0)
+    )
+    write_checkpoint(run, new, attempt=2)
+    before = list_checkpoints(run)
+
+    class CutOff(Store):
+        """Looked around before the other one wrote."""
+
+        def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
+            return []
+
+    write_checkpoint(CutOff(str(tmp_path)), old, attempt=1)
+    assert list_checkpoints(run) == before
+    latest = read_latest(run)
+    assert latest is not None and latest.model["w"].tolist() == [2.0] * 3
+    forget_partial(run)
+    assert run.folders("checkpoints") == ["main-00000005.2"]
+    assert read_latest(run) is not None
+
+
+def test_each_start_has_a_number_of_its_own(tmp_path: Path) -> None:
+    run = Store(str(tmp_path))
+    assert [claim_attempt(run) for _ in range(3)] == [1, 2, 3]
+    run.write("metrics/000007-00000001.jsonl", b"")
+    assert claim_attempt(run) == next_attempt(run)
+
+
+def test_what_killed_writers_left_goes_at_the_next_start(half_done: Path) -> None:
+    folder = half_done / "checkpoints"
+    (folder / "main-00000009").mkdir()
+    (folder / "main-00000009" / "model.safetensors").write_bytes(b"half")
+    (folder / "main-00000006.json.bak").write_bytes(b"somebody's")
+    (folder / "mine").mkdir()
+    (folder / "mine" / "kept").write_bytes(b"1")
+    (folder / "main-00000003.json").write_bytes(b"{ damaged")
+    forget_partial(Store(str(half_done)))
+    left = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    assert left == ["main-00000003", "main-00000006", "mine"]
+    assert train_here(half_done).finished

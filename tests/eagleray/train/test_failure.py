@@ -8,7 +8,13 @@ import pytest
 
 from eagleray.storage import Store
 from eagleray.task import InputError
-from eagleray.train.ray_driver import read_failures, record_failure, root_cause, should_give_up
+from eagleray.train.ray_driver import (
+    _reason,
+    read_failures,
+    record_failure,
+    root_cause,
+    should_give_up,
+)
 
 
 @pytest.fixture
@@ -61,3 +67,24 @@ def test_bad_input_ends_it_at_once(run: Store) -> None:
 def test_no_failure_has_no_cause(run: Store) -> None:
     assert root_cause(read_failures(run)) is None
     assert not should_give_up(read_failures(run))
+
+
+def test_what_ended_the_last_group_is_reported_and_not_an_earlier_failure(run: Store) -> None:
+    record_failure(run, 1, 0, RuntimeError("gloo: Connection reset by peer"))
+    record_failure(run, 2, 1, ValueError("an earlier one"))
+    text = _reason(run, read_failures(run), 3, RuntimeError("worker died: memory"))
+    assert "worker died: memory" in text and "out of memory" in text
+    assert "Connection reset" not in text and "an earlier one" not in text
+
+
+def test_consequence_of_a_death_is_told_as_one(run: Store) -> None:
+    record_failure(run, 1, 1, RuntimeError("gloo: Connection closed by peer"))
+    text = _reason(run, read_failures(run), 1, RuntimeError("rank 0 was killed"))
+    assert "rank 0 was killed" in text and "rank 1 noticed it by RuntimeError" in text
+    assert "failed first" not in text
+
+
+def test_own_exception_of_the_last_group_is_the_cause(run: Store) -> None:
+    record_failure(run, 1, 1, ValueError("bug"))
+    assert "failed first" in _reason(run, read_failures(run), 1, RuntimeError("ended"))
+    assert "failed first" in _reason(run, read_failures(run), 2, None)

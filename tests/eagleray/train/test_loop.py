@@ -34,7 +34,8 @@ RICH_PHASE = {
 
 
 def weights(folder: Path, name: str, file: str = "model.safetensors") -> dict[str, torch.Tensor]:
-    return load_file(folder / "checkpoints" / name / file)
+    marker = json.loads((folder / "checkpoints" / f"{name}.json").read_text())
+    return load_file(folder / "checkpoints" / marker.get("folder", name) / file)
 
 
 def plain_loop(phase_values: dict[str, object]) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
