@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.evaluate.stage import PICTURE_ERROR, EvaluationSettings, EvaluationStage
 from eagleray.evaluate.weights import find_weights, result_labels
 from eagleray.experiment.discovery import nearest
@@ -149,6 +150,7 @@ def _stage(
         prepared={label: _listing(r) for label, r in sorted(read.items())},
         units=limit,
         pictures=experiment.evaluate.pictures,
+        precision=experiment.evaluate.precision,
     )
     stage = EvaluationStage(
         asked,
@@ -158,6 +160,7 @@ def _stage(
         read,
         batch_size=experiment.evaluate.batch_size,
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
+        arithmetic=Arithmetic.of(experiment.evaluate),
     )
     folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
     return StageRun(stage, StageFolder(folder), also_read=rows)

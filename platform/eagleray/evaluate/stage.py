@@ -10,7 +10,7 @@ import io
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,9 +20,11 @@ from pydantic import Field
 from torch import nn
 
 from eagleray.devices import to_device
+from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.prepare.marker import CommittedFile
 from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
+    LATER,
     Benchmark,
     Dataset,
     Evaluation,
@@ -48,6 +50,7 @@ class EvaluationSettings(Settings):
     prepared: dict[str, str] = Field(description="Listing of the prepared data by stage label.")
     units: int | None = Field(description="Number of first units, None = all.")
     pictures: int = Field(description="Number of first units whose pictures are kept.")
+    precision: Annotated[Precision, LATER] = Field("fp32", description="Arithmetic.")
 
 
 class EvaluationStage(Stage):
@@ -61,6 +64,7 @@ class EvaluationStage(Stage):
         rows: Rows of the prepared stages by label.
         batch_size: Units per forward pass.
         gpus: GPUs per worker.
+        arithmetic: How the model computes.
     """
 
     name = "evaluate"
@@ -75,9 +79,10 @@ class EvaluationStage(Stage):
         *,
         batch_size: int,
         gpus: float,
+        arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - frozen
     ) -> None:
         self._task, self._benchmark, self._weights = task, benchmark, weights
-        self._settings, self._rows = settings, rows
+        self._settings, self._rows, self._arithmetic = settings, rows, arithmetic
         self.source = benchmark.name
         self.schema = dict(benchmark.schema)
         self.resources = Resources(batch_size=batch_size, gpus=gpus, seconds_per_item=1.0)
@@ -103,6 +108,7 @@ class EvaluationStage(Stage):
         self._device = torch.device(device)
         self._dataset = self._open_dataset()
         self._model = load_model(self._task, self._weights, self._device)
+        self._arithmetic.apply(self._model)
 
     def load(self, item: Item) -> Any:
         """Read one unit; randomness is fixed."""
@@ -112,7 +118,7 @@ class EvaluationStage(Stage):
 
     def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
         """Predict a batch and score each unit."""
-        with torch.inference_mode():
+        with torch.inference_mode(), self._arithmetic.autocast(self._device):
             moved = to_device([sample for _, sample in samples], self._device)
             predictions = self._task.predict(self._model, moved)
         return [

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from eagleray.experiment.sweep import SweepSettings
-from eagleray.task import Phase, Settings
+from eagleray.task import LATER, Phase, Settings
 
 
 class PrepareSettings(Settings):
@@ -35,6 +35,10 @@ class ValidateSettings(Settings):
     """Whether the greatest value of the metric is the best; by default as the benchmark says."""
     every: int = Field(1000, ge=1)
     """Optimizer steps between validations; also one at the end of training."""
+    every_epochs: Annotated[int | None, LATER] = Field(None, ge=1)
+    """Passes over the training data between validations, in place of ``every``."""
+    from_step: Annotated[int, LATER] = Field(0, ge=0)
+    """Optimizer steps of a phase before which nothing is validated, except at its end."""
     units: int | None = Field(None, ge=1)
     """Validate on the first units only; by default on all."""
 
@@ -68,6 +72,8 @@ class TrainSettings(Settings):
     """Optimizer steps between two lines of metrics."""
     checkpoint_every: int = Field(500, ge=1)
     """Optimizer steps between checkpoints; also one at the end of each phase."""
+    checkpoint_every_epochs: Annotated[int | None, LATER] = Field(None, ge=1)
+    """Passes over the training data between checkpoints, in place of ``checkpoint_every``."""
     keep_checkpoints: int = Field(2, ge=1)
     """Latest checkpoints kept beside the best and the phases' last."""
     max_failures: int = Field(3, ge=0)
@@ -132,6 +138,12 @@ class EvaluateSettings(Settings):
     """Average units per committed shard of rows."""
     pictures: int = Field(16, ge=0)
     """Pictures kept per benchmark (of the first units)."""
+    precision: Annotated[Literal["fp32", "bf16", "fp16"], LATER] = "fp32"
+    """Arithmetic of evaluate and predict: autocast over float32 weights, as in training."""
+    channels_last: Annotated[bool, LATER] = False
+    """Keep 4-D tensors in channels-last order, in evaluate and predict."""
+    compile: Annotated[bool, LATER] = False
+    """Run the model through torch.compile, in evaluate and predict."""
 
 
 class ExperimentSettings(Settings):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
@@ -71,6 +72,7 @@ def predict_files(
         task=task.name,
         settings=experiment.settings.model_dump(mode="json"),
         formats=tuple(dict.fromkeys(formats)) or tuple(task.formats[:1]),
+        precision=experiment.evaluate.precision,
     )
     stage = PredictStage(
         task,
@@ -80,6 +82,7 @@ def predict_files(
         exports,
         batch_size=experiment.evaluate.batch_size,
         gpus=0.0 if options.device == "cpu" else 1.0,  # left out where no machine has any
+        arithmetic=Arithmetic.of(experiment.evaluate),
     )
     num_files = sum(1 for _ in stage.items({}))
     if num_files == 0:

@@ -13,16 +13,27 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
 
 from eagleray.devices import to_device
+from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.evaluate.stage import load_model
 from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.prepare.fingerprint import short_hash
-from eagleray.task import InputError, Item, Prediction, Record, Resources, Rows, Settings, Stage
+from eagleray.task import (
+    LATER,
+    InputError,
+    Item,
+    Prediction,
+    Record,
+    Resources,
+    Rows,
+    Settings,
+    Stage,
+)
 
 _THREADS = {"cpu": 2, "cuda": 4}
 """Threads that decode, and threads that export, per worker: a GPU needs more of them."""
@@ -34,6 +45,7 @@ class PredictSettings(Settings):
     task: str = Field(description="Name of the task.")
     settings: dict[str, Any] = Field(description="The task's settings.")
     formats: tuple[str, ...] = Field(description="Export formats.")
+    precision: Annotated[Precision, LATER] = Field("fp32", description="Arithmetic.")
 
 
 class PredictStage(Stage):
@@ -47,6 +59,7 @@ class PredictStage(Stage):
         output: Where exports are written.
         batch_size: Files per forward pass.
         gpus: GPUs per worker.
+        arithmetic: How the model computes.
     """
 
     name = "predict"
@@ -61,9 +74,10 @@ class PredictStage(Stage):
         *,
         batch_size: int,
         gpus: float,
+        arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - frozen
     ) -> None:
         self._task, self._weights, self._settings = task, weights, settings
-        self._paths, self._output = list(paths), output
+        self._paths, self._output, self._arithmetic = list(paths), output, arithmetic
         self.schema = Exports.SCHEMA
         threads = _THREADS["cuda" if gpus else "cpu"]
         self.resources = Resources(
@@ -90,6 +104,7 @@ class PredictStage(Stage):
         """Load the checkpoint."""
         self._device = torch.device(device)
         self._model = load_model(self._task, self._weights, self._device)
+        self._arithmetic.apply(self._model)
 
     def load(self, item: Item) -> Any:
         """Decode one file."""
@@ -98,7 +113,8 @@ class PredictStage(Stage):
 
     def process(self, samples: Sequence[Any]) -> Sequence[Any]:
         """Predict a batch."""
-        with self._timed("device"), torch.inference_mode():
+        autocast = self._arithmetic.autocast(self._device)
+        with self._timed("device"), torch.inference_mode(), autocast:
             moved = to_device([sample for _, sample in samples], self._device)
             predictions = self._task.predict(self._model, moved)
         return [(*sample, one) for sample, one in zip(samples, predictions, strict=True)]

@@ -44,6 +44,7 @@ _NOT_RESULTS_TRAIN = [
     "loader_workers",
     "log_every",
     "checkpoint_every",
+    "checkpoint_every_epochs",
     "keep_checkpoints",
     "max_failures",
     "profile_steps",

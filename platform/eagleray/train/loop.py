@@ -225,7 +225,9 @@ class PhaseTrainer:
                 border_began = time.perf_counter()
                 validation = self._validate_if_due(at_end=at_end)
                 is_best = validation is not None and validation.is_best
-                is_due = state.step % settings.checkpoint_every == 0
+                is_due = plan.is_border(
+                    state.step, settings.checkpoint_every, settings.checkpoint_every_epochs
+                )
                 if is_due or at_end or stopped or is_best:
                     self._checkpoint(validation)
                 if validation is not None or at_end:
@@ -326,9 +328,10 @@ class PhaseTrainer:
             self._context.progress.advance(0, **shown)
 
     def _validate_if_due(self, *, at_end: bool) -> Validation | None:
-        if self._validator is None or not self._validator.is_due(self._state.step, at_end=at_end):
+        validator, step = self._validator, self._state.step
+        if validator is None or not validator.is_due(self._plan, step, at_end=at_end):
             return None
-        validation = self._validator.run(self._strategy, self._average, self._state.best)
+        validation = validator.run(self._strategy, self._average, self._state.best)
         if validation.is_best:
             self._state.best = validation.value
         self._write("validate", validation.values)

@@ -53,6 +53,22 @@ class PhasePlan:
         """Forward passes per optimizer step; data on the device come as one batch per step."""
         return self.share.num_micro_batches if self.order is not None else 1
 
+    def is_border(self, step: int, every: int, every_epochs: int | None) -> bool:
+        """Return whether as many steps, or else passes over the data, have gone by once more.
+
+        Raises:
+            SettingsError: Passes are asked for, but the data have none.
+        """
+        if every_epochs is None:
+            return step % every == 0
+        if self.order is None:
+            raise SettingsError(
+                f"phase {self.phase.name!r}: its data live on the device and have no epochs; give "
+                "train.validate_on.every and train.checkpoint_every in steps, and no *_epochs"
+            )
+        before, now = (self.order.locate(s)[0] // every_epochs for s in (step - 1, step))
+        return now > before
+
 
 def plan_phase(job: TrainJob, index: int, place: Place, data: Dataset | Batches) -> PhasePlan:
     """Return how a phase goes over the data.

@@ -20,6 +20,7 @@ from eagleray.contract.task import require
 from eagleray.devices import device_of, to_device
 from eagleray.task import BaseTask, Benchmark, Dataset, Evaluation, InputError, SettingsError
 from eagleray.train.job import Place, TrainJob
+from eagleray.train.phase_setup import PhasePlan
 from eagleray.train.strategies.base import MovingAverage, Strategy, fill_model
 
 _log = logging.getLogger(__name__)
@@ -69,9 +70,11 @@ class Validator:
             )
         self._data = data
 
-    def is_due(self, step: int, *, at_end: bool) -> bool:
+    def is_due(self, plan: PhasePlan, step: int, *, at_end: bool) -> bool:
         """Return whether to validate after so many steps of the phase."""
-        return at_end or step % self._settings.every == 0
+        asked = self._settings
+        is_border = plan.is_border(step, asked.every, asked.every_epochs)
+        return at_end or (is_border and step >= asked.from_step)
 
     def run(
         self, strategy: Strategy, average: MovingAverage | None, best: float | None

@@ -226,6 +226,26 @@ def test_validation_keeps_the_best_checkpoint(tmp_path: Path) -> None:
     assert set(result.checkpoints) == {result.best.checkpoint, "main-00000030"}
 
 
+def test_validation_and_checkpoints_every_so_many_epochs(tmp_path: Path) -> None:
+    """24 samples in batches of 4: an epoch is 6 steps."""
+    result = train_here(
+        tmp_path,
+        {"steps": 26},
+        validate_on={"benchmark": "fit", "every_epochs": 1, "from_step": 10},
+        keep_checkpoints=9,
+        checkpoint_every_epochs=2,
+    )
+    lines = [x for x in read_lines(Store(str(tmp_path))) if x["kind"] == "validate"]
+    assert [x["step"] for x in lines] == [12, 18, 24, 26]
+    assert {"main-00000012", "main-00000024", "main-00000026"} <= set(result.checkpoints)
+    assert "main-00000006" not in result.checkpoints
+
+
+def test_data_without_epochs_have_no_borders_at_epochs(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="no epochs"):
+        train_here(tmp_path, {"steps": 4, "on_device": True}, checkpoint_every_epochs=1)
+
+
 def test_the_best_checkpoint_is_chosen_by_the_metric_asked_for(tmp_path: Path) -> None:
     validated = {"benchmark": "fit", "every": 4, "metric": "mse", "higher_is_better": True}
     result = train_here(tmp_path, {"steps": 12}, validate_on=validated)
