@@ -77,3 +77,17 @@ class PicturesOfTwoSizes(WrongTask):
 
     def picture(self, sample, prediction):
         return {"input": np.zeros((6, 6, 3), np.uint8), "truth": np.zeros((3, 3, 3), np.uint8)}
+
+
+class ReadsAnotherSplit(WrongTask):
+    sentence = "(benchmark val): raises KeyError: 'squares:train'"
+
+    def dataset(self, source, rows):
+        return super().dataset("train", rows)
+
+
+class UnknownStage(WrongTask):
+    sentence = "stages_of() names stages that there are not: ['squares:test']"
+
+    def stages_of(self, source):
+        return ["squares:test"]

@@ -1,8 +1,9 @@
 """Exports and imports with one mistake each."""
 
+from safetensors.torch import load_file
 from tests.wrong_tasks.wrong_task import WrongTask
 
-from eagleray.task import ImportedCheckpoint, Importing, Item, Record
+from eagleray.task import ImportedCheckpoint, Importing, InputError, Item, Record
 
 
 class SameFile(WrongTask):
@@ -70,3 +71,47 @@ class TakesAnyFile(WrongTask, Importing):
 
     def import_checkpoint(self, path):
         return ImportedCheckpoint({}, {})
+
+
+class Imports(WrongTask, Importing):
+    """A task that reads a published file rightly, up to what ``converted`` changes."""
+
+    def import_checkpoint(self, path):
+        try:
+            state = load_file(path)
+        except Exception as error:
+            raise InputError(f"{path} holds no weights") from error
+        return self.converted(state)
+
+    def converted(self, state):
+        return ImportedCheckpoint(state, {name: name for name in state})
+
+
+class ForgetsAWeight(Imports):
+    sentence = "weights are neither imported nor named missing: 0.bias"
+
+    def converted(self, state):
+        del state["0.bias"]
+        return super().converted(state)
+
+
+class TransposedWeight(Imports):
+    sentence = "weights have another shape in the model: 3.weight"
+
+    def converted(self, state):
+        return super().converted({**state, "3.weight": state["3.weight"].T})
+
+
+class ForeignNames(Imports):
+    sentence = "weights are not in the model: module.0.bias"
+
+    def converted(self, state):
+        return super().converted({f"module.{name}": value for name, value in state.items()})
+
+
+class TracebackOfAWrongFile(WrongTask, Importing):
+    sentence = "a wrong file is refused (import): raises SafetensorError"
+
+    def import_checkpoint(self, path):
+        state = load_file(path)
+        return ImportedCheckpoint(state, {name: name for name in state})

@@ -17,6 +17,7 @@ from eagleray.check.data import check_movable, load_samples, open_data
 from eagleray.check.findings import CheckReport
 from eagleray.check.training import check_modes, training_modes
 from eagleray.evaluate.stage import encode_png
+from eagleray.prepare import with_upstream
 from eagleray.prepare.columns import arrow_schema, row_at, to_parquet, to_table
 from eagleray.task import (
     Benchmark,
@@ -70,7 +71,18 @@ def _check_benchmark(
     pictures: Pictures,
 ) -> None:
     where = f"benchmark {benchmark.name}"
-    data = open_data(task, benchmark.source, rows, where, report)
+    check = "its stages and settings are known"
+    read: dict[str, Rows] = {}
+    with report.checking(check, where):
+        labels = task.stages_of(benchmark.source)
+        unknown = sorted(set(labels) - {stage.label for stage in task.stages()})
+        if unknown:
+            report.add(check, where, f"stages_of() names stages that there are not: {unknown}")
+        read = {label: rows[label] for label in with_upstream(list(task.stages()), labels)}
+        task = task.on_benchmark(benchmark)
+    if not report.is_clean(where):
+        return
+    data = open_data(task, benchmark.source, read, where, report)
     if data is None:
         return
     if not isinstance(data, Dataset):

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from tests.sixth_task import SquareSettings
+from safetensors.torch import save_file
+from tests.sixth_task import SquareSettings, SquareTask
 from tests.wrong_tasks import evaluation, prediction, stages, training
 from tests.wrong_tasks.wrong_task import WrongTask
 
@@ -25,8 +26,21 @@ def own_files(tmp_path_factory):
     return sorted(folder.iterdir())
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    path = tmp_path_factory.mktemp("published") / "weights.safetensors"
+    save_file(SquareTask(SquareSettings()).build().state_dict(), path)
+    return path
+
+
+def test_an_import_that_is_right_goes_round(published):
+    task = prediction.Imports(SquareSettings(count=4))
+    assert check_task(task, published=published) == []
+
+
 @pytest.mark.parametrize("wrong", WRONG, ids=lambda cls: cls.__name__)
-def test_the_mistake_is_named(wrong, own_files):
-    findings = check_task(wrong(SquareSettings(count=4)), inputs=own_files)
+def test_the_mistake_is_named(wrong, own_files, published):
+    task = wrong(SquareSettings(count=4))
+    findings = check_task(task, inputs=own_files, published=published)
     assert [f for f in findings if wrong.sentence in str(f)], [str(f) for f in findings]
     assert len({f.check for f in findings}) <= 3, [str(f) for f in findings]
