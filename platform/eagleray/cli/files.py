@@ -13,6 +13,7 @@ import tyro
 import yaml
 from safetensors.torch import save_file
 
+from eagleray.cli.main import FAILED_STATUS
 from eagleray.contract.task import require
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
@@ -20,6 +21,7 @@ from eagleray.prepare import delete_prunable, prunable
 from eagleray.runs.run_folder import list_runs
 from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
+from eagleray.verify.storage import describe, verify_storage
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,27 @@ class PruneFlags:
     """Folder or URI that holds prepared data and runs."""
     delete: bool = False
     """Really delete; without it the list is shown only."""
+
+
+@dataclass(frozen=True)
+class VerifyFlags:
+    """Compare all files of prepared stages, evaluations and checkpoints with their checksums; exit
+    status 1 where something is damaged.
+    """
+
+    storage: Annotated[str, tyro.conf.Positional] = "storage"
+    """Folder or URI that holds prepared data and runs."""
+    repair: bool = False
+    """Forget what is damaged, so that the next call computes just that."""
+
+
+def verify(arguments: list[str]) -> int:
+    """Compare all files of a storage with their checksums."""
+    flags = tyro.cli(VerifyFlags, args=arguments, prog="eagleray verify")
+    verified = verify_storage(flags.storage, repair=flags.repair)
+    for line in describe(verified, repaired=flags.repair):
+        sys.stdout.write(f"{line}\n")
+    return FAILED_STATUS if verified.damages and not flags.repair else 0
 
 
 def import_published(arguments: list[str]) -> int:

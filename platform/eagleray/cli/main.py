@@ -53,6 +53,7 @@ VERBS = {
         Verb("download", "Fetch named weights and data files.", "catalog:download"),
         Verb("schema", "Write the JSON schema of experiments, for editors.", "catalog:schema"),
         Verb("import", "Convert published weights, configurations.", "files:import_published"),
+        Verb("verify", "Compare all files with their checksums.", "files:verify"),
         Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
     )
 }

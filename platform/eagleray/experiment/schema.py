@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from eagleray.experiment.sweep import SweepSettings
+from eagleray.storage import checked_name
 from eagleray.task import LATER, Phase, Settings
 
 
@@ -174,3 +175,10 @@ class ExperimentSettings(Settings):
     """Evaluation."""
     sweep: SweepSettings = SweepSettings()
     """Ablations, grids and searches."""
+
+    @field_validator("name", "run")
+    @classmethod
+    def _is_one_folder(cls, name: str, info: ValidationInfo) -> str:
+        # whichever way it comes in: a run whose name is a path is found by no reader and no prune
+        what = "experiment name" if info.field_name == "name" else "run name"
+        return checked_name(name, what)

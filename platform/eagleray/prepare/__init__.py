@@ -11,10 +11,12 @@ from eagleray.prepare.driver import (
 )
 from eagleray.prepare.fingerprint import stage_fingerprint
 from eagleray.prepare.folder import (
+    ANY_TASK,
     Prunable,
     StageAddress,
     StageFolder,
     delete_prunable,
+    prepared_folders,
     prunable,
 )
 from eagleray.prepare.marker import Manifest, Reject, ShardMarker
@@ -23,6 +25,7 @@ from eagleray.prepare.stage_run import StageSummary, run_stage, run_stages
 from eagleray.prepare.survey import StageRun
 
 __all__ = [
+    "ANY_TASK",
     "ComputedRows",
     "Manifest",
     "Prepared",
@@ -39,6 +42,7 @@ __all__ = [
     "open_rows",
     "plan_stages",
     "prepare_stages",
+    "prepared_folders",
     "prunable",
     "run_stage",
     "run_stages",

@@ -20,22 +20,35 @@ else puts these paths together or knows the keys of these JSON files.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from io import BytesIO
+from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from eagleray.prepare.code import Code
 from eagleray.prepare.fingerprint import StageDescription, canonical_json, short_hash
+from eagleray.prepare.guard import users_of
 from eagleray.prepare.marker import CommittedFile, Manifest, Reject, ShardEntry, ShardMarker
-from eagleray.storage import Store, commit
+from eagleray.storage import DamagedError, Store, commit, read_checked
 from eagleray.task import EaglerayError
 
 _ROOT = "prepared"
+ANY_TASK = "*"
+"""Stands for a task whose name a damaged run does not say any more."""
 _READERS = 16
 """Markers read at a time; on an object store each is a round trip."""
+_PIECE_BYTES = 4 << 20
+_CHECKED: set[str] = set()
+"""Files that this process has compared with their checksums."""
 _DAMAGED = (EaglerayError, ValueError, KeyError, TypeError, OSError)
 """What reading a damaged JSON file can raise."""
 
@@ -194,6 +207,84 @@ class StageFolder:
                 problems.append(f"marker of shard {shard_id} is damaged: {error}")
         return markers, problems
 
+    def verify_shard(self, shard_id: str) -> tuple[int, list[tuple[str, str]]]:
+        """Compare a shard's rows and files with the checksums in its marker; return the number of
+        files, and path and reason of each that is not as it says.
+        """
+        try:
+            marker = self.marker(shard_id)
+        except _DAMAGED as error:
+            return 1, [(_marker(shard_id), f"the marker cannot be read ({error})")]
+        promised = {marker.data: marker.sha256, **{f.path: f.sha256 for f in marker.files}}
+
+        def problem(path: str) -> str:
+            try:
+                read_checked(self.store, path, promised[path])
+            except FileNotFoundError:
+                return "it is gone"
+            except (DamagedError, OSError) as error:
+                return str(error)
+            return ""
+
+        with ThreadPoolExecutor(_READERS) as pool:
+            found = list(zip(promised, pool.map(problem, promised), strict=True))
+        return len(promised), [(path, why) for path, why in found if why]
+
+    def unreadable_manifests(self) -> list[str]:
+        """Return the paths of manifests, and of their keys, that cannot be read."""
+        damaged = []
+        for listing in _names(self.store, "manifest", ".json"):
+            try:
+                rows = self.manifest(listing).rows
+            except _DAMAGED:
+                damaged.append(_manifest(listing))
+                continue
+            try:
+                num_keys = pq.read_table(BytesIO(self.read_keys(listing))).num_rows
+            except (*_DAMAGED, pa.ArrowException):
+                num_keys = -1
+            if num_keys != rows:
+                damaged.append(_keys(listing))
+        return damaged
+
+    def gone_shards(self) -> list[str]:
+        """Return the shards that are marked as done, but whose rows or files are gone.
+
+        Only names are compared, so that every call can afford it; ``verify_shard`` compares
+        contents.
+        """
+        there = {path.rpartition("/")[2].partition("-")[0] for path in self.store.files("shards")}
+        gone = self.done_shards() - there
+        with_files: set[str] = set()
+        for listing in _names(self.store, "manifest", ".json"):
+            with suppress(*_DAMAGED):
+                shards = self.manifest(listing).shards
+                with_files |= {s.shard for s in shards if s.total_bytes > s.num_bytes}
+        if with_files:
+            gone |= with_files - set(self.store.folders("files"))
+        return sorted(gone)
+
+    def check_rows(self, shard: ShardEntry) -> None:
+        """Compare a shard's Parquet file with its checksum when this process reads it first.
+
+        On a local disk only: an object store compares what it delivers, and reading all of a file
+        for one row group would move it twice. The name holds the digits that are compared.
+
+        Raises:
+            DamagedError: The file is not what was committed.
+        """
+        name = f"{self.uri}/{shard.data}"
+        if name in _CHECKED or not self.store.is_local:
+            return
+        digest = hashlib.sha256()
+        with self.open_rows(shard) as handle:
+            while piece := handle.read(_PIECE_BYTES):
+                digest.update(piece)
+        promised = PurePosixPath(shard.data).stem.rpartition("-")[2]
+        if not digest.hexdigest().startswith(promised):
+            raise DamagedError(f"SHA-256 {digest.hexdigest()[: len(promised)]} is not {promised}")
+        _CHECKED.add(name)
+
     def open_rows(self, shard: ShardEntry) -> IO[bytes]:
         """Open a shard's Parquet file for random access; raises FileNotFoundError."""
         return self.store.open(shard.data)
@@ -204,7 +295,28 @@ class StageFolder:
 
     def read_file(self, file: CommittedFile) -> bytes:
         """Return a file that a record carries."""
-        return self.store.read(file.path)
+        name = f"{self.uri}/{file.path}"
+        if name in _CHECKED:
+            return self.store.read(file.path)
+        try:
+            content = read_checked(self.store, file.path, file.sha256)
+        except (DamagedError, FileNotFoundError) as error:
+            shard = PurePosixPath(file.path).parts[1]
+            raise DamagedError(self._damage(file.path, shard, error)) from error
+        _CHECKED.add(name)
+        return content
+
+    def _damage(self, path: str, shard_id: str, error: Exception) -> str:
+        storage = self.uri.partition(f"/{_ROOT}/")[0].partition("/runs/")[0]
+        return (
+            f"{self.uri}/{path} of shard {shard_id} is missing or damaged ({error}): "
+            f"`eagleray verify {storage} --repair` forgets what is damaged, then the same command "
+            "computes just that"
+        )
+
+    def forget_listings(self) -> None:
+        """Let every listing count as not finished; its shards stay."""
+        self.store.delete("manifest", recursive=True)
 
     def forget_rejects(self) -> int:
         """Let the shards that hold rejected items count as not done; return their number."""
@@ -263,11 +375,9 @@ class StageFolder:
             if shard.done < shard.items:
                 yield from self.marker(shard.shard).rejected
 
-    def repair_hint(self, shard: ShardEntry, listing: str) -> str:
-        """Say how a shard whose rows are damaged is computed again."""
-        return (
-            f"delete {_marker(shard.shard)} and {_manifest(listing)} beside it, and prepare again"
-        )
+    def describe_damage(self, shard: ShardEntry, error: Exception) -> str:
+        """Say that a shard's rows cannot be read, and how they are computed again."""
+        return self._damage(shard.data, shard.shard, error)
 
     # -- upkeep
 
@@ -301,7 +411,7 @@ class StageFolder:
         return [
             path
             for path in self.store.files(recursive=True)
-            if "/" in path and not path.startswith("log/") and path not in kept
+            if "/" in path and not path.startswith(("log/", "in_use/")) and path not in kept
         ]
 
     def _referred(self, listing: str) -> Iterator[str]:
@@ -338,12 +448,17 @@ def prunable(storage: Store, used: Set[tuple[str, str, str]]) -> list[Prunable]:
 
     Args:
         storage: The storage.
-        used: Task, stage and fingerprint of all data that runs refer to.
+        used: Task, stage and fingerprint of all data that runs refer to; the task may be
+            ``ANY_TASK``.
+
+    A stage that somebody works on is left alone.
     """
     entries: list[Prunable] = []
     for address in _prepared_stages(storage):
         folder = StageFolder.prepared(storage, address)
-        if address not in used:
+        if users_of(folder.store):
+            continue
+        if address not in used and (ANY_TASK, *address[1:]) not in used:
             entries.append(
                 Prunable(address.path, folder.num_bytes(), "no run uses it", is_folder=True)
             )
@@ -359,7 +474,15 @@ def prunable(storage: Store, used: Set[tuple[str, str, str]]) -> list[Prunable]:
 def delete_prunable(storage: Store, entries: Iterable[Prunable]) -> None:
     """Delete what ``prunable`` found; markers go before the data that they name."""
     for entry in sorted(entries, key=lambda entry: "/markers/" not in entry.path):
+        if users_of(storage.child("/".join(entry.path.split("/")[:4]))):
+            continue  # somebody began to work on the stage since it was looked at
         storage.delete(entry.path, recursive=entry.is_folder)
+
+
+def prepared_folders(storage: Store) -> Iterator[StageFolder]:
+    """Yield the folders of all prepared stages."""
+    for address in _prepared_stages(storage):
+        yield StageFolder.prepared(storage, address)
 
 
 def _prepared_stages(storage: Store) -> Iterator[StageAddress]:

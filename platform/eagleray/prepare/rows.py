@@ -17,6 +17,7 @@ from eagleray.prepare.fingerprint import IdentifiedRows, short_hash
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.keys import KeyIndex, read_keys
 from eagleray.prepare.marker import CommittedFile, Manifest
+from eagleray.storage import DamagedError
 from eagleray.task import EaglerayError
 
 CACHE_BYTES = 256 << 20
@@ -156,15 +157,13 @@ class StoredRows(IdentifiedRows):
     def _read_group(self, shard_idx: int, row_idx: int) -> tuple[pa.Table, int]:
         entry = self.manifest.shards[shard_idx]
         try:
+            self._folder.check_rows(entry)
             with self._folder.open_rows(entry) as handle:
                 file = pq.ParquetFile(handle)
                 size = self._rows_per_group[shard_idx] = file.metadata.row_group(0).num_rows
                 return file.read_row_group(row_idx // size, use_threads=False), size
-        except (pa.ArrowException, FileNotFoundError) as error:
-            raise EaglerayError(
-                f"{self._folder.uri}/{entry.data} is missing or damaged ({error}): "
-                f"{self._folder.repair_hint(entry, self._listing)}"
-            ) from error
+        except (pa.ArrowException, FileNotFoundError, DamagedError) as error:
+            raise DamagedError(self._folder.describe_damage(entry, error)) from error
 
     def _remember(self, name: tuple[int, int], table: pa.Table) -> None:
         self._groups[name] = table

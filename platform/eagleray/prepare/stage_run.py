@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 
 from eagleray.options import RunOptions
 from eagleray.prepare.faults import FaultError, Faults
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.folder import StageFolder
+from eagleray.prepare.guard import InUse
 from eagleray.prepare.keys import write_keys
 from eagleray.prepare.marker import Manifest, ShardEntry, ShardMarker
 from eagleray.prepare.rows import StoredRows
@@ -117,12 +118,27 @@ def run_stages(
     Raises:
         EaglerayError: A stage could not run. (Bad items are rejects.)
     """
+    with ExitStack() as guards:
+        for run in runs:
+            guards.enter_context(InUse(run.folder.store))
+        yield from _run_stages(runs, options, title, items_per_shard)
+
+
+def _run_stages(
+    runs: Sequence[StageRun], options: RunOptions, title: str, items_per_shard: int | None
+) -> Iterator[tuple[int, StageSummary, StoredRows]]:
     begin = time.perf_counter()
     if options.retry_rejects:
         for run in runs:
             run.folder.forget_rejects()
     for run in runs:
         _check_code(run, options)
+        gone = run.folder.gone_shards()
+        if gone:
+            options.progress.note(
+                f"{run.stage.label}: files of {len(gone)} shards are gone, which are computed again"
+            )
+            run.folder.forget_shards(gone)
     work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
     with nullcontext(options.session) if options.session else LazySession() as session:
         for position, computed in _compute(work, title, options, session):
@@ -330,6 +346,11 @@ def _finish(work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
     entries.update(computed)
     shards = tuple(entries[shard.id] for shard in work.shards)
     write_keys(folder, listing, shards, stage.label)
+    if gone := set(folder.gone_shards()) & {shard.id for shard in work.shards}:
+        raise EaglerayError(
+            f"{stage.label}: files of {len(gone)} shards were deleted while it ran: give the same "
+            "command again, which computes just these"
+        )
     draft = Manifest(listing, work.fit_digest, shards)
     summary = stage.finish(StoredRows(folder, listing, draft))
     return folder.commit_manifest(replace(draft, summary=summary))

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,12 +27,14 @@ import yaml
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import ExperimentSettings
+from eagleray.prepare import ANY_TASK
 from eagleray.runs.environment import Environment, describe_environment
 from eagleray.runs.records import RunSummary, encode_json
 from eagleray.runs.settings import EXPERIMENT_FILE
 from eagleray.storage import Store, checked_name
 from eagleray.task import InputError, Settings, SettingsError, without_use
 
+_log = logging.getLogger(__name__)
 _NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
 _NOT_RESULTS_TRAIN = [
     "strategy",
@@ -171,11 +174,25 @@ class RunFolder(Store):
         self.write(self.STAGES, encode_json({**self._stored_stages(), **stages}))
 
     def stages(self) -> set[tuple[str, str, str]]:
-        """Return (task, stage, fingerprint) of the prepared data that the run used."""
-        task = self.summary().task
-        return {
-            (task, label.partition(":")[0], name) for label, name in self._stored_stages().items()
-        }
+        """Return (task, stage, fingerprint) of the prepared data that the run used; the task is
+        ``ANY_TASK`` where a damaged summary does not say it.
+
+        Raises:
+            InputError: The file is damaged, so that nobody knows.
+        """
+        try:
+            labels = json.loads(self.read(self.STAGES))
+            names = {(label.partition(":")[0], str(name)) for label, name in labels.items()}
+        except FileNotFoundError:
+            return set()
+        except (ValueError, AttributeError) as error:
+            raise InputError(
+                f"{self.uri}/{self.STAGES} is damaged ({error}), so nobody knows which prepared "
+                "data the run uses: give its `eagleray train` again, which writes the file, or "
+                "delete the run's folder"
+            ) from error
+        task = self.summary().task or ANY_TASK
+        return {(task, *name) for name in names}
 
     def result_path(self, benchmark: str, checkpoint: str) -> str:
         """Return where the results of a checkpoint on a benchmark are."""
@@ -259,7 +276,14 @@ def run_of(experiment: ExperimentSettings, *, new: bool = False, own: bool = Fal
 
 
 def _runs_called(base: str, folders: Sequence[str]) -> list[str]:
-    return [name for name in folders if name == base or name.startswith(base + ".")]
+    """Return the runs of a name, and their followers ``<base>.2``; what else begins so is
+    somebody's copy.
+    """
+    called = [name for name in folders if name == base or name.startswith(base + ".")]
+    runs = [name for name in called if name == base or name[len(base) + 1 :].isdecimal()]
+    for name in set(called) - set(runs):
+        _log.warning("%s is no run of this experiment and is passed over", name)
+    return runs
 
 
 def list_runs(storage: str) -> list[RunFolder]:

@@ -24,6 +24,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -245,7 +246,33 @@ def read_latest(run: Store) -> Checkpoint | None:
             return _read(run, marker)
         except (DamagedError, FileNotFoundError) as error:
             _log.warning("checkpoint %s is passed over: %s", marker.name, error)
+            # forgotten, so that training writes it anew and no evaluation stumbles over it
+            with suppress(OSError, EaglerayError):
+                run.delete(marker.path)
     return None
+
+
+def marked_checkpoints(run: Store) -> list[Marker]:
+    """Return all markers, whatever has become of their files."""
+    paths = [path for path in run.files(FOLDER) if path != _BEST]
+    return [marker for path in paths if (marker := Marker.read(run, path)) is not None]
+
+
+def damaged_files(run: Store, marker: Marker) -> list[tuple[str, str]]:
+    """Return path and reason of each file of a checkpoint that is not what its marker says."""
+    damaged = []
+    for name, promised in marker.files.items():
+        path = f"{FOLDER}/{marker.name}/{name}"
+        try:
+            read_checked(run, path, promised.sha256)
+        except (DamagedError, OSError) as error:
+            damaged.append((path, str(error)))
+    return damaged
+
+
+def forget_checkpoint(run: Store, marker: Marker) -> None:
+    """Delete a checkpoint, its marker first."""
+    retract(run, marker.path, f"{FOLDER}/{marker.name}")
 
 
 def forget_after_gap(run: Store) -> None:
@@ -304,7 +331,8 @@ def _read_file(run: Store, marker: Marker, file: str) -> bytes:
         run,
         marker.file_path(file),
         marker.files[file].sha256,
-        remedy="delete that checkpoint, the one before it will be used",
+        remedy="`eagleray verify STORAGE --repair` forgets that checkpoint, and the one before it "
+        "is used",
     )
 
 

@@ -16,7 +16,7 @@ from eagleray.experiment.schema import ExperimentSettings, TrainSettings
 from eagleray.runs import run_folder
 from eagleray.runs.lease import Lease, RunIsBusyError
 from eagleray.runs.records import EvaluationResult, RunSummary
-from eagleray.runs.run_folder import RunFolder
+from eagleray.runs.run_folder import RunFolder, run_of
 from eagleray.storage import Store
 from eagleray.task import SettingsError
 
@@ -136,3 +136,20 @@ def test_tables_show_paper_ours_difference_and_mark_recalled_numbers():
         assert part in text
     assert "0.65" in runs_table([("exp/run", RunSummary("t", results=(result,)))])
     assert "exp/run" in runs_table([("exp/run", RunSummary())])
+
+
+def test_copies_of_a_run_are_passed_over(tmp_path, caplog):
+    experiment = ExperimentSettings(
+        task="t", name="e", settings=SquareSettings(), storage=str(tmp_path)
+    )
+    run = run_of(experiment)
+    Store(run.uri).write("experiment.yaml", b"")
+    Store(f"{run.uri}.bak").write("experiment.yaml", b"")
+    assert run_of(experiment).uri == run.uri and "passed over" in caplog.text
+    assert run_of(experiment, new=True).uri == f"{run.uri}.2"
+
+
+@pytest.mark.parametrize("names", [{"name": "p/q"}, {"run": "x/y"}, {"run": ".."}])
+def test_names_that_are_paths_are_refused_whichever_way_they_come(tmp_path, names):
+    with pytest.raises(ValueError, match="is not a usable name"):
+        ExperimentSettings(task="t", settings=SquareSettings(), storage=str(tmp_path), **names)

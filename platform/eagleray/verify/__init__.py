@@ -1,0 +1,1 @@
+"""Are the files of a storage what their markers say?"""
