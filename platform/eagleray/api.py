@@ -32,7 +32,7 @@ from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
 from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, SettingsError, Training
-from eagleray.train import Report, TrainResult
+from eagleray.train import Report, TrainJob, TrainResult, check_job
 from eagleray.train.run import check_requirements, describe_run, missing_requirements, train_in_run
 
 STOPPED = "training was stopped; the same command goes on from there"
@@ -125,9 +125,12 @@ class Experiment:
         """Return what ``prepare`` would do, without doing it.
 
         Raises:
-            SettingsError: Something the task needs is not there.
+            SettingsError: Something the task needs is not there, or training would be refused.
         """
         self.check()
+        if isinstance(self.task, Training):
+            job = TrainJob(self.settings, self.task, self.run_folder, {}, self.options.limit)
+            check_job(job, inline=self.options.inline)
         return plan_stages(
             self.task,
             Store(self.settings.storage),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,6 +36,10 @@ from eagleray.train import TrainResult
 _ERROR_LINES = 3
 
 F = TypeVar("F", bound=Flags)
+
+
+_UNKNOWN = "?"
+"""What cannot be known before the stages upstream are done."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,20 +101,23 @@ class SweepFlags(Flags):
 def plan(arguments: list[str]) -> int:
     """Show what would run."""
     experiment, _ = _open("plan", Flags, arguments)
+    planned = experiment.plan()
     rows = [
         (
             p.label,
             p.fingerprint,
-            p.items,
-            f"{p.shards_done}/{p.shards}",
+            _UNKNOWN if p.items is None else p.items,
+            f"{p.shards_done}/{_UNKNOWN if p.shards is None else p.shards}",
             _size(p.bytes_on_disk),
             p.workers,
-            f"{p.expected_seconds / 3600:.2f}",
+            f"{p.expected_seconds / 3600:.2f}" if math.isfinite(p.expected_seconds) else _UNKNOWN,
         )
-        for p in experiment.plan()
+        for p in planned
     ]
     columns = ("stage", "fingerprint", "items", "shards done", "on disk", "workers", "hours left")
     say(plain_table(columns, rows))
+    if any(p.items is None for p in planned):
+        say(f"{_UNKNOWN}: known when the stages before are done")
     phases = [
         (
             p.name,
@@ -259,8 +267,13 @@ class _Printer(Listener):
             self.status = REJECTS_STATUS
 
     def _count(self, rejected: int) -> None:
-        if rejected > self._experiment.settings.prepare.allowed_rejects:
+        allowed = self._experiment.settings.prepare.allowed_rejects
+        if rejected > allowed:
             self.status = REJECTS_STATUS
+            sys.stderr.write(
+                f"{rejected} rejected, prepare.allowed_rejects is {allowed}: exit status "
+                f"{REJECTS_STATUS}; results leave them out. Mend them, or allow as many\n"
+            )
 
 
 def _trials_text(plan: SweepPlan) -> str:

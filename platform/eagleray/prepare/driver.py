@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
+from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.options import RunOptions
 from eagleray.prepare.computed import ComputedRows
@@ -95,7 +96,17 @@ def prepare_stages(
                 computed = ComputedRows.open(run, how)
                 summary, rows[stage.label] = _summary_of(run, computed), computed
             summaries.append(summary)
-    return Prepared(rows, tuple(summaries))
+    return Prepared(LabeledRows(rows), tuple(summaries))
+
+
+class LabeledRows(dict[str, Rows]):
+    """Rows by label; a label that is not there is told with those that are."""
+
+    def __missing__(self, label: str) -> Rows:
+        raise EaglerayError(
+            f"there are no prepared rows {label!r}; {nearest(str(label), list(self))}. A label is "
+            "the stage's name, with :source where it has one"
+        )
 
 
 def stage_folders(

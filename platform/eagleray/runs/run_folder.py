@@ -24,6 +24,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
+from pydantic_core import PydanticSerializationError
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import ExperimentSettings
@@ -68,7 +69,13 @@ def result_settings(experiment: ExperimentSettings) -> dict[str, Any]:
     """Return the settings that change results as plain values; those that came later than the
     first release only where they are not at their default (``LATER``).
     """
-    values = experiment.model_dump(mode="json", exclude=set(_NOT_RESULTS))
+    try:
+        values = experiment.model_dump(mode="json", exclude=set(_NOT_RESULTS))
+    except PydanticSerializationError as error:
+        raise SettingsError(
+            f"a setting of task {experiment.task!r} cannot be written down ({error}); allowed are "
+            "text, numbers, paths, lists, mappings and Settings"
+        ) from error
     for key in _NOT_RESULTS_TRAIN:
         values["train"].pop(key, None)
     return values

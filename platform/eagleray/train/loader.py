@@ -101,6 +101,9 @@ class MicroBatches(TorchDataset[MicroBatch]):
             except InputError as error:
                 self._note_reject(key, error)
                 failure = error
+            except Exception as error:
+                error.add_note(f"while sample {key!r} was loaded")
+                raise
             if count == _STAND_INS:
                 break
         raise InputError(

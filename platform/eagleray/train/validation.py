@@ -156,6 +156,9 @@ def validate(
         batch_size: Units per prediction.
 
     Units that cannot be read are left out and counted as ``rejected``.
+
+    Raises:
+        InputError: No unit could be read.
     """
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     count = min(units or len(data), len(data))
@@ -171,7 +174,16 @@ def validate(
     rows = _gather(own, world_size)
     values: list[dict[str, float]] = [{}]
     if rank == 0:
-        metrics = task.compute(benchmark.name, [rows[i] for i in sorted(rows)])
+        if not rows:
+            raise InputError(
+                f"validation on benchmark {benchmark.name!r} has no units to score: it has "
+                f"{count}, none of which could be read"
+            )
+        try:
+            metrics = task.compute(benchmark.name, [rows[i] for i in sorted(rows)])
+        except Exception as error:
+            error.add_note(f"while {benchmark.name!r} was computed over {len(rows)} units")
+            raise
         values = [{k: float(v) for k, v in metrics.values.items()}]
         if len(rows) < count:
             values[0]["rejected"] = float(count - len(rows))
