@@ -55,6 +55,8 @@ def converted(name: str, root: Path, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("path", cases("seamseg", "dataset_converters"), ids=lambda p: p.stem)
 def test_written_folder_is_that_of_the_original(path: Path, name: str, tmp_path: Path):
     data = np.load(path)
+    if not any(key.startswith(f"{name}/in/") for key in data.files):
+        pytest.skip(f"{path.name} holds no {name}")
     ids = write_source(data, name, tmp_path / "in")
     folder = converted(name, tmp_path / "in", tmp_path)
     masks = {one.stem for one in (folder / "msk").iterdir()}

@@ -1,6 +1,7 @@
 """Fusion, metrics, conversion, transforms, overlay and batch order against the original's
 numbers."""
 
+import io
 import json
 import re
 from collections import defaultdict
@@ -10,8 +11,10 @@ import msgpack
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 from tests.parity.cases import cases
+from tests.parity.every_key import EveryKey, every_key_is_read  # noqa: F401
 
 from eagleray_seamseg.batch_sampler import OriginalBatchSampler
 from eagleray_seamseg.intermediate.source import (
@@ -44,11 +47,11 @@ PAPER_COLORS = ImageNormalization(
 
 
 def images_of(data, marker="/sem_pred"):
-    return sorted({key.split("/")[0] for key in data.files if key.endswith(marker)})
+    return sorted({key.split("/")[0] for key in data if key.endswith(marker)})
 
 
 def detections(data, image):
-    if f"{image}/bbx" not in data.files:
+    if f"{image}/bbx" not in data:
         return torch.zeros(0, 4), torch.zeros(0).long(), torch.zeros(0), torch.zeros(0, 28, 28)
     boxes, classes, scores, masks = (
         torch.from_numpy(data[f"{image}/{name}"]) for name in ("bbx", "cls", "obj", "msk_logits")
@@ -58,7 +61,7 @@ def detections(data, image):
 
 @pytest.mark.parametrize("path", cases("seamseg", "fusion_pq_miou"), ids=lambda p: p.stem)
 def test_fusion_and_its_metrics_equal_the_original(path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     config = json.loads(str(data["cfg"]))
     num_stuff, num_classes = config["num_stuff"], config["num_stuff"] + config["num_thing"]
     thresholds = FusionThresholds(config["score"], config["overlap"], config["min_stuff_area"])
@@ -87,6 +90,9 @@ def test_fusion_and_its_metrics_equal_the_original(path: Path):
         confusions.append(confusion)
 
     quality = compute_panoptic_quality(units, np.arange(num_classes) >= num_stuff, mean_over="all")
+    counts = ("sum_iou", "true_positives", "false_positives", "false_negatives")
+    totals = [sum(getattr(unit, name) for unit in units) for name in counts]
+    np.testing.assert_allclose(totals, data["total/stats"], atol=1e-12)
     np.testing.assert_allclose(quality.pq, data["total/pq_per_class"], atol=1e-12)
     means = [quality.overall.pq, quality.stuff.pq, quality.things.pq]
     np.testing.assert_allclose(means, data["total/pq_all_stuff_thing"], atol=1e-12)
@@ -97,7 +103,7 @@ def test_fusion_and_its_metrics_equal_the_original(path: Path):
 @pytest.mark.parametrize("mode", ["panoptic", "separate"])
 @pytest.mark.parametrize("path", cases("seamseg", "coco_ap"), ids=lambda p: p.stem)
 def test_detections_for_coco_equal_the_original(path: Path, mode: str):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     config = json.loads(str(data["cfg"]))
     names = [image["id"] for image in json.loads(str(data["gt_json"]))["images"]]
     written = json.loads(str(data[f"pred_{mode}"]))
@@ -114,6 +120,10 @@ def test_detections_for_coco_equal_the_original(path: Path, mode: str):
                 num_stuff=config["num_stuff"],
                 thresholds=FusionThresholds(*config["fusion"]),
             )
+            assert np.array_equal(fused.id_map, data[f"{image}/pan_idmap"])
+            assert np.array_equal(fused.categories, data[f"{image}/pan_cat"])
+            assert np.array_equal(fused.is_crowd, data[f"{image}/pan_iscrowd"].astype(bool))
+            np.testing.assert_allclose(fused.scores, data[f"{image}/pan_score"], atol=1e-6)
             found = fused_instances(fused, config["num_stuff"], original_hw)
         else:
             found = raw_instances(
@@ -135,7 +145,7 @@ def test_detections_for_coco_equal_the_original(path: Path, mode: str):
 
 @pytest.mark.parametrize("path", cases("seamseg", "coco_ap"), ids=lambda p: p.stem)
 def test_average_precision_equals_the_original_and_its_lost_match(path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     truth = json.loads(str(data["gt_json"]))
     for mode in ("panoptic", "separate"):
         results = json.loads(str(data[f"pred_{mode}"]))
@@ -151,7 +161,7 @@ def test_average_precision_equals_the_original_and_its_lost_match(path: Path):
 
 @pytest.mark.parametrize("path", cases("seamseg", "dataset_converters"), ids=lambda p: p.stem)
 def test_truth_for_coco_equals_the_file_of_the_original(path: Path, tmp_path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     for name, split, image, _, space, panoptic in converted_sets(data, tmp_path):
         reference = COCO()
         reference.dataset = json.loads(str(data[f"{name}/out/coco/{split}.json"]))
@@ -172,7 +182,7 @@ def test_truth_for_coco_equals_the_file_of_the_original(path: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("path", cases("seamseg", "transforms"), ids=lambda p: p.stem)
 def test_transforms_equal_the_original(path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     for case in images_of(data, "/img"):
         image, size_hw = data[f"{case}/img"], data[f"{case}/img"].shape[:2]
         shortest, longest = int(data[f"{case}/shortest"]), int(data[f"{case}/longest_max"])
@@ -196,7 +206,7 @@ def test_transforms_equal_the_original(path: Path):
 
 @pytest.mark.parametrize("path", cases("seamseg", "overlay"), ids=lambda p: p.stem)
 def test_picture_equals_the_original_before_compression(path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     panoptic = indexed_panoptic(data["idmap"], data["cat"], data["iscrowd"])
     num_stuff = int(data["num_stuff"])
     picture = panoptic_picture(data["image"], panoptic, data["palette"], num_stuff, faithful=True)
@@ -206,9 +216,9 @@ def test_picture_equals_the_original_before_compression(path: Path):
 
 @pytest.mark.parametrize("path", cases("seamseg", "sampler"), ids=lambda p: p.stem)
 def test_batches_come_in_the_order_of_the_original(path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     sizes = [tuple(size) for size in data["sizes_hw"].tolist()]
-    stored = [key for key in data.files if key != "sizes_hw"]
+    stored = [key for key in data if key != "sizes_hw"]
     assert stored
     for key in stored:
         numbers = re.fullmatch(r"bs(\d+)_ws(\d+)_drop(\d)/epoch(\d+)_rank(\d+)", key)
@@ -222,7 +232,7 @@ def test_batches_come_in_the_order_of_the_original(path: Path):
 def converted_sets(data, tmp_path):
     """Yield (data set, split, image id, file name, class list, converted labels)."""
     config = tmp_path / "config.json"
-    for key in data.files:
+    for key in data:
         if key.startswith("cityscapes/in/"):
             split, name = key.split("/")[2:]
             image = "_".join(name.split("_")[:-2])
@@ -239,7 +249,7 @@ def converted_sets(data, tmp_path):
 
 @pytest.mark.parametrize("path", cases("seamseg", "dataset_converters"), ids=lambda p: p.stem)
 def test_converted_data_sets_equal_the_original(path: Path, tmp_path: Path):
-    data = np.load(path)
+    data = EveryKey(path, __name__)
     by_split, spaces = defaultdict(list), {}
     for name, split, image, file_name, space, panoptic in converted_sets(data, tmp_path):
         stored = read_deep_ids(deep_ids_png(panoptic.id_map))
@@ -249,7 +259,11 @@ def test_converted_data_sets_equal_the_original(path: Path, tmp_path: Path):
     assert spaces
 
     for name, space in spaces.items():
+        written = Image.open(io.BytesIO(deep_ids_png(np.zeros((1, 1), np.uint16))))
+        assert written.mode == str(data[f"{name}/out/msk_mode"])
         images = [one for (of, _), some in by_split.items() if of == name for one in some]
+        photos = {f"{one.image_id}{Path(one.file_name).suffix}" for one in images}
+        assert photos == set(json.loads(str(data[f"{name}/out/img_files"])))
         found = msgpack.unpackb(metadata_bytes(images, space), raw=False)
         for expected in (
             json.loads(str(data[f"{name}/out/metadata_json"])),

@@ -8,14 +8,23 @@ import numpy as np
 import pytest
 import torch
 from tests.parity.cases import cases
-from tests.parity.golden import Case, close
+from tests.parity.every_key import every_key_is_read  # noqa: F401
+from tests.parity.golden import Case as GoldenFile
+from tests.parity.golden import close
 from torch import Tensor
 from torch.nn import functional as F
 
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.config import vistas_r50
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 from eagleray_vision.samples.target import PanopticTarget
+
+
+class Case(GoldenFile):
+    """A golden file whose every key must be read by the tests of this module."""
+
+    module = __name__
 
 
 def recipe_value(name: str, shape: tuple[int, ...], seed: int, case: Case) -> Tensor:
@@ -39,6 +48,7 @@ class FullNetwork:
     def __init__(self, path: Path) -> None:
         self.case = case = Case(path)
         self.cfg = cfg = json.loads(case.text("cfg"))
+        assert cfg["config"] == "vistas_r50"
         changed = cfg["overrides"]
         train, val = changed["rpn pre/post nms train"], changed["val"]
         samples = changed["rpn num_samples"]
@@ -142,6 +152,28 @@ def test_full_network_predictions(full: FullNetwork) -> None:
         pairs = truth[known] * confusion.shape[1] + found.semantic_classes[known]
         confusion += torch.bincount(pairs, minlength=confusion.numel()).view_as(confusion)
     assert torch.equal(confusion, case["sem_conf"])
+
+
+def test_full_network_fusion_of_its_predictions(full: FullNetwork) -> None:
+    case = full.case
+    thresholds = FusionThresholds(*full.cfg["overrides"]["fusion"])
+    for k in range(len(full.sizes)):
+        boxes, classes, scores, masks = (
+            case[f"pred{k}/{name}"] for name in ("bbx_pred", "cls_pred", "obj_pred", "msk_pred_f16")
+        )
+        fused = fuse_panoptic(
+            case[f"pred{k}/sem_pred"].numpy(),
+            boxes,
+            classes,
+            scores,
+            masks.float(),
+            num_stuff=full.cfg["num_stuff"],
+            thresholds=thresholds,
+        )
+        assert np.array_equal(fused.id_map, case[f"pan{k}/idmap"])
+        assert np.array_equal(fused.categories, case[f"pan{k}/cat"])
+        assert np.array_equal(fused.is_crowd, case[f"pan{k}/iscrowd"].bool())
+        np.testing.assert_allclose(fused.scores, case[f"pan{k}/score"], atol=1e-6)
 
 
 TIED_MODULES = ("body.", "rpn_head.", "roi_head.conv.", "roi_head.roi_msk.")

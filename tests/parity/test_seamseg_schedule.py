@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tests.parity.cases import cases
+from tests.parity.every_key import EveryKey, every_key_is_read  # noqa: F401
 
 from eagleray.task import Schedule
 from eagleray.train.optimizer import learning_rate, multiplier
@@ -26,7 +27,7 @@ names.
 TOLERANCE = 1e-9
 
 
-def expected_and_found(data: np.lib.npyio.NpzFile, name: str) -> tuple[list[float], list[float]]:
+def expected_and_found(data: EveryKey, name: str) -> tuple[list[float], list[float]]:
     """Return the recorded rates and ours; the original was called at the recorded steps only, so
     that its lag of one call is the distance to the entry before.
     """
@@ -48,8 +49,8 @@ def expected_and_found(data: np.lib.npyio.NpzFile, name: str) -> tuple[list[floa
 
 @pytest.mark.parametrize("path", cases("seamseg", "lr_schedules"), ids=lambda p: p.stem)
 def test_rates_equal_the_original(path: Path) -> None:
-    data = np.load(path)
-    names = sorted({key.split("/")[0] for key in data.files})
+    data = EveryKey(path, __name__)
+    names = sorted({key.split("/")[0] for key in data})
     assert set(names) <= set(SHAPES)
     for name in names:
         expected, found = expected_and_found(data, name)
