@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tomllib
 
 import pytest
 from tests.conftest import ROOT, SOURCE_ROOTS
@@ -58,6 +59,11 @@ def ended(made, *command):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def test_the_distribution_offers_the_template():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["entry-points"][creating.TEMPLATE_GROUP] == {Installed.name: Installed.value}
 
 
 def test_the_template_keeps_the_contract_where_it_stands():
