@@ -5,6 +5,7 @@ process.
 import io
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,13 @@ from tests.eagleray_efficientps.small_network import SMALL, cityscapes_settings
 from tests.eagleray_vision.small_data import run_stage, small_cityscapes
 
 from eagleray.experiment.load import load_experiment
+from eagleray.experiment.schema import ExperimentSettings
+from eagleray.options import RunOptions
+from eagleray.prepare import prepare_stages
+from eagleray.runs.run_folder import training_digest
+from eagleray.storage import Store
 from eagleray.task import InputError, SettingsError, StepContext
+from eagleray.train.run import check_requirements
 from eagleray_efficientps.benchmarks import efficientps_benchmarks
 from eagleray_efficientps.data import fitted_size
 from eagleray_efficientps.losses import LOSS_NAMES
@@ -262,3 +269,47 @@ def test_several_views_stand_beside_one_with_rows_of_their_own():
     assert task.settings.test_time.flip
     assert len(task.settings.test_time.scales) == 6
     assert len(efficientps_benchmarks(task.settings)) == 2
+
+
+def test_a_checkpoint_is_evaluated_without_training_split_and_backbone_file(tmp_path):
+    folder = small_cityscapes(tmp_path / "data")
+    given = cityscapes_settings(folder).model_dump()
+    given["network"]["backbone"]["weights"] = str(tmp_path / "missing.safetensors")
+    settings = EfficientPsSettings.model_validate(given)
+    for part in ("leftImg8bit", "gtFine"):
+        shutil.rmtree(folder / part / "train")
+    task = EfficientPSTask(settings)
+    values = {"task": "efficientps", "storage": str(tmp_path / "s"), "settings": settings}
+    experiment = ExperimentSettings(**values)
+    check_requirements(experiment, task, training=False)
+    with pytest.raises(SettingsError, match="backbone"):
+        check_requirements(experiment, task)
+    prepared = prepare_stages(
+        task,
+        Store(experiment.storage),
+        experiment.prepare,
+        RunOptions(inline=True),
+        task.stages_of("val"),
+    )
+    assert [summary.label for summary in prepared.summaries] == ["panoptic_labels:val"]
+    assert len(task.dataset("val", prepared.rows))
+    network(task)
+
+
+def test_thresholds_and_views_are_no_part_of_a_run(tmp_path):
+    plain = cityscapes_settings(small_cityscapes(tmp_path)).model_dump()
+    used = {
+        **plain,
+        "fusion": {"score_threshold": 0.7, "fill_void": True},
+        "test_time": {"flip": True},
+        "evaluation": {"coco_ap": True},
+    }
+    roi = {**plain["network"]["roi"], "score_threshold": 0.2}
+    used["network"] = {**plain["network"], "roi": roi}
+    one, other = (
+        training_digest(
+            ExperimentSettings(task="efficientps", settings=EfficientPsSettings(**values))
+        )
+        for values in (plain, used)
+    )
+    assert one == other
