@@ -63,6 +63,9 @@ class _RemoteJournal(Journal):
         suspects: Suspects = ray.get(self._note("begin", shard_id))
         return suspects
 
+    def is_suspect(self, shard_id: str) -> bool:
+        return bool(ray.get(self._note("is_suspect", shard_id)))
+
     def at(self, shard_id: str, item_idx: int) -> None:
         ray.get(self._note("at", shard_id, item_idx))
 

@@ -19,7 +19,7 @@ from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.faults import Fault, Faults, persistently
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
-from eagleray.prepare.journal import Journal, Suspects
+from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
 
@@ -63,9 +63,8 @@ class ComputedShard:
 
 @dataclass
 class _Begun:
-    """A shard that the journal knows of: what it says, and the first items being loaded."""
+    """A shard that is loaded ahead: its first items."""
 
-    suspects: Suspects
     loads: list[Future[Any]] = field(default_factory=list)
 
 
@@ -133,8 +132,8 @@ class ShardWorker:
         with self._lock:
             if self._is_closed or self._alone or shard_id in self._begun:
                 return
-            begun = self._begun[shard_id] = _Begun(self._journal.begin(shard_id))
-            if begun.suspects.is_suspect:
+            begun = self._begun[shard_id] = _Begun()
+            if self._journal.is_suspect(shard_id):
                 self._alone = shard_id
                 return
             for item in items[: resources.batch_size + resources.loader_threads]:
@@ -154,7 +153,7 @@ class ShardWorker:
         for item_idx in suspects.deadly:
             shard.results[item_idx].error = _DIED
         if suspects.is_suspect:
-            self._run_one_by_one(shard)
+            self._run_one_by_one(shard, suspects)
             self._alone = ""
         else:
             self._run_batches(shard, loads)
@@ -195,13 +194,14 @@ class ShardWorker:
 
     def _begin(self, shard_id: str) -> tuple[Suspects, list[Future[Any]]]:
         with self._lock:
-            begun = self._begun.pop(shard_id, None) or _Begun(self._journal.begin(shard_id))
-            if begun.suspects.is_suspect:
+            begun = self._begun.pop(shard_id, None) or _Begun()
+            suspects = self._journal.begin(shard_id)
+            if suspects.is_suspect:
                 self._alone = shard_id
             others = [load for other in self._begun.values() for load in other.loads]
-        if begun.suspects.is_suspect:
+        if suspects.is_suspect:
             wait([*self._last_encodes, *others])  # no other shard may die in its name
-        return begun.suspects, begun.loads
+        return suspects, begun.loads
 
     def _run_batches(self, shard: ComputedShard, loads: list[Future[Any]]) -> None:
         samples = self._load(shard, loads)
@@ -214,18 +214,24 @@ class ShardWorker:
                     self._keep(shard, item_idx, outcome)
             self._keep_encoded(shard, wait_for_all=False)
 
-    def _run_one_by_one(self, shard: ComputedShard) -> None:
-        for item_idx, item in enumerate(shard.items):
-            if shard.results[item_idx].error is not None:
-                continue
-            self._journal.at(shard.id, item_idx)
-            try:
-                sample = self._load_one(item)
-            except Exception as error:
-                self._keep(shard, item_idx, self._judged(shard, item_idx, error))
-                continue
-            outcome = self._process(shard, [(item_idx, sample)])[0]
-            self._keep(shard, item_idx, self._encode(shard, item_idx, outcome))
+    def _run_one_by_one(self, shard: ComputedShard, suspects: Suspects) -> None:
+        if suspects.died > DEATHS_ALLOWED:
+            raise EaglerayError(
+                f"{self._stage.label}: {suspects.died} workers died in shard {shard.id}, but not "
+                "at one item: something outside kills them (the machine's memory, a time limit of "
+                "the cluster?). Give them more memory (Resources.memory_gb) or use fewer "
+                "(prepare.workers), and give the same command again"
+            )
+        for item_idx in suspects.order(len(shard.items)):
+            self._keep(shard, item_idx, self._run_one(shard, item_idx))
+
+    def _run_one(self, shard: ComputedShard, item_idx: int) -> Sequence[Record] | _Failed:
+        self._journal.at(shard.id, item_idx)
+        try:
+            sample = self._load_one(shard.items[item_idx])
+        except Exception as error:
+            return self._judged(shard, item_idx, error)
+        return self._encode(shard, item_idx, self._process(shard, [(item_idx, sample)])[0])
 
     def _load_one(self, item: Item) -> Any:
         return persistently(lambda: self._stage.load(item))

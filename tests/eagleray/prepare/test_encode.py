@@ -183,13 +183,13 @@ def test_nothing_is_loaded_beside_a_shard_that_a_worker_died_in(tmp_path):
         assert worker.run("two", shards["two"]).done == 4
 
 
-def test_shard_that_is_loaded_when_its_worker_dies_is_a_suspect(tmp_path):
+def test_shard_that_is_merely_loaded_when_its_worker_dies_is_not_charged(tmp_path):
     stage, journal = Loading(8), Journal()
     stage.setup("cpu", {}, {})
     worker, shards = two_shards(stage, tmp_path, journal)
     with worker:
         worker.load_ahead("two", shards["two"])
-    assert journal.begin("two").is_suspect
+    assert not journal.begin("two").is_suspect
 
 
 def test_closed_worker_loads_nothing(tmp_path):

@@ -11,9 +11,7 @@ def attempts(journal, deadly, num_items=10):
     """Work on a shard with workers that die at some items; returns deaths and items left out."""
     for died in range(50):
         suspects = journal.begin("s")
-        for item_idx in range(num_items):
-            if item_idx in suspects.deadly:
-                continue
+        for item_idx in suspects.order(num_items):
             if suspects.is_suspect:
                 journal.at("s", item_idx)
             if item_idx in deadly:
@@ -25,7 +23,7 @@ def attempts(journal, deadly, num_items=10):
 
 
 @pytest.mark.parametrize(
-    ("deadly", "expected"), [(set(), 0), ({0}, 3), ({9}, 3), ({2, 5}, 6), ({0, 1, 2}, 9)]
+    ("deadly", "expected"), [(set(), 0), ({0}, 5), ({9}, 4), ({2, 5}, 7), ({0, 1, 2}, 13)]
 )
 def test_each_deadly_item_kills_three_workers_and_is_left_out(deadly, expected):
     assert attempts(Journal(), deadly) == (expected, deadly)
@@ -58,3 +56,47 @@ def test_setups_that_died_are_counted_until_one_comes_through():
     assert [journal.starting() for _ in range(3)] == [0, 1, 2]
     journal.started()
     assert journal.starting() == 0
+
+
+def killed_from_outside(journal, items_per_life, lives, num_items=8):
+    """Work on a shard with workers that are killed after so many items; returns the rejects."""
+    for _ in range(lives):
+        suspects = journal.begin("s")
+        for done, item_idx in enumerate(suspects.order(num_items)):
+            if suspects.is_suspect:
+                journal.at("s", item_idx)
+            if done == items_per_life:
+                break
+    return journal.begin("s").deadly
+
+
+@pytest.mark.parametrize(("items_per_life", "lives"), [(0, 15), (1, 12), (3, 10)])
+def test_a_healthy_item_survives_kills_soon_after_each_start(items_per_life, lives):
+    assert killed_from_outside(Journal(), items_per_life, lives) == frozenset()
+
+
+def test_a_shard_of_one_item_survives_four_kills():
+    assert killed_from_outside(Journal(), 0, 4, num_items=1) == frozenset()
+
+
+def test_the_number_of_deaths_at_no_item_of_their_own_is_known():
+    journal = Journal()
+    killed_from_outside(journal, 0, 5)
+    assert journal.begin("s").died == 6
+
+
+def test_workers_that_die_together_count_less_but_deadly_items_are_found():
+    clock = [0.0]
+    journal = Journal(lambda: clock[0])
+    journal.begin("a")
+    journal.begin("b")
+    for lives in range(1, 20):
+        deadly = [journal.begin(shard).deadly for shard in "ab"]
+        if all(deadly):
+            break
+        for shard in "ab":
+            journal.at(shard, 3)
+        clock[0] += 60.0
+        if lives == 3:  # both were killed at once, three times
+            assert not any(deadly)
+    assert deadly == [frozenset({3})] * 2 and lives > 4
