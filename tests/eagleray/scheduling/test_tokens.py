@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import json
 import os
 import subprocess
@@ -9,6 +11,7 @@ import sys
 import urllib.error
 import urllib.request
 
+import psutil
 import pytest
 
 from eagleray.scheduling import session
@@ -19,10 +22,7 @@ import ray
 from eagleray.scheduling import ray_session
 
 with ray_session(num_cpus=1, dashboard=True):
-    address = ray.get_runtime_context().gcs_address
-    agents = [n["NodeManagerAddress"] for n in ray.nodes()]
-    from ray._private.worker import global_worker
-    print(address, global_worker.node.dashboard_agent_listen_port, flush=True)
+    print(ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.readline()
 """
 
@@ -40,9 +40,9 @@ def running():
         stdout=subprocess.PIPE,
         text=True,
     )
-    line = child.stdout.readline().split()
-    assert line, "the session did not start"
-    yield line[0], int(line[1]), environment
+    address = child.stdout.readline().strip()
+    assert address, "the session did not start"
+    yield address, child.pid, environment
     child.communicate("\n", timeout=120)
 
 
@@ -55,17 +55,38 @@ def test_a_stranger_cannot_join(running, mode, tmp_path):
     assert done.returncode != 0 and "joined" not in done.stdout
 
 
+def listening_ports(pid):
+    """Return the TCP ports that a process and its descendants listen at."""
+    process = psutil.Process(pid)
+    ports = set()
+    for one in (process, *process.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            listening = (c for c in one.net_connections("tcp") if c.status == psutil.CONN_LISTEN)
+            ports |= {c.laddr.port for c in listening}
+    return ports
+
+
 def test_a_stranger_cannot_submit_a_job(running):
-    address, port, _ = running
-    for host in {"127.0.0.1", address.rpartition(":")[0]}:
-        request = urllib.request.Request(
-            f"http://{host}:{port}/api/job_agent/jobs/",
-            data=json.dumps({"entrypoint": "true"}).encode(),
-            headers={"Content-Type": "application/json"},
-        )
-        with pytest.raises(urllib.error.HTTPError) as refused:
-            urllib.request.urlopen(request, timeout=30)
-        assert refused.value.code in (401, 403)
+    """The dashboard and the agent of each node take jobs over HTTP; no port may do so unasked."""
+    address, pid, _ = running
+    answers = {}
+    for port in listening_ports(pid):
+        for host in {"127.0.0.1", address.rpartition(":")[0]}:
+            for path in ("/api/job_agent/jobs/", "/api/jobs/"):
+                request = urllib.request.Request(
+                    f"http://{host}:{port}{path}",
+                    data=json.dumps({"entrypoint": "true"}).encode(),
+                    headers={"Content-Type": "application/json"},
+                )
+                try:
+                    with urllib.request.urlopen(request, timeout=5) as answer:
+                        answers[host, port, path] = answer.status
+                except urllib.error.HTTPError as error:
+                    answers[host, port, path] = error.code
+                except (OSError, http.client.HTTPException):
+                    continue  # no HTTP at this port, or not at this address
+    assert {401, 403} & set(answers.values()), answers
+    assert not [where for where, code in answers.items() if code < 400]
 
 
 def test_a_token_is_made_where_the_user_says_nothing(monkeypatch):
@@ -82,6 +103,11 @@ def test_a_token_is_made_where_the_user_says_nothing(monkeypatch):
 def test_switching_tokens_off_is_said_aloud(monkeypatch, caplog):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.delenv("RAY_AUTH_TOKEN", raising=False)
-    session._ask_for_tokens()
+    monkeypatch.setattr(session._logger, "disabled", False)
+    session._logger.addHandler(caplog.handler)
+    try:
+        session._ask_for_tokens()
+    finally:
+        session._logger.removeHandler(caplog.handler)
     assert "run code as you" in caplog.text
     assert "RAY_AUTH_TOKEN" not in os.environ
