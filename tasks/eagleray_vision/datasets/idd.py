@@ -49,7 +49,8 @@ _LEVEL3 = (
     ("vegetation", (107, 142, 35)),
     ("sky", (70, 130, 180)),
 )
-"""Names and colors by level-3 id."""
+"""Names and colors by level-3 id, quoted from memory and still to be checked; which ids are things
+is not."""
 
 _THING_IDS = range(4, 13)
 _IGNORED_ID = 255
