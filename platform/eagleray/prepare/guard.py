@@ -1,7 +1,8 @@
 """A sign of life in a stage's folder while somebody works on it, so that ``prune`` leaves it alone.
 
 Several processes may work on one stage, so this excludes nobody: each writes a file of its own and
-renews it. What died without deleting its file is taken for dead after four missed signs.
+renews it. What died without deleting its file is taken for dead after four missed signs, or at once
+where it ran on this machine; whoever works there next deletes the file.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ class InUse:
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
     def __enter__(self) -> InUse:
+        with suppress(OSError, EaglerayError):
+            _forget_dead(self._folder)
         self._beat()
         self._thread.start()
         return self
@@ -74,6 +77,12 @@ def users_of(folder: Store) -> list[str]:
     """
     signs = folder.read_many(folder.files(_FOLDER)).values()
     return [who for sign in signs if (who := _alive(sign))]
+
+
+def _forget_dead(folder: Store) -> None:
+    for path, sign in folder.read_many(folder.files(_FOLDER)).items():
+        if not _alive(sign):
+            folder.delete(path)
 
 
 def _alive(sign: bytes) -> str:

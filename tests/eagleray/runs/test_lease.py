@@ -94,6 +94,7 @@ def test_a_lost_beat_does_not_end_the_next_ones(tmp_path, monkeypatch):
 
 
 def test_strange_files_beside_leases_are_passed_over(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="eagleray")
     run = Store(str(tmp_path))
     with Lease(run):
         pass

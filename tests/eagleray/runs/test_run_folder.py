@@ -139,6 +139,7 @@ def test_tables_show_paper_ours_difference_and_mark_recalled_numbers():
 
 
 def test_copies_of_a_run_are_passed_over(tmp_path, caplog):
+    caplog.set_level("WARNING", logger="eagleray")
     experiment = ExperimentSettings(
         task="t", name="e", settings=SquareSettings(), storage=str(tmp_path)
     )
