@@ -1,0 +1,1 @@
+"""OPS (Open Panoramic Segmentation): any words, any panorama."""

@@ -1,0 +1,1 @@
+"""POP-3D: open-vocabulary 3-D occupancy from surround cameras."""
