@@ -1,0 +1,1 @@
+"""The network: CLIP's frozen towers, the side adapter with its deformable blocks, recognition."""
