@@ -26,11 +26,13 @@ from eagleray.train.run import check_requirements
 from eagleray_efficientps.benchmarks import efficientps_benchmarks
 from eagleray_efficientps.data import fitted_size
 from eagleray_efficientps.losses import LOSS_NAMES
-from eagleray_efficientps.predict import network_settings
+from eagleray_efficientps.predict import network_settings, predict_panoptic, prediction_of
 from eagleray_efficientps.published import MULTI_SCALE, SINGLE_SCALE
 from eagleray_efficientps.recipes import FROZEN_PHASE
 from eagleray_efficientps.settings import EfficientPsSettings, InputSettings
 from eagleray_efficientps.task import EfficientPSTask
+from eagleray_vision.inference.multi_view import infer_views
+from eagleray_vision.inference.views import TestTimeSettings, sample_views
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm
 from eagleray_vision.panoptic.label_image import read_rgb_ids
 
@@ -313,3 +315,24 @@ def test_thresholds_and_views_are_no_part_of_a_run(tmp_path):
         for values in (plain, used)
     )
     assert one == other
+
+
+def test_one_view_is_fused_as_no_views_are(task, rows):
+    model = network(task).eval()
+    settings = task.settings.model_copy(
+        update={"fusion": task.settings.fusion.model_copy(update={"score_threshold": 0.1})}
+    )
+    val = task.dataset("val", rows)
+    sample = val.load(0, np.random.default_rng(0))
+    multiple = {"multiple": 32, "resizing": "opencv"}
+    views = sample_views(sample, TestTimeSettings(), task.normalization(), **multiple)
+    (plain,) = predict_panoptic(model, [sample], settings)
+    seen = prediction_of(
+        infer_views(model, views, sample.network_hw),
+        sample.network_hw,
+        sample.output_hw,
+        settings,
+        task.label_space().num_stuff,
+    )
+    assert (plain.fused.categories >= task.label_space().num_stuff).sum() > 1  # with void
+    assert (seen.fused.id_map == plain.fused.id_map).mean() > 0.999

@@ -76,8 +76,8 @@ def infer_views(
         chunk_pixels: Pixels whose full-size probabilities are held at a time; changes no result.
 
     Returns:
-        The prediction; ``semantic_logits`` are the logarithms of the averaged probabilities, and
-        ``mask_logits`` the logits of the averaged masks.
+        The prediction; the softmax of ``semantic_logits`` is the averaged probability, and
+        ``mask_logits`` are the logits of the averaged masks.
     """
     looks = [_look(network, view, size_hw) for view in views]
     merged = network.merge_detections([detections for detections, _ in looks])
@@ -136,13 +136,22 @@ def _mean_classes(
 def _mean_logits(
     network: PanopticNetwork, views: Sequence[View], logits: Sequence[Tensor], size_hw: Size
 ) -> Tensor:
-    """Return the logarithm of the mean probabilities at the stride of the finest level."""
+    """Return logits whose softmax is the mean probability, at the stride of the finest level.
+
+    A softmax leaves open what is added to all classes of a pixel. It is the views' mean
+    log-sum-exp, so that one view gives its own logits: a fusion that holds logits against those of
+    masks, or against 0, cannot take logarithms of probabilities, none of which is above 0.
+    """
     if not network.has_semantics:
         return torch.zeros_like(logits[0])
     stride = network.semantic_stride
     coarse = (-(-size_hw[0] // stride), -(-size_hw[1] // stride))
     (mean,) = _mean_strips(views, logits, coarse, coarse[0])
-    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log()
+    level = torch.zeros_like(mean[0])
+    for view, one in zip(views, logits, strict=True):
+        own = upsample_rows(one, coarse, (0, coarse[0])).logsumexp(0)
+        level += (own.flip(-1) if view.is_mirrored else own) / len(views)
+    return mean.clamp(min=torch.finfo(mean.dtype).tiny).log() + level
 
 
 def _mean_strips(

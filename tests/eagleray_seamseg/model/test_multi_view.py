@@ -41,9 +41,7 @@ def test_one_view_is_what_the_network_says() -> None:
     torch.testing.assert_close(found.boxes_yxyx, plain.boxes_yxyx)
     torch.testing.assert_close(found.scores, plain.scores)
     torch.testing.assert_close(found.mask_logits, plain.mask_logits, rtol=1e-3, atol=1e-4)
-    torch.testing.assert_close(
-        found.semantic_logits.softmax(0), plain.semantic_logits.softmax(0), rtol=1e-4, atol=1e-6
-    )
+    torch.testing.assert_close(found.semantic_logits, plain.semantic_logits, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("layout", ["joint", "separate", "semantic", "instance"])
@@ -94,8 +92,6 @@ def test_class_probabilities_of_scales_and_mirrors_are_averaged(chunk: int) -> N
     clear = best[0] - best[1] > 1e-4
     assert clear.float().mean() > 0.98
     assert torch.equal(found.semantic_classes[clear], total.argmax(0)[clear])
-    sums = found.semantic_logits.exp().sum(0)
-    torch.testing.assert_close(sums, torch.ones_like(sums))
 
 
 class ShapeFinder(nn.Module):
