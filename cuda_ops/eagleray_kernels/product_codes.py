@@ -1,0 +1,69 @@
+"""Vectors stored as product-quantisation codes (Jégou 2011, IEEE TPAMI 33(1)).
+
+A vector is cut into M parts; each part is one byte, its row in a codebook of 256.
+"""
+
+import torch
+from torch import Tensor
+
+from eagleray_kernels import twin
+from eagleray_kernels.errors import KernelInputError, require_shape
+
+NUM_ENTRIES = 256
+"""Rows of a part's codebook: all values of a byte."""
+
+
+def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
+    """Look up the parts of vectors in their codebooks; no gradient.
+
+    Args:
+        codes: (N, M) uint8.
+        codebook: (M, 256, d) of any floating type.
+
+    Returns:
+        (N, M d) of the codebook's type.
+
+    Raises:
+        KernelInputError: if shapes or types do not fit.
+    """
+    _check_codes(codes)
+    require_shape("codebook", codebook, (codes.shape[1], NUM_ENTRIES, "d"))
+    if not codebook.dtype.is_floating_point:
+        message = f"codebook must be of a floating type, found {codebook.dtype}"
+        raise KernelInputError(message)
+    return twin.pq_decode(codes, codebook.detach())
+
+
+def pq_scores(codes: Tensor, table: Tensor) -> Tensor:
+    """Sum each vector's entries in a table of its parts' products with a text; no gradient.
+
+    The table holds, per part, the product of the 256 entries of the codebook with that part of the
+    text's vector: the sum is the product of decoded vector and text, without decoding.
+
+    Args:
+        codes: (N, M) uint8.
+        table: (M, 256) float32 or float64 of one text, or (T, M, 256) of several.
+
+    Returns:
+        (N,) or (N, T), of the table's type.
+
+    Raises:
+        KernelInputError: if shapes or types do not fit.
+    """
+    _check_codes(codes)
+    shape: tuple[int | str, ...] = (codes.shape[1], NUM_ENTRIES)
+    require_shape("table", table, shape if table.dim() == 2 else ("T", *shape))
+    if table.dtype not in (torch.float32, torch.float64):
+        message = f"table must be float32 or float64, found {table.dtype}"
+        raise KernelInputError(message)
+    # Texts last: one code then reads the values of all texts from one place.
+    tables = table.detach().reshape(-1, codes.shape[1], NUM_ENTRIES).permute(1, 2, 0).contiguous()
+    scores = twin.pq_scores(codes, tables)
+    return scores[:, 0] if table.dim() == 2 else scores
+
+
+def _check_codes(codes: Tensor) -> None:
+    require_shape("codes", codes, ("N", "M"))
+    if codes.dtype != torch.uint8 or codes.shape[1] == 0:
+        message = f"codes must be uint8 of 1 or more parts, found {codes.dtype} {codes.shape}"
+        raise KernelInputError(message)
