@@ -56,6 +56,37 @@ def scaled_size(size_hw: tuple[int, int], scale: float) -> tuple[int, int]:
     return max(1, int(size_hw[0] * scale)), max(1, int(size_hw[1] * scale))
 
 
+def shortest_edge_size(
+    size_hw: tuple[int, int], shortest_px: int, longest_max_px: int | None
+) -> tuple[int, int]:
+    """Return the size with a given shorter side, or longer side where that would get too long.
+
+    The rule of detectron2 and mmsegmentation: both sides are scaled in floating point, first to the
+    shorter side, then, if the longer one exceeds its limit, to that; then ``int(side + 0.5)``.
+
+    Args:
+        size_hw: Height and width in pixels.
+        shortest_px: Wanted length of the shorter side, in pixels.
+        longest_max_px: Largest allowed length of the longer side; None for no limit.
+
+    Returns:
+        Height and width in pixels, each at least 1.
+
+    Example:
+        >>> shortest_edge_size((400, 2048), 640, 2560), shortest_edge_size((333, 500), 640, None)
+        ((500, 2560), (640, 961))
+    """
+    scale = shortest_px / min(size_hw)
+    if size_hw[0] < size_hw[1]:
+        height, width = float(shortest_px), scale * size_hw[1]
+    else:
+        height, width = scale * size_hw[0], float(shortest_px)
+    if longest_max_px is not None and max(height, width) > longest_max_px:
+        scale = longest_max_px / max(height, width)
+        height, width = height * scale, width * scale
+    return max(1, int(height + 0.5)), max(1, int(width + 0.5))
+
+
 def resize_rgb(
     image: npt.NDArray[np.uint8],
     size_hw: tuple[int, int],
