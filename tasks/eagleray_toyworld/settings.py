@@ -9,17 +9,18 @@ from pydantic import Field
 
 from eagleray.task import Settings
 
-StreetFormat = Literal["coco_panoptic", "cityscapes"]
+StreetFormat = Literal["coco_panoptic", "cityscapes", "kitti", "vistas", "idd"]
 RoomFormat = Literal["replica", "colmap"]
 
 
 class WorldSettings(Settings):
     """A generated dataset: how many scenes, how large, in which format."""
 
-    format: Literal["coco_panoptic", "cityscapes", "replica", "colmap"] = Field(
+    format: StreetFormat | RoomFormat = Field(
         "coco_panoptic",
-        description="On-disk format: street frames as coco_panoptic or cityscapes, rooms as "
-        "replica or colmap.",
+        description="On-disk format: street frames as coco_panoptic, cityscapes, kitti (KITTI "
+        "panoptic), vistas (Mapillary Vistas 1.2 and 2.0) or idd (India Driving, level 3), rooms "
+        "as replica or colmap.",
     )
     seed: int = Field(0, ge=0, description="Seed of the world; other seeds share no scene.")
     scenes: int = Field(100, ge=1, description="Number of scenes over all splits.")
@@ -40,7 +41,7 @@ class WorldSettings(Settings):
     min_thing_px: int = Field(
         0,
         ge=0,
-        description="Things of fewer visible pixels become void (coco_panoptic only).",
+        description="Things of fewer visible pixels become void (street formats but cityscapes).",
     )
     views: int = Field(60, ge=3, description="Rendered views of a room.")
     folder: str = Field(

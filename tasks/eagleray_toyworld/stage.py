@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
 from eagleray_toyworld.formats.cityscapes import CityscapesName, cityscapes_files
@@ -26,8 +26,17 @@ from eagleray_toyworld.formats.coco import (
 )
 from eagleray_toyworld.formats.colmap import colmap_files
 from eagleray_toyworld.formats.folder import DatasetFolder
+from eagleray_toyworld.formats.idd import idd_files
+from eagleray_toyworld.formats.kitti import kitti_files
 from eagleray_toyworld.formats.replica import replica_scene_files
+from eagleray_toyworld.formats.vistas import (
+    VERSIONS,
+    vistas_config,
+    vistas_config_name,
+    vistas_files,
+)
 from eagleray_toyworld.rendering.render import Frame, render
+from eagleray_toyworld.settings import StreetFormat as StreetLayout
 from eagleray_toyworld.settings import WorldSettings
 from eagleray_toyworld.worlds.street import street_camera, street_scene
 from eagleray_vision.panoptic.label_space import CITYSCAPES
@@ -101,7 +110,7 @@ class WorldStage(Stage[FrameJob, Sequence[Record]]):
 
     def __init__(self, settings: WorldSettings, source: str) -> None:
         self._settings, self.source = settings, source
-        is_street = settings.format in ("coco_panoptic", "cityscapes")
+        is_street = settings.format in get_args(StreetLayout)
         self._format: OutputFormat = (StreetFormat if is_street else RoomFormat)(settings)
         self.name, self.schema = self._format.stage_name, self._format.schema
         seconds = max(0.05, self._format.pixels() * _SECONDS_PER_PIXEL)
@@ -147,7 +156,7 @@ class WorldStage(Stage[FrameJob, Sequence[Record]]):
 
 
 class StreetFormat:
-    """Street frames with their labels as COCO panoptic or Cityscapes files.
+    """Street frames with their labels in the layouts of several data sets.
 
     Args:
         settings: What to generate.
@@ -188,21 +197,32 @@ class StreetFormat:
         return Record(job.key, row, files)
 
     def finish(self, rows: Rows, folder: DatasetFolder | None, split: str) -> Mapping[str, Any]:
-        """Count images and segments; write the split's JSON of COCO panoptic."""
+        """Count images and segments; write the split's JSON of COCO panoptic, Vistas' lists."""
         if folder is not None and self._settings.format == "coco_panoptic":
             size, keys = self._settings.size_hw, rows.keys()
             images = (coco_image(key, size) for key in keys)
             annotations = (coco_annotation(key, json.loads(rows[key]["segments"])) for key in keys)
             folder.write({coco_json_name(split): coco_json(images, annotations)})
+        if folder is not None and self._settings.format == "vistas":
+            folder.write({vistas_config_name(one): vistas_config(one) for one in VERSIONS})
         return {"images": len(rows), "segments": _count_segments(rows)}
 
     def _files(
         self, split: str, job: FrameJob, frame: Frame
     ) -> tuple[Mapping[str, bytes], list[dict[str, Any]]]:
-        if self._settings.format == "cityscapes":
-            place = {"sequence": job.scene_idx, "frame": job.frame_idx}
-            return cityscapes_files(frame, CityscapesName(split=split, city=CITY, **place)), []
-        return coco_files(frame, split, job.key, min_thing_px=self._settings.min_thing_px)
+        least = self._settings.min_thing_px
+        match self._settings.format:
+            case "cityscapes":
+                place = {"sequence": job.scene_idx, "frame": job.frame_idx}
+                return cityscapes_files(frame, CityscapesName(split=split, city=CITY, **place)), []
+            case "kitti":
+                return kitti_files(frame, split, job.key, min_thing_px=least), []
+            case "vistas":
+                return vistas_files(frame, split, job.key, min_thing_px=least), []
+            case "idd":
+                drive, number = f"{job.scene_idx:06d}", f"{job.frame_idx:06d}"
+                return idd_files(frame, split, drive, number, min_thing_px=least), []
+        return coco_files(frame, split, job.key, min_thing_px=least)
 
 
 def _count_segments(rows: Rows) -> dict[str, int]:

@@ -4,6 +4,7 @@ on.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,9 @@ from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 _UNLABELED_ID = 0
 """Cityscapes' label id of pixels that nobody labeled."""
+
+LONG_SPLIT = {"train": "training", "val": "validation"}
+"""What KITTI panoptic and Vistas call the splits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,41 @@ def instance_values(frame: Frame, *, min_thing_px: int = 0) -> NDArray[np.int32]
     thing_values = values[inverse].reshape(labels.shape)
     too_small = np.where(frame.instance_id > 0, _UNLABELED_ID, labels)
     return np.where(thing_values > 0, thing_values, too_small).astype(np.int32)
+
+
+def recoded(
+    values: NDArray[np.int32],
+    id_of_label: Mapping[int, int],
+    *,
+    per_label: int,
+    void: int,
+    stuff_alone: bool,
+) -> NDArray[np.int32]:
+    """Write Cityscapes' instance values with the labels of another data set.
+
+    Args:
+        values: What `instance_values` returns.
+        id_of_label: The other data set's id of each Cityscapes label id; void where there is none.
+        per_label: Things become ``id * per_label + number``.
+        void: Id of pixels without a class.
+        stuff_alone: Stuff and void are the id alone; else they too are ``id * per_label``.
+
+    Returns:
+        ``(height, width)`` int32.
+
+    Raises:
+        ValueError: A frame has more things of a class than can be numbered.
+    """
+    found, inverse = np.unique(values, return_inverse=True)
+    table = np.empty(len(found), dtype=np.int32)
+    for k, value in enumerate(found.tolist()):
+        is_thing = value >= INSTANCES_PER_LABEL
+        label, number = divmod(value, INSTANCES_PER_LABEL) if is_thing else (value, 0)
+        if number >= per_label:
+            raise ValueError(f"{number + 1} things of label {label}, at most {per_label} fit")
+        own = id_of_label.get(label, void)
+        table[k] = own * per_label + number if is_thing or not stuff_alone else own
+    return table[inverse].reshape(values.shape)
 
 
 def street_panoptic(frame: Frame, *, min_thing_px: int = 0) -> IndexedPanoptic:
