@@ -1,0 +1,1 @@
+"""The network: image backbone, pyramid, tri-perspective view encoder, aggregator with two heads."""
