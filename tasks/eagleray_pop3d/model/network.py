@@ -127,7 +127,8 @@ class Pop3dNetwork(nn.Module):
             )[0]
             for b, xyz in enumerate(places)
         ]
-        return list(head(torch.cat(sampled)).split([len(x) for x in sampled]))
+        decoded = head(torch.cat(sampled))
+        return list(torch.split(decoded, [len(x) for x in sampled]))
 
 
 def normalize_images(images_rgb: Tensor) -> Tensor:
