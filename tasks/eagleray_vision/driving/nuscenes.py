@@ -1,0 +1,143 @@
+"""Facts of nuScenes: splits, order of cameras, classes.
+
+Read off the public devkit (nuscenes-devkit 1.2) and docs/originals/pop3d.md 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+LIDAR = "LIDAR_TOP"
+CAMERAS = (
+    "CAM_FRONT",
+    "CAM_FRONT_RIGHT",
+    "CAM_FRONT_LEFT",
+    "CAM_BACK",
+    "CAM_BACK_LEFT",
+    "CAM_BACK_RIGHT",
+)
+"""Order of the cameras in POP-3D's information pickles; each place has a learned embedding."""
+
+VERSION_SPLITS: Mapping[str, tuple[str, ...]] = {
+    "v1.0-mini": ("mini_train", "mini_val"),
+    "v1.0-trainval": ("train", "val"),
+    "v1.0-test": ("test",),
+}
+"""Official splits of each version of the tables."""
+
+_SCENES: Mapping[str, str] = {
+    "train": "1-2 4-11 19-34 41-76 120-135 138-139 149-152 154-155 157-168 170-185 187-188 190-196 "
+    "199-200 202-204 206-214 218-220 222 224-264 283-306 315-318 321 323-324 328 347-386 388-403 "
+    "405-408 410-459 461-465 467-469 471-472 474-480 499-502 504-515 517-518 525-539 541-546 566 "
+    "568 570-578 580 582-600 639-679 681 683-689 695-698 700-701 703-719 726-728 730-731 733-741 "
+    "744 746-747 749-752 757-765 767-769 786-787 789-792 803-806 808-813 815-817 819-822 847-856 "
+    "858 860-866 868-873 875-878 880 882-903 945 947 949 952-953 955-961 975-984 988-992 994-1025 "
+    "1044-1058 1074-1102 1104-1110",
+    "val": "3 12-18 35-36 38-39 92-110 221 268-278 329-332 344-346 519-524 552-565 625-627 629-630 "
+    "632-638 770-771 775 777-778 780-784 794-800 802 904-917 919-931 962-963 966-969 971-972 "
+    "1059-1073",
+    "test": "77-91 111-119 140 142-148 265-266 279-282 307-314 333-343 481-498 547-551 601-604 "
+    "606-624 827-831 833-842 844-846 932-933 935-943 1026-1043",
+    "mini_train": "61 553 655 757 796 1077 1094 1100",
+    "mini_val": "103 916",
+}
+"""Numbers of the scenes of each split."""
+
+
+def scenes_of(split: str) -> tuple[str, ...]:
+    """Return the names of a split's scenes, ascending.
+
+    Raises:
+        KeyError: No official split.
+
+    Example:
+        >>> scenes_of("mini_val")
+        ('scene-0103', 'scene-0916')
+    """
+    numbers: list[int] = []
+    for piece in _SCENES[split].split():
+        first, _, last = piece.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return tuple(f"scene-{number:04d}" for number in numbers)
+
+
+OFFICIAL_SPLITS = tuple(_SCENES)
+
+RAW_NAMES = (
+    "noise",
+    "animal",
+    "human.pedestrian.adult",
+    "human.pedestrian.child",
+    "human.pedestrian.construction_worker",
+    "human.pedestrian.personal_mobility",
+    "human.pedestrian.police_officer",
+    "human.pedestrian.stroller",
+    "human.pedestrian.wheelchair",
+    "movable_object.barrier",
+    "movable_object.debris",
+    "movable_object.pushable_pullable",
+    "movable_object.trafficcone",
+    "static_object.bicycle_rack",
+    "vehicle.bicycle",
+    "vehicle.bus.bendy",
+    "vehicle.bus.rigid",
+    "vehicle.car",
+    "vehicle.construction",
+    "vehicle.emergency.ambulance",
+    "vehicle.emergency.police",
+    "vehicle.motorcycle",
+    "vehicle.trailer",
+    "vehicle.truck",
+    "flat.driveable_surface",
+    "flat.other",
+    "flat.sidewalk",
+    "flat.terrain",
+    "static.manmade",
+    "static.other",
+    "static.vegetation",
+    "vehicle.ego",
+)
+"""Official categories by the ids of lidarseg's files."""
+
+CLASS_NAMES = (
+    "noise",
+    "barrier",
+    "bicycle",
+    "bus",
+    "car",
+    "construction_vehicle",
+    "motorcycle",
+    "pedestrian",
+    "traffic_cone",
+    "trailer",
+    "truck",
+    "driveable_surface",
+    "other_flat",
+    "sidewalk",
+    "terrain",
+    "manmade",
+    "vegetation",
+)
+"""The 16 evaluated classes from 1 on; 0 is ignored (docs/originals/pop3d.md 1.4)."""
+
+_RAW_OF_CLASS: tuple[tuple[int, ...], ...] = (
+    (0, 1, 5, 7, 8, 10, 11, 13, 19, 20, 29, 31), (9,), (14,), (15, 16), (17,), (18,), (21,),
+    (2, 3, 4, 6), (12,), (22,), (23,), (24,), (25,), (26,), (27,), (28,), (30,),
+)  # fmt: skip
+CLASS_OF_RAW = np.array(
+    [next(k for k, raws in enumerate(_RAW_OF_CLASS) if raw in raws) for raw in range(32)],
+    dtype=np.uint8,
+)
+"""Evaluated class of each raw id of lidarseg."""
+
+CLASS_COLORS = np.array(
+    [
+        (0, 0, 0), (255, 120, 50), (255, 192, 203), (255, 255, 0), (0, 150, 245), (0, 255, 255),
+        (255, 127, 0), (255, 0, 0), (255, 240, 150), (135, 60, 0), (160, 32, 240), (255, 0, 255),
+        (139, 137, 137), (75, 0, 75), (150, 240, 80), (230, 230, 250), (0, 175, 0),
+    ],
+    dtype=np.uint8,
+)  # fmt: skip
+"""(17, 3) RGB of the classes as the original paints them."""
