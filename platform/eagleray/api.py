@@ -31,8 +31,18 @@ from eagleray.scheduling import ray_session
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
-from eagleray.task import BaseTask, Evaluation, Prediction, Requirement, SettingsError, Training
+from eagleray.task import (
+    BaseTask,
+    Evaluation,
+    ModelTask,
+    Prediction,
+    Requirement,
+    SettingsError,
+    Training,
+)
 from eagleray.train import Report, TrainJob, TrainResult, check_job
+from eagleray.train.exporting import export_weights
+from eagleray.train.model_file import ExportOrigin
 from eagleray.train.run import check_requirements, describe_run, missing_requirements, train_in_run
 
 STOPPED = "training was stopped; the same command goes on from there"
@@ -249,6 +259,21 @@ class Experiment:
             for asked, label in labels.items()
         }
 
+    def export(self, output: str | Path, checkpoint: str | None = None) -> int:
+        """Write one self-contained file of a checkpoint's weights, those of frozen files included,
+        which ``checkpoint=FILE`` and ``eagleray import`` take; return its size in bytes.
+
+        Args:
+            output: A path that ends in ``.safetensors``.
+            checkpoint: As for ``evaluate``; by default that of the settings.
+        """
+        which = checkpoint or self.settings.evaluate.checkpoint
+        task = require(self.task, ModelTask)
+        weights = find_weights(self.run_folder, which, task, self.settings.seed)
+        settings = task.settings.model_dump(mode="json")
+        origin = ExportOrigin(task.name, settings, self.run_folder.name, which)
+        return export_weights(task, weights, Path(output), origin)
+
     def run(self, listener: Listener | None = None) -> list[EvaluationResult]:
         """Prepare, train and evaluate.
 
@@ -295,8 +320,17 @@ class Experiment:
         output: str,
         formats: Sequence[str] = (),
         checkpoint: str | None = None,
+        flags: Mapping[str, Any] | None = None,
     ) -> PredictSummary:
-        """Run the trained task on a user's own files."""
+        """Run the trained task on a user's own files.
+
+        Args:
+            paths: Files and folders.
+            output: Folder of the exports.
+            formats: What is written; by default the task's first format.
+            checkpoint: As for ``evaluate``, one.
+            flags: The task's own flags by name (``Prediction.flags_type``).
+        """
         which = checkpoint or self.settings.evaluate.checkpoint
         task = require(self.task, Prediction)
         weights = find_weights(self.run_folder, which, task, self.settings.seed)
@@ -308,6 +342,7 @@ class Experiment:
             Store(output),
             formats,
             self.options,
+            flags,
         )
 
 

@@ -12,6 +12,7 @@ from eagleray.contract.base import BaseTask, DataTask, ModelTask
 from eagleray.contract.data import Batches, Dataset
 from eagleray.contract.errors import EaglerayError, InputError, SettingsError, is_transient
 from eagleray.contract.evaluation import Benchmark, Evaluation, Metrics, PublishedResult
+from eagleray.contract.frozen import FrozenFile
 from eagleray.contract.importing import ImportedCheckpoint, Importing, PublishedFiles
 from eagleray.contract.phase import Phase, Schedule
 from eagleray.contract.prediction import Inference, Prediction
@@ -58,6 +59,7 @@ __all__ = [
     "Evaluation",
     "FittedWeights",
     "FolderWriter",
+    "FrozenFile",
     "ImportedCheckpoint",
     "Importing",
     "Inference",

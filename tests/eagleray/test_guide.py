@@ -20,5 +20,5 @@ def test_the_table_of_hooks_is_whole():
     known = set()
     for cls in (Task, Importing, Viewing, Stage, Dataset, Batches):
         known |= hooks(cls)
-    known -= {"settings_type"}
+    known -= {"settings_type", "flags_type"}
     assert named == known

@@ -9,16 +9,19 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from eagleray.task import (
+    LATER,
     Benchmark,
     Dataset,
     Evaluation,
+    FrozenFile,
     LossTerm,
     Metrics,
     ParameterGroup,
@@ -44,6 +47,8 @@ class TinySettings(Settings):
     on_device: bool = False
     freeze_head_in: str = ""
     steps: int = 10
+    prior: Annotated[str, LATER] = ""
+    train_prior_in: Annotated[str, LATER] = ""
 
 
 class TinyData(Dataset):
@@ -101,17 +106,29 @@ class DeviceData:
             step += 1
 
 
+class PriorLayer(nn.Linear):
+    """What a file of weights gives: a layer, and a buffer."""
+
+    def __init__(self) -> None:
+        super().__init__(6, 6)
+        self.register_buffer("mean", torch.zeros(6))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x - self.mean)
+
+
 class TinyModel(nn.Module):
     """Two layers with an odd number of weights (so that shards need padding) and a buffer."""
 
-    def __init__(self, dropout: float) -> None:
+    def __init__(self, dropout: float, *, has_prior: bool = False) -> None:
         super().__init__()
+        self.prior = PriorLayer() if has_prior else nn.Identity()
         self.body = nn.Sequential(nn.Linear(6, 7), nn.Tanh(), nn.Dropout(dropout))
         self.head = nn.Linear(7, 3)
         self.register_buffer("seen", torch.zeros((), dtype=torch.int64))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        out: torch.Tensor = self.head(self.body(x))
+        out: torch.Tensor = self.head(self.body(self.prior(x)))
         return out
 
 
@@ -129,7 +146,14 @@ class TinyTask(Training, Evaluation):
         return TinyData(self.settings)
 
     def build(self) -> nn.Module:
-        return TinyModel(self.settings.dropout)
+        return TinyModel(self.settings.dropout, has_prior=bool(self.settings.prior))
+
+    def frozen_files(self) -> list[FrozenFile]:
+        path = Path(self.settings.prior)
+        return [FrozenFile("prior", path, "make it")] if self.settings.prior else []
+
+    def read_frozen(self, model: nn.Module, file: FrozenFile) -> dict[str, torch.Tensor]:
+        return {f"prior.{name}": value for name, value in load_file(file.path).items()}
 
     def phases(self) -> list[Phase]:
         return [Phase(steps=self.settings.steps, batch_size=4, optimizer="adamw", lr=0.01)]
@@ -138,6 +162,8 @@ class TinyTask(Training, Evaluation):
         body = [n for n, _ in model.named_parameters() if n.startswith("body")]
         if self.settings.freeze_head_in == phase.name:
             return [ParameterGroup(body)]
+        if self.settings.train_prior_in == phase.name:
+            body += [n for n, _ in model.named_parameters() if n.startswith("prior")]
         head = [n for n, _ in model.named_parameters() if n.startswith("head")]
         return [ParameterGroup(body), ParameterGroup(head, lr_factor=0.5, weight_decay_factor=0.0)]
 

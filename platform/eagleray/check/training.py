@@ -26,6 +26,7 @@ from eagleray.task import (
     StepContext,
     Training,
 )
+from eagleray.train.frozen import put_frozen
 from eagleray.train.optimizer import build_optimizer
 from eagleray.train.step import seed_step
 
@@ -94,6 +95,9 @@ def build_model(task: Any, report: CheckReport) -> nn.Module | None:
                 "model",
                 f"build() must give float32 on the CPU, the engine moves it; found {some(wrong)}",
             )
+    if model is not None:
+        with report.checking("frozen files are read", "model"):
+            put_frozen(task, model, ())  # those that are there; requirements ask for the others
     return model
 
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 from pydantic import ValidationError
 
-from eagleray.experiment.load import explain, make_experiment, read_values
+from eagleray.contract.prediction import NoFlags
+from eagleray.experiment.load import explain, make_experiment, read_values, task_of
 from eagleray.experiment.overrides import make_overridden, value_at
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.task import SettingsError
+from eagleray.task import Prediction, Settings, SettingsError
 
 F = TypeVar("F")
 
@@ -34,9 +35,34 @@ class Flags:
     """Begin a new run instead of continuing the latest one of these settings."""
 
 
+@dataclasses.dataclass(frozen=True)
+class CommandLine(Generic[F]):
+    """A verb's command line, read and checked.
+
+    Args:
+        path: The experiment's file.
+        flags: The verb's flags.
+        experiment: The experiment with its overrides.
+        task_flags: Flags of the task's own, for ``predict``.
+    """
+
+    path: Path
+    flags: F
+    experiment: ExperimentSettings
+    task_flags: Settings
+
+
 def parse(
     verb: str, summary: str, flags: type[F], arguments: Sequence[str]
 ) -> tuple[Path, F, ExperimentSettings]:
+    """Return the experiment's file, the flags and the experiment of ``parse_command_line``."""
+    line = parse_command_line(verb, summary, flags, arguments)
+    return line.path, line.flags, line.experiment
+
+
+def parse_command_line(
+    verb: str, summary: str, flags: type[F], arguments: Sequence[str]
+) -> CommandLine[F]:
     """Read a verb's command line.
 
     Args:
@@ -45,11 +71,9 @@ def parse(
         flags: Dataclass of the verb's flags.
         arguments: What stands behind the verb.
 
-    Returns:
-        The experiment's file, the flags, and the experiment with its overrides.
-
     Raises:
-        SettingsError: No experiment file is named, or it says something that is not allowed.
+        SettingsError: No experiment file is named, it says something that is not allowed, or a flag
+            is one of the task's for ``predict`` alone.
         SystemExit: The flags or overrides are wrong (status 2), or help was asked for (0).
     """
     path = _experiment_path(arguments)
@@ -62,6 +86,7 @@ def parse(
     values, rest = read_values(path), _without(arguments, path)
     prog = f"eagleray {verb}"
     experiment = make_experiment(values, path)
+    task_flags = _flags_of_task(verb, flags, experiment, rest)
     given = _given_paths(rest, experiment)
     # The task's phases follow its settings, so these are read first: the flags of phases, and the
     # help, are those of the experiment as it will run.
@@ -71,12 +96,12 @@ def parse(
         changes = {p: value_at(draft, p) for p in drafted}
         experiment = make_overridden(values, changes, "command line", drop_missing_phases=True)
     default = _lengths_cleared(_without_mappings(experiment), given)
-    command = _command_type(flags, type(experiment))
+    command = _command_type(flags, type(experiment), task_flags)
     try:
         parsed: Any = tyro.cli(
             command,
             args=[path, *rest],
-            default=command(experiment_file=Path(path), flags=flags(), experiment=default),
+            default=command(Path(path), flags(), task_flags(), default),
             prog=prog,
             description=summary,
         )
@@ -84,7 +109,33 @@ def parse(
         raise SettingsError(explain(error, type(experiment), "command line")) from error
     changes = {p: value_at(parsed.experiment, p) for p in given}
     overridden = make_overridden(values, changes, f"{path} with the flags") if given else experiment
-    return parsed.experiment_file, parsed.flags, overridden
+    return CommandLine(parsed.experiment_file, parsed.flags, overridden, parsed.task_flags)
+
+
+def _flags_of_task(
+    verb: str, flags: type[Any], experiment: ExperimentSettings, arguments: Sequence[str]
+) -> type[Settings]:
+    """Return the flags that the task adds to a verb: to ``predict`` alone, others refuse them."""
+    task = task_of(experiment)
+    offered = task.flags_type if issubclass(task, Prediction) else NoFlags
+    own = {field.name for field in dataclasses.fields(flags)}
+    taken = set(offered.model_fields) & (own | set(ExperimentSettings.model_fields))
+    if verb == "predict":
+        if taken:
+            raise SettingsError(
+                f"task {experiment.task!r} has flags for `predict` that are the engine's: "
+                f"{', '.join(sorted(taken))}; give those of flags_type other names"
+            )
+        return offered
+    for argument in arguments:
+        name = argument.split("=", 1)[0]
+        field = name.removeprefix("--").replace("-", "_")
+        if name.startswith("--") and field in offered.model_fields and field not in taken:
+            raise SettingsError(
+                f"{name} is a flag of task {experiment.task!r} for `predict`; `{verb}` does not "
+                "take it"
+            )
+    return NoFlags
 
 
 def _given_paths(arguments: Sequence[str], experiment: ExperimentSettings) -> list[str]:
@@ -178,12 +229,15 @@ def _without_mappings(experiment: ExperimentSettings) -> ExperimentSettings:
     return experiment.model_copy(update={"sweep": emptied})
 
 
-def _command_type(flags: type[Any], experiment: type[ExperimentSettings]) -> type[Any]:
+def _command_type(
+    flags: type[Any], experiment: type[ExperimentSettings], task_flags: type[Settings]
+) -> type[Any]:
     return dataclasses.make_dataclass(
         "Command",
         [
             ("experiment_file", tyro.conf.Positional[Path]),
             ("flags", Annotated[flags, tyro.conf.arg(name="")]),
+            ("task_flags", Annotated[task_flags, tyro.conf.arg(name="")]),
             ("experiment", Annotated[experiment, tyro.conf.arg(name="")]),
         ],
     )

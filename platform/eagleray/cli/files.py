@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from eagleray.prepare import delete_prunable, prunable
 from eagleray.runs.run_folder import list_runs
 from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
+from eagleray.train.exporting import read_exported
 from eagleray.verify.storage import describe, verify_storage
 
 
@@ -101,6 +102,9 @@ def import_published(arguments: list[str]) -> int:
 
 
 def _imported(flags: ImportFlags, folder: Path) -> PublishedFiles:
+    exported = read_exported(flags.file)
+    if exported is not None:
+        return _of_task(exported, flags)
     if flags.task.endswith((".yaml", ".yml")):
         experiment = load_experiment(flags.task)
         given = task_type(experiment.task)(experiment.settings)
@@ -108,6 +112,19 @@ def _imported(flags: ImportFlags, folder: Path) -> PublishedFiles:
     task_cls = task_type(flags.task)
     task = require(task_cls(task_cls.settings_type()), Importing)
     return task.import_published(flags.file, folder)
+
+
+def _of_task(exported: PublishedFiles, flags: ImportFlags) -> PublishedFiles:
+    """Return what ``eagleray export`` wrote; its weights alone where an experiment is given."""
+    is_file = flags.task.endswith((".yaml", ".yml"))
+    asked = load_experiment(flags.task).task if is_file else flags.task
+    written = (exported.experiment or {}).get("task")
+    if asked != written:
+        raise SettingsError(
+            f"{flags.file} was exported from task {written!r}, asked is {asked!r}: give that task, "
+            "or an experiment of it"
+        )
+    return replace(exported, experiment=None) if is_file else exported
 
 
 def _refuse_to_replace(yaml_path: Path, imported: PublishedFiles) -> None:

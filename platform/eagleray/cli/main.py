@@ -45,6 +45,7 @@ VERBS = {
         Verb("sweep", "Run ablations, a grid or a search.", "work:sweep"),
         Verb("run", "Prepare, train and evaluate.", "work:run"),
         Verb("predict", "Run the trained task on your own files.", "work:predict"),
+        Verb("export", "Write a checkpoint's weights as one file.", "work:export"),
         Verb("show", "Show results of runs.", "showing:show"),
         Verb("report", "Write results as one HTML file.", "showing:report"),
         Verb("dashboard", "Show all runs in the browser.", "showing:dashboard"),

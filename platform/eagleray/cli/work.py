@@ -20,9 +20,10 @@ from eagleray.analysis.regression import (
 )
 from eagleray.analysis.table import benchmark_table, plain_table, results_table
 from eagleray.api import STOPPED, Experiment, Listener
-from eagleray.cli.arguments import Flags, parse
+from eagleray.cli.arguments import Flags, parse, parse_command_line
 from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, VERBS, say
 from eagleray.contract.task import require
+from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import OtherCode
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
@@ -86,6 +87,16 @@ class PredictFlags(PrepareFlags):
     """Folder of the exports."""
     format: tuple[str, ...] = ()
     """Export formats; by default the task's first one."""
+    checkpoint: str | None = None
+    """best, last, initial (before training), or the path of a model.safetensors."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportFlags(Flags):
+    """Flags of ``export``."""
+
+    output: Path = Path("model.safetensors")
+    """The file that is written; one that is there is replaced."""
     checkpoint: str | None = None
     """best, last, initial (before training), or the path of a model.safetensors."""
 
@@ -194,14 +205,29 @@ def run(arguments: list[str]) -> int:
 
 def predict(arguments: list[str]) -> int:
     """Run the trained task on a user's own files."""
-    experiment, flags = _open("predict", PredictFlags, arguments)
+    line = parse_command_line("predict", VERBS["predict"].summary, PredictFlags, arguments)
+    experiment, flags = _experiment(line.experiment, line.flags), line.flags
     if not flags.files:
         raise SettingsError("eagleray predict needs files or folders: predict EXP PATH [PATH ...]")
-    summary = experiment.predict(flags.files, flags.output, flags.format, flags.checkpoint)
+    summary = experiment.predict(
+        flags.files,
+        flags.output,
+        flags.format,
+        flags.checkpoint,
+        line.task_flags.model_dump(exclude_defaults=True),
+    )
     for key, error in summary.rejected:
         sys.stderr.write(f"rejected {key}: {error}\n")
     say(f"{summary.items} files, {len(summary.files)} exports in {flags.output}")
     return REJECTS_STATUS if summary.rejected else 0
+
+
+def export(arguments: list[str]) -> int:
+    """Write a checkpoint's weights as one file that holds all of them."""
+    experiment, flags = _open("export", ExportFlags, arguments)
+    num_bytes = experiment.export(flags.output, flags.checkpoint)
+    say(f"{flags.output}: {_size(num_bytes)}")
+    return 0
 
 
 def sweep(arguments: list[str]) -> int:
@@ -215,7 +241,11 @@ def sweep(arguments: list[str]) -> int:
 
 def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, F]:
     _, given, settings = parse(verb, VERBS[verb].summary, flags, arguments)
-    experiment = Experiment(
+    return _experiment(settings, given), given
+
+
+def _experiment(settings: ExperimentSettings, given: Flags) -> Experiment:
+    return Experiment(
         settings,
         new=given.new,
         limit=given.limit,
@@ -224,7 +254,6 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
         retry_rejects=isinstance(given, PrepareFlags) and given.retry_rejects,
         other_code=given.other_code if isinstance(given, PrepareFlags) else "tell",
     )
-    return experiment, given
 
 
 class _Printer(Listener):

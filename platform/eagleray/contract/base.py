@@ -6,7 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Generic
 
+from torch import Tensor
+
 from eagleray.contract.data import Batches, Dataset
+from eagleray.contract.frozen import FrozenFile
 from eagleray.contract.generics import M
 from eagleray.contract.prepare import Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
@@ -84,3 +87,23 @@ class ModelTask(BaseTask, Generic[M]):
 
         Called by every rank at each phase, by every evaluation or prediction worker once.
         """
+
+    def frozen_files(self) -> Sequence[FrozenFile]:
+        """Return the files of weights whose tensors checkpoints name by the file's checksum and
+        leave out, as long as nothing trains or changes them. Their requirements are
+        ``training_only``: a file that ``eagleray export`` made is evaluated without them.
+
+        Called by every rank and worker that builds a model, and by the driver.
+        """
+        return ()
+
+    def read_frozen(self, model: M, file: FrozenFile) -> Mapping[str, Tensor]:
+        """Return the tensors of one of ``frozen_files``, which is there, by their names in the
+        model's state.
+
+        Called after ``build``: by every rank before ``load_pretrained`` and where a run goes on,
+        by workers where a checkpoint refers to the file.
+        """
+        raise NotImplementedError(
+            f"task {self.name!r} names the frozen file {file.name!r} and has no read_frozen()"
+        )

@@ -5,11 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Generic
+from typing import Any, ClassVar, Generic, Self
 
 from eagleray.contract.base import ModelTask
 from eagleray.contract.generics import M, P, S
 from eagleray.contract.prepare import Item, Record
+from eagleray.contract.settings import Settings
+
+
+class NoFlags(Settings):
+    """What a task takes at ``predict`` that has no flags of its own."""
 
 
 class Inference(ModelTask[M], Generic[M, S, P]):
@@ -29,6 +34,17 @@ class Prediction(Inference[M, S, P], Generic[M, S, P]):
 
     formats: ClassVar[Sequence[str]]
     """What ``export`` can write; the first one is the default."""
+    flags_type: ClassVar[type[Settings]] = NoFlags
+    """Flags that ``predict`` takes beside its own (``--classes "road, scooter"``), each with a
+    default that changes nothing."""
+
+    def with_flags(self, flags: Any) -> Self:
+        """Return the task that predicts as its flags say; raises SettingsError for what cannot be.
+        The trained run is found without them, and exports are named by them.
+
+        Called by the driver, where a flag is not at its default.
+        """
+        return self
 
     @abstractmethod
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:

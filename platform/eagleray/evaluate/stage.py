@@ -165,7 +165,7 @@ def load_model(task: ModelTask, weights: Path, device: torch.device) -> nn.Modul
     from eagleray.train.weights import load_exactly
 
     model = task.build()
-    load_exactly(model, weights)
+    load_exactly(task, model, weights)
     return model.to(device).eval()
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 import yaml
-from safetensors.torch import save
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.records import INITIAL
@@ -33,13 +32,16 @@ def find_weights(run: RunFolder, checkpoint: str, task: ModelTask, seed: int) ->
         seed: Seed of the initial weights.
 
     Raises:
-        SettingsError: There is no such checkpoint.
+        SettingsError: There is no such checkpoint, or a frozen file that it refers to is missing
+            or another one.
     """
-    if checkpoint == INITIAL:
-        return _initial_weights(run, task, seed)
     from eagleray.train import checkpoint_weights
+    from eagleray.train.frozen import check_weights
 
-    return checkpoint_weights(run, checkpoint)
+    is_initial = checkpoint == INITIAL
+    path = _initial_weights(run, task, seed) if is_initial else checkpoint_weights(run, checkpoint)
+    check_weights(task, path)
+    return path
 
 
 def checkpoint_labels(checkpoints: Sequence[str]) -> Mapping[str, str]:
@@ -120,15 +122,20 @@ def _label(checkpoint: str) -> str:
 
 def _initial_weights(run: RunFolder, task: ModelTask, seed: int) -> Path:
     """Return the weights before training; the first call writes them into the run."""
+    from eagleray.train.frozen import put_frozen
+    from eagleray.train.model_file import encode_model
     from eagleray.train.weights import local_file
 
     path = run.checkpoint_path(INITIAL, MODEL)
     if not run.exists(path):
         torch.manual_seed(seed)
         model = task.build()
+        frozen = put_frozen(task, model, None)
         if isinstance(task, Training):
             task.load_pretrained(model)
-        state = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
+        whole = {k: v.contiguous().clone() for k, v in model.state_dict().items()}
+        left_out = {k for k, v in whole.items() if frozen.is_unchanged(k, v)}
+        state = {k: v for k, v in whole.items() if k not in left_out}
         # ``create`` and not ``write``: of several processes one writes, and no reader sees a part.
-        run.create(path, save(state))
+        run.create(path, encode_model(state, frozen.left_out(left_out)))
     return run.local_path(path) if run.is_local else local_file(run, path, run.read(path))

@@ -91,6 +91,11 @@ def make_experiment(raw: Mapping[str, Any], origin: str = "experiment") -> Exper
     return with_phases(draft, phases)
 
 
+def task_of(experiment: ExperimentSettings) -> type[BaseTask]:
+    """Return the task that an experiment is of."""
+    return task_type(experiment.task)
+
+
 def with_phases(experiment: ExperimentSettings, phases: Sequence[Phase]) -> ExperimentSettings:
     """Return the experiment with its training phases replaced, and its names checked."""
     checked_name(experiment.name, "experiment name")

@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
+from pydantic import ValidationError
+
 from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.experiment.discovery import nearest
+from eagleray.experiment.load import explain
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.predict.output_folder import Exports, OutputFolder
@@ -47,6 +50,7 @@ def predict_files(
     output: Store,
     formats: Sequence[str],
     options: RunOptions,
+    flags: Mapping[str, Any] | None = None,
 ) -> PredictSummary:
     """Run a trained task on files and export the predictions.
 
@@ -61,11 +65,14 @@ def predict_files(
         output: Folder of the exports.
         formats: Names from ``Prediction.formats``; none means the first one.
         options: How it runs.
+        flags: The task's own flags by name.
 
     Raises:
         SettingsError: A path does not exist, nothing is found, a format is unknown or impossible
-            with these settings, or the output folder lies in a folder that is to be predicted.
+            with these settings, the output folder lies in a folder that is to be predicted, or a
+            flag is unknown or has a value that is not allowed.
     """
+    task, given = _with_flags(task, flags or {})
     exports = OutputFolder(output)
     _check(task, paths, formats, exports)
     settings = PredictSettings(
@@ -73,6 +80,7 @@ def predict_files(
         settings=experiment.settings.model_dump(mode="json"),
         formats=tuple(dict.fromkeys(formats)) or tuple(task.formats[:1]),
         precision=experiment.evaluate.precision,
+        flags=given,
     )
     stage = PredictStage(
         task,
@@ -103,6 +111,19 @@ def predict_files(
     written += exports.write(apart_by_format(indices))
     _check_apart(written)
     return PredictSummary(summary.items, tuple(summary.rejects), tuple(written))
+
+
+def _with_flags(task: Prediction, flags: Mapping[str, Any]) -> tuple[Prediction, dict[str, Any]]:
+    """Return the task that its flags describe, and those of them that are not at their defaults."""
+    try:
+        checked = task.flags_type(**flags)
+    except ValidationError as error:
+        raise SettingsError(
+            f"task {task.name!r} cannot predict with these flags: "
+            f"{explain(error, task.flags_type, 'flags')}"
+        ) from error
+    given = checked.model_dump(mode="json", exclude_defaults=True)
+    return (task.with_flags(checked) if given else task), given
 
 
 def _check_apart(written: Sequence[str]) -> None:

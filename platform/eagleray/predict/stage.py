@@ -46,6 +46,7 @@ class PredictSettings(Settings):
     settings: dict[str, Any] = Field(description="The task's settings.")
     formats: tuple[str, ...] = Field(description="Export formats.")
     precision: Annotated[Precision, LATER] = Field("fp32", description="Arithmetic.")
+    flags: Annotated[dict[str, Any], LATER] = Field({}, description="The task's own flags.")
 
 
 class PredictStage(Stage):

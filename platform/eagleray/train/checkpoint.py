@@ -3,7 +3,8 @@
 In ``checkpoints/`` of a run, for the checkpoint ``<phase>-<step>``:
 
     <name>/model.safetensors      what is evaluated: float32 weights and buffers by name; the moving
-                                  average of the weights where the phase has one
+                                  average of the weights where the phase has one; without tensors
+                                  of frozen files, which its header names (``train.model_file``)
     <name>/optimizer.safetensors  moments by parameter name; with an average also the weights that
                                   training goes on with
     <name>/state.json             position and counters
@@ -35,6 +36,8 @@ from torch import Tensor
 from eagleray.runs.records import BestCheckpoint
 from eagleray.storage import DamagedError, Store, commit, have_sizes, read_checked, retract, sha256
 from eagleray.task import EaglerayError
+from eagleray.train.frozen import FrozenTensors
+from eagleray.train.model_file import FrozenReference, ModelHeader, encode_model
 from eagleray.train.strategies import Strategy
 from eagleray.train.strategies.base import Moments, MovingAverage, cpu_copy, evaluated_state
 
@@ -83,12 +86,14 @@ class Checkpoint:
         moments: Optimizer state by parameter name.
         raw: Weights that training goes on with, where ``model`` holds their moving average; else
             empty.
+        frozen: Tensors that are left out because a file of weights has them.
     """
 
     state: TrainState
     model: dict[str, Tensor]
     moments: Moments
     raw: dict[str, Tensor]
+    frozen: tuple[FrozenReference, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -161,17 +166,29 @@ class Marker:
 
 
 def take_snapshot(
-    strategy: Strategy, average: MovingAverage | None, state: TrainState
+    strategy: Strategy,
+    average: MovingAverage | None,
+    state: TrainState,
+    frozen: FrozenTensors = FrozenTensors(),  # noqa: B008 - frozen
 ) -> Checkpoint | None:
     """Return a checkpoint in CPU memory on rank 0, None on the others (collective)."""
     strategy.sync_buffers()
     keep = strategy.rank == 0
-    model = {n: cpu_copy(v) for n, v in evaluated_state(strategy, average) if keep}
+    trained, left_out = set(strategy.optimizer.names), set[str]()
+    model: dict[str, Tensor] = {}
+    for name, value in evaluated_state(strategy, average):  # one at a time, gathered from all
+        if keep:
+            copy = cpu_copy(value)
+            if name not in trained and frozen.is_unchanged(name, copy):
+                left_out.add(name)
+            else:
+                model[name] = copy
     raw: dict[str, Tensor] = {}
     if average is not None:
-        raw = {n: cpu_copy(v) for n, v in strategy.whole_parameters() if keep}
+        whole = strategy.whole_parameters()
+        raw = {n: cpu_copy(v) for n, v in whole if keep and n not in left_out}
     moments = strategy.moments()
-    return Checkpoint(state, model, moments, raw) if keep else None
+    return Checkpoint(state, model, moments, raw, frozen.left_out(left_out)) if keep else None
 
 
 def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> str:
@@ -192,7 +209,7 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> st
     flat = {f"{p}/{k}": v for p, moment in checkpoint.moments.items() for k, v in moment.items()}
     flat |= {f"{p}/{_RAW}": v for p, v in checkpoint.raw.items()}
     contents = {
-        MODEL: save_tensors(checkpoint.model),
+        MODEL: encode_model(checkpoint.model, checkpoint.frozen),
         OPTIMIZER: save_tensors(flat),
         STATE: _json(asdict(state)),
     }
@@ -323,7 +340,8 @@ def _read(run: Store, marker: Marker) -> Checkpoint:
         else:
             moments.setdefault(parameter, {})[entry] = value
     state = TrainState(**json.loads(_read_file(run, marker, STATE)))
-    return Checkpoint(state, load_tensors(read_model_file(run, marker)), moments, raw)
+    model = read_model_file(run, marker)
+    return Checkpoint(state, load_tensors(model), moments, raw, ModelHeader.of(model).frozen)
 
 
 def _read_file(run: Store, marker: Marker, file: str) -> bytes:

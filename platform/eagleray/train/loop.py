@@ -178,7 +178,8 @@ class PhaseTrainer:
         self._settings = job.experiment.train
         validated = self._settings.validate_on.benchmark
         self._validator = None if validated is None else Validator(job, place, validated)
-        model = build_model(job, plan, place, context.data, latest, context.progress.note)
+        note = context.progress.note
+        model, self._frozen = build_model(job, plan, place, context.data, latest, note)
         self._optimizer, self._strategy, self._average = build_training(job, plan, model, latest)
         label = f"{plan.phase.name}-rank{place.rank}"
         self._profiler = ProfilerWindow(self._settings.profile_steps, job.run, label)
@@ -347,7 +348,7 @@ class PhaseTrainer:
         state.phase_done = state.step == self._plan.total_steps
         state.loss_scale = self._strategy.loss_scale.value
         state.loss_scale_good_steps = self._strategy.loss_scale.good_steps
-        snapshot = take_snapshot(self._strategy, self._average, state)
+        snapshot = take_snapshot(self._strategy, self._average, state, self._frozen)
         if snapshot is None:
             return
         if self._context.writer is not None:

@@ -16,13 +16,14 @@ import logging
 from pathlib import Path
 
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 
 from eagleray.prepare.fingerprint import IdentifiedRows
 from eagleray.storage import DamagedError, Store, commit, read_checked, sha256
 from eagleray.task import without_use
 from eagleray.train.checkpoint import MODEL, Checkpoint, TrainState
+from eagleray.train.frozen import checksums
 from eagleray.train.job import TrainJob
+from eagleray.train.model_file import ModelHeader, encode_model
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def find_artifact(job: TrainJob) -> Checkpoint | None:
             seed=job.experiment.seed,
             phase_done=True,
         )
-        return Checkpoint(state, load_tensors(content), {}, {})
+        return Checkpoint(state, load_tensors(content), {}, {}, ModelHeader.of(content).frozen)
     return None
 
 
@@ -63,7 +64,7 @@ def share_artifact(job: TrainJob, checkpoint: Checkpoint) -> None:
     store = _artifact_store(job, state.phase_idx)
     if store is None or store.exists(_MARKER):
         return
-    content = save_tensors(checkpoint.model)
+    content = encode_model(checkpoint.model, checkpoint.frozen)
     marker = {"sha256": sha256(content), "step": state.step, "total_step": state.total_step}
     commit(store, {MODEL: content}, _MARKER, (json.dumps(marker, sort_keys=True) + "\n").encode())
 
@@ -97,6 +98,9 @@ def fingerprint(job: TrainJob, index: int) -> str | None:
         "init_from": _content_of(settings.init_from),
         "data": data,
     }
+    frozen = checksums(job.task)
+    if frozen:  # left out where there are none, so that earlier names stay
+        depends_on["frozen"] = frozen
     text = json.dumps(depends_on, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 

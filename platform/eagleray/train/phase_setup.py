@@ -18,12 +18,13 @@ from torch.utils.checkpoint import checkpoint
 from eagleray.runs.settings import flat_settings
 from eagleray.task import Batches, Dataset, EaglerayError, Phase, SettingsError
 from eagleray.train.checkpoint import Checkpoint, TrainState
+from eagleray.train.frozen import FrozenTensors, put_frozen
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.loader import RankShare, data_order
 from eagleray.train.optimizer import PhaseOptimizer, build_optimizer
 from eagleray.train.order import DataOrder
 from eagleray.train.strategies import MovingAverage, Strategy, build_strategy
-from eagleray.train.weights import begin_with_weights, put_weights, read_weights
+from eagleray.train.weights import begin_with_weights, put_weights
 
 _log = logging.getLogger(__name__)
 
@@ -126,9 +127,9 @@ def build_model(
     data: Dataset | Batches,
     latest: Checkpoint | None,
     note: Callable[[str], None],
-) -> nn.Module:
+) -> tuple[nn.Module, FrozenTensors]:
     """Return the task's model on its device with the weights that the phase, or its rest, begins
-    with.
+    with, and which of them are those of frozen files.
 
     A phase begins with what the one before ended with (its average, if it had one), the first one
     with the task's pretrained weights and ``train.init_from``. ``Training.on_phase_start`` sees
@@ -138,13 +139,16 @@ def build_model(
     torch.manual_seed(job.experiment.seed)
     model = _built(job)
     if latest is not None:
+        source = f"checkpoint {latest.state.name}"
+        frozen = put_frozen(job.task, model, latest.frozen, source)
         begin_with = {**latest.model, **latest.raw} if _resumes(latest, plan) else latest.model
-        put_weights(model, begin_with, f"checkpoint {latest.state.name}")
+        put_weights(model, begin_with, source)
     else:
+        frozen = put_frozen(job.task, model, None)
         job.task.load_pretrained(model)
         if settings.init_from is not None:
             path = Path(settings.init_from).expanduser()
-            note(str(begin_with_weights(job.task, model, read_weights(path), str(path))))
+            note(str(begin_with_weights(job.task, model, path)))
     model = model.to(place.device)
     if settings.channels_last:
         model = model.to(memory_format=torch.channels_last)
@@ -156,7 +160,7 @@ def build_model(
         checkpoint_activations(model)
     if settings.compile:
         model.compile()
-    return model
+    return model, frozen
 
 
 def _built(job: TrainJob) -> nn.Module:

@@ -12,13 +12,15 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eagleray.storage import Store, sha256
-from eagleray.task import SettingsError, Training
+from eagleray.task import ModelTask, SettingsError, Training
 from eagleray.train.checkpoint import (
     MODEL,
     list_checkpoints,
     read_best,
     read_model_file,
 )
+from eagleray.train.frozen import referred_tensors
+from eagleray.train.model_file import ModelHeader
 
 
 @dataclass(frozen=True)
@@ -58,22 +60,19 @@ class LoadedWeights:
         return "\n".join(lines)
 
 
-def begin_with_weights(
-    task: Training, model: nn.Module, weights: Mapping[str, Tensor], source: str
-) -> LoadedWeights:
+def begin_with_weights(task: Training, model: nn.Module, path: Path) -> LoadedWeights:
     """Copy the weights of another training into a model, as far as the task lets them.
 
     Args:
         task: Says what must begin afresh.
         model: Changed in place.
-        weights: Tensors by name.
-        source: Where they came from, for messages.
+        path: A safetensors file, or a folder that holds a ``model.safetensors``.
 
     Raises:
-        SettingsError: Nothing fits, or the task refuses.
+        SettingsError: The file cannot be read, nothing fits, or the task refuses.
     """
-    fitted = task.fit_weights(model, weights)
-    result = put_weights(model, fitted.weights, source)
+    fitted = task.fit_weights(model, read_whole(task, model, path))
+    result = put_weights(model, fitted.weights, str(path))
     by_reason: dict[str, list[str]] = {}
     for name, reason in fitted.kept.items():
         by_reason.setdefault(reason, []).append(name)
@@ -177,13 +176,30 @@ def read_weights(path: Path) -> dict[str, Tensor]:
     return weights
 
 
-def load_exactly(model: nn.Module, path: Path) -> None:
+def read_whole(task: ModelTask, model: nn.Module, path: Path) -> dict[str, Tensor]:
+    """Read the weights of a file, with those that it leaves out because a frozen file has them.
+
+    Args:
+        task: Reads its frozen files.
+        model: Its model, which says how tensors are called.
+        path: A safetensors file, or a folder that holds a ``model.safetensors``.
+
+    Raises:
+        SettingsError: The file, or a frozen file that it refers to, cannot be read or is another.
+    """
+    weights = read_weights(path)
+    file = path / MODEL if path.is_dir() else path
+    referred = ModelHeader.read(file).frozen
+    return {**weights, **referred_tensors(task, model, referred, str(file))}
+
+
+def load_exactly(task: ModelTask, model: nn.Module, path: Path) -> None:
     """Give a model the weights of a file, every tensor of it.
 
     Raises:
         SettingsError: The file cannot be read, or its tensors are not the model's.
     """
-    weights = read_weights(path)
+    weights = read_whole(task, model, path)
     try:
         model.load_state_dict(weights)
     except RuntimeError as error:

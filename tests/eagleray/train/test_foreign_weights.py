@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from tests.eagleray.tiny_task import TinySettings, TinyTask
 
 from eagleray.task import SettingsError
 from eagleray.train.weights import load_exactly, read_weights
@@ -17,7 +18,7 @@ def test_other_names_and_shapes_are_listed(tmp_path: Path) -> None:
     file = tmp_path / "a.safetensors"
     save_file({"weight": torch.ones(3, 3), "scale": torch.ones(1)}, file)
     with pytest.raises(SettingsError) as error:
-        load_exactly(torch.nn.Linear(2, 3), file)
+        load_exactly(TinyTask(TinySettings()), torch.nn.Linear(2, 3), file)
     told = "1 missing: bias; 1 unknown: scale; 1 of another shape: weight (3, 3) for (3, 2)"
     assert told in str(error.value) and str(file) in str(error.value)
 

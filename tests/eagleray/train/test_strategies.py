@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tests.eagleray.train.workers import (
     losses,
     train_here,
     train_in_two_processes,
     validations,
 )
+
+from eagleray.train.model_file import ModelHeader
 
 STRATEGIES = {
     "ddp": {"strategy": "ddp"},
@@ -36,12 +38,21 @@ BY_RANK = {"steps": 10, "batch_size": 4, "optimizer": "adam", "lr": 0.01, "norma
 UNEVEN = {"steps": 10, "batch_size": 5, "optimizer": "adam", "lr": 0.01}
 
 
+def frozen_task(root: Path) -> dict[str, str]:
+    """Return settings of a task with tensors of a weights file, which is written."""
+    rng = torch.Generator().manual_seed(3)
+    shapes = {"weight": (6, 6), "bias": (6,), "mean": (6,)}
+    save_file({n: torch.randn(s, generator=rng) for n, s in shapes.items()}, root / "prior")
+    return {"prior": str(root / "prior")}
+
+
 @pytest.fixture(scope="module")
 def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One pair of processes runs every strategy, halfway runs, low precision, and resumes a lone
     worker's run.
     """
     root = tmp_path_factory.mktemp("two")
+    frozen = frozen_task(root)
     jobs = [(root / name, train, None) for name, train in STRATEGIES.items()]
     for name, train in STRATEGIES.items():
         jobs.append((root / f"{name}-half", train, HALFWAY))
@@ -51,6 +62,8 @@ def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Path:
         jobs.append((root / f"{name}-from-single", train, None))
         jobs.append((root / f"{name}-by-rank", {**train, "phases": [BY_RANK]}, None))
         jobs.append((root / f"{name}-accumulated", {**train, "micro_batch_size": 1}, None))
+        train_here(root / f"{name}-frozen", frozen, limit=3, phases=[CLIPPED])
+        jobs.append((root / f"{name}-frozen", {**train, "task": frozen, "phases": [CLIPPED]}, 7))
     jobs += [
         (root / f"{name}-uneven", {**STRATEGIES[name], "phases": [UNEVEN]}, None)
         for name in ("ddp", "zero2")
@@ -67,6 +80,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     train_here(root / "clipped", phases=[CLIPPED], **VALIDATED)
     train_here(root / "by-rank", phases=[BY_RANK], micro_batch_size=2)
     train_here(root / "uneven", phases=[UNEVEN])
+    train_here(root / "frozen", frozen_task(root), phases=[CLIPPED])
     return root
 
 
@@ -142,3 +156,18 @@ def test_batch_that_workers_share_unevenly_is_averaged_rightly(
 ) -> None:
     found, expected = losses(two_workers / f"{name}-uneven"), losses(lone / "uneven")
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_frozen_tensors_of_a_file_are_left_out_by_all_strategies(
+    two_workers: Path, lone: Path, name: str
+) -> None:
+    """One worker begins, two go on with the strategy, one ends."""
+    run = two_workers / f"{name}-frozen"
+    (half,) = run.glob("checkpoints/main-00000007*/model.safetensors")
+    assert "body.0.weight" in load_file(half)
+    assert not any(key.startswith("prior") for key in load_file(half))
+    (reference,) = ModelHeader.read(half).frozen
+    assert set(reference.tensors) == {"prior.weight", "prior.bias", "prior.mean"}
+    train_here(run, frozen_task(two_workers), phases=[CLIPPED])
+    torch.testing.assert_close(losses(run), losses(lone / "frozen"), rtol=0, atol=1e-3)
