@@ -145,7 +145,7 @@ def test_rows_carry_the_files_without_a_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"scenes": 0}, {"format": "kitti"}, {"scene": 3}, {"seed": -1}, {"views": 2}]
+    "wrong", [{"scenes": 0}, {"format": "waymo"}, {"scene": 3}, {"seed": -1}, {"views": 2}]
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(ValidationError):
