@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eagleray.task import OF_USE, Settings
+from eagleray.task import LATER, OF_USE, Settings
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_toyworld.settings import ToyworldSettings
 from eagleray_vision.datasets.settings import DatasetSettings
@@ -21,7 +21,9 @@ from eagleray_vision.presets import PresetSettings
 from eagleray_vision.scoring.rule import ScoringSettings
 
 Preset = Literal["cityscapes", "cityscapes_half", "cityscapes_b0", "kitti", "vistas", "idd"]
-DataFormat = Literal["cityscapes", "kitti", "vistas", "idd", "coco_panoptic", "toyworld"]
+DataFormat = Literal[
+    "cityscapes", "kitti", "vistas", "idd", "coco_panoptic", "efficientps", "toyworld"
+]
 Recipe = Literal["released", "paper"]
 Color = tuple[float, float, float]
 Positive = Annotated[int, Field(ge=1)]
@@ -37,17 +39,35 @@ PAD_MULTIPLE = 32
 """Sides of the padded input are multiples of the coarsest stride."""
 
 
+class ConvertSettings(Settings):
+    """Writing a data set in the original's converted layout while it is prepared."""
+
+    folder: str = Field(
+        "",
+        description="Folder that prepare writes train, val, stuffthingmaps, annotations and "
+        "*_panoptic_val to, which the original code and data.format efficientps read; for "
+        "cityscapes, kitti and idd; every machine must see it. Empty: no.",
+    )
+    photos: Literal["copy", "link"] = Field(
+        "copy", description="Copy the photographs, or make symbolic links to them."
+    )
+
+
 class DataSettings(DatasetSettings):
     """Where the labeled images are and how they are laid out."""
 
     format: DataFormat = Field(
         "cityscapes",
         description="Layout: cityscapes, kitti (KITTI panoptic), vistas (Mapillary Vistas), idd "
-        "(India Driving), coco_panoptic (PNGs and a JSON), toyworld (generated street frames).",
+        "(India Driving), coco_panoptic (PNGs and a JSON), efficientps (converted for the original "
+        "code), toyworld (generated street frames).",
     )
     root: str = Field("data/cityscapes", description="Folder of the data set.")
     train_split: str = Field("train", description="Split that is trained on.")
     val_split: str = Field("val", description="Split of the benchmark.")
+    convert: Annotated[ConvertSettings, LATER] = Field(
+        ConvertSettings(), description="Writing the data in the original's layout."
+    )
     toyworld: ToyworldSettings = Field(
         ToyworldSettings(), description="What is generated where the format is toyworld."
     )

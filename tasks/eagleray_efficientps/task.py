@@ -86,7 +86,7 @@ class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
         return DOWNLOADS
 
     def stages(self) -> Sequence[Stage]:
-        """Return the label conversion of the training and the validation split."""
+        """Return the label conversion of both splits, and the writing of the original's layout."""
         return label_stages(self.settings.data)
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,25 @@ KITTI_SIZE_HW = (384, 1280)
 
 _LICENSE = 1
 """License number that every image record of the original's COCO files carries."""
+
+
+class ListedFrame(Protocol):
+    """What the lists of a split hold of one frame; as in `ConvertedFrame`."""
+
+    @property
+    def name(self) -> str:
+        """File name without suffix."""
+        ...
+
+    @property
+    def size_hw(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        ...
+
+    @property
+    def annotations(self) -> Sequence[Mapping[str, Any]]:
+        """COCO annotations of the things."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -109,9 +128,7 @@ def _thing_annotations(panoptic: IndexedPanoptic, space: LabelSpace) -> list[dic
     return annotations
 
 
-def detection_json(
-    frames: Iterable[ConvertedFrame], space: LabelSpace = CITYSCAPES
-) -> dict[str, Any]:
+def detection_json(frames: Iterable[ListedFrame], space: LabelSpace = CITYSCAPES) -> dict[str, Any]:
     """Return the COCO detection file of a split.
 
     One counter numbers an image and then its annotations, so ids are unique but not contiguous.

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from eagleray_vision.datasets.source import (
     LabeledImage,
-    LabelSource,
+    ValueSource,
     fixed_folder,
     paths_matching,
 )
@@ -19,7 +22,7 @@ from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 _PHOTO_SUFFIX = "_leftImg8bit"
 
 
-class CityscapesSource(LabelSource):
+class CityscapesSource(ValueSource):
     """Photographs by city and ``*_instanceIds.png`` beside.
 
     Args:
@@ -61,6 +64,10 @@ class CityscapesSource(LabelSource):
         """Return the fixed part of the photographs' pattern."""
         return fixed_folder(self._images.format(split=split))
 
+    def read_values(self, image: LabeledImage) -> npt.NDArray[np.int32]:
+        """Read the instance values as stored, ``(H, W)``."""
+        return read_deep_ids(image.label_path)
+
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; groups of things become crowd segments."""
-        return cityscapes_to_indexed(read_deep_ids(image.label_path))[0]
+        return cityscapes_to_indexed(self.read_values(image))[0]

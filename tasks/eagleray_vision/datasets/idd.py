@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from eagleray_vision.datasets.source import (
     LabeledImage,
-    LabelSource,
+    ValueSource,
     fixed_folder,
     paths_matching,
 )
@@ -77,7 +80,7 @@ IDD_LEVEL3 = _level3()
 """The 26 classes of level 3, stuff first; original ids are level-3 ids."""
 
 
-class IddSource(LabelSource):
+class IddSource(ValueSource):
     """Photographs by drive, instance values beside.
 
     Args:
@@ -110,6 +113,10 @@ class IddSource(LabelSource):
         """Return the fixed part of the photographs' pattern."""
         return fixed_folder(self._images.format(split=split))
 
+    def read_values(self, image: LabeledImage) -> npt.NDArray[np.int32]:
+        """Read the instance values as stored, ``(H, W)``."""
+        return read_deep_ids(image.label_path)
+
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; groups of things become crowd segments."""
-        return cityscapes_to_indexed(read_deep_ids(image.label_path), IDD_LEVEL3)[0]
+        return cityscapes_to_indexed(self.read_values(image), IDD_LEVEL3)[0]

@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from eagleray_vision.datasets.source import (
     LabeledImage,
-    LabelSource,
+    ValueSource,
     fixed_folder,
     paths_matching,
 )
@@ -22,7 +25,7 @@ from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 
 
-class KittiPanopticSource(LabelSource):
+class KittiPanopticSource(ValueSource):
     """Photographs and annotations of equal names; sizes differ a little from frame to frame.
 
     Args:
@@ -54,6 +57,10 @@ class KittiPanopticSource(LabelSource):
         """Return the fixed part of the photographs' pattern."""
         return fixed_folder(self._images.format(split=split))
 
+    def read_values(self, image: LabeledImage) -> npt.NDArray[np.uint32]:
+        """Read the 24-bit ids as stored, ``(H, W)``."""
+        return read_rgb_ids(image.label_path)
+
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the ids; groups of things become crowd segments."""
-        return cityscapes_to_indexed(read_rgb_ids(image.label_path))[0]
+        return cityscapes_to_indexed(self.read_values(image))[0]

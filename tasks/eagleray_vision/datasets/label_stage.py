@@ -104,7 +104,7 @@ class PanopticLabelStage(Stage):
         for image in self._labels.labeled_images(self._split):
             annotation = json.dumps(image.annotation, sort_keys=True)
             identity = (
-                f"{_stamp(image.image_path)}/{_stamp(image.label_path)}/"
+                f"{file_stamp(image.image_path)}/{file_stamp(image.label_path)}/"
                 f"{zlib.crc32(annotation.encode()):08x}"
             )
             payload = {
@@ -131,7 +131,8 @@ class PanopticLabelStage(Stage):
             width, height = open_image(photo).size
         panoptic = self._labels.read_label(label)
         label_hw = (panoptic.id_map.shape[0], panoptic.id_map.shape[1])
-        _check_sizes(label, (height, width), label_hw, reduced=self._data.reduced_labels)
+        if not self._labels.sizes_belong((height, width), label_hw):
+            check_sizes(label, (height, width), label_hw, reduced=self._data.reduced_labels)
         return _Loaded(item.key, item.payload["image_path"], (height, width), panoptic)
 
     def process(self, samples: Sequence[_Loaded]) -> Sequence[Sequence[Record]]:
@@ -167,9 +168,20 @@ def _record(sample: _Loaded) -> Record:
     )
 
 
-def _check_sizes(
+def check_sizes(
     label: LabeledImage, image_hw: tuple[int, int], label_hw: tuple[int, int], *, reduced: bool
 ) -> None:
+    """Refuse a label whose size is not that of its photograph.
+
+    Args:
+        label: Both files.
+        image_hw: Height and width of the photograph in pixels.
+        label_hw: Height and width of the label.
+        reduced: Whether the label may be smaller by a whole factor.
+
+    Raises:
+        LabelSizeError: They differ otherwise.
+    """
     if image_hw == label_hw:
         return
     factor = image_hw[0] // label_hw[0]
@@ -190,7 +202,8 @@ def _relative(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.as_posix()
 
 
-def _stamp(path: Path) -> str:
+def file_stamp(path: Path) -> str:
+    """Return what tells a file from another one of its name: size and time of change."""
     try:
         status = path.stat()
     except (OSError, ValueError):  # also a name that no file can have

@@ -9,6 +9,9 @@ from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from eagleray_vision.panoptic.errors import MissingLabelFileError
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
@@ -68,6 +71,22 @@ class LabelSource(ABC):
 
         Raises:
             PanopticError: The label is missing, damaged or contradicts itself.
+        """
+
+    def sizes_belong(self, image_hw: tuple[int, int], label_hw: tuple[int, int]) -> bool:
+        """Tell whether a label of that size belongs to a photograph of that size."""
+        return image_hw == label_hw
+
+
+class ValueSource(LabelSource):
+    """A data set whose label files hold ``label id``, or ``label id * 1000 + number``."""
+
+    @abstractmethod
+    def read_values(self, image: LabeledImage) -> npt.NDArray[np.integer[Any]]:
+        """Read the values of one image as stored, ``(H, W)``.
+
+        Raises:
+            PanopticError: The label is missing or damaged.
         """
 
 
