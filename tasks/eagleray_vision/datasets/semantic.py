@@ -21,7 +21,7 @@ from eagleray_vision.datasets.source import (
     fixed_folder,
     paths_matching,
 )
-from eagleray_vision.inputs.listing import INPUT_SUFFIXES
+from eagleray_vision.images.reading import PHOTO_SUFFIXES
 from eagleray_vision.panoptic.errors import MissingLabelFileError, UnknownCategoryError
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
@@ -58,7 +58,7 @@ class SemanticSource(LabelSource):
         photos = [
             path
             for path in paths_matching(self._root, pattern)
-            if path.suffix.lower() in INPUT_SUFFIXES
+            if path.suffix.lower() in PHOTO_SUFFIXES
         ]
         if not photos:
             raise MissingLabelFileError(

@@ -28,6 +28,9 @@ FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF", "JPEG2000", "PPM")
 """Formats that are tried. Pillow knows more, some of which start other programs (EPS runs
 Ghostscript) or read over the network."""
 
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+"""Files that are taken for photographs in a folder, in any case."""
+
 DAMAGES = (
     OSError,
     SyntaxError,

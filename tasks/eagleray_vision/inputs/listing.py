@@ -13,9 +13,10 @@ from pathlib import Path
 from stat import S_ISREG
 
 from eagleray.task import InputError, Item
+from eagleray_vision.images.reading import PHOTO_SUFFIXES
 from eagleray_vision.inputs.naming import portable_name, unique_keys
 
-INPUT_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp"})
+INPUT_SUFFIXES = PHOTO_SUFFIXES
 """Files that are read from a folder, in any case (the original takes three of them, lower case
 only)."""
 
