@@ -56,16 +56,7 @@ def read_tensors(path: Path, *, more_types: Sequence[Callable[..., Any]] = ()) -
     Raises:
         WeightFileError: If the file is missing or damaged, or holds more than plain data.
     """
-    if not path.is_file():
-        what = "is no regular file" if path.exists() else "does not exist"
-        raise WeightFileError(
-            f"weight file {path} {what}; give a file of torch.save or safetensors (of a backbone: "
-            "check body.weights)"
-        )
-    try:
-        content = _unpickled_or_safe(path, more_types)
-    except Exception as error:  # whatever a damaged or hostile file provokes
-        raise WeightFileError(_refusal(path, error)) from error
+    content = read_plain(path, more_types=more_types)
     if not isinstance(content, Mapping):
         raise WeightFileError(
             f"{path} holds a {type(content).__name__}, expected a dictionary of tensors by name"
@@ -78,6 +69,31 @@ def read_tensors(path: Path, *, more_types: Sequence[Callable[..., Any]] = ()) -
     if isinstance(state, Mapping):
         _require_text(path, state, f" of {_STATE}")
     return content
+
+
+def read_plain(path: Path, *, more_types: Sequence[Callable[..., Any]] = ()) -> Any:
+    """Read whatever a file of tensors holds, without running anything that it may contain.
+
+    Args:
+        path: A ``.safetensors`` file, or a file of ``torch.save``.
+        more_types: Plain types that a pickle may hold beside tensors and numbers.
+
+    Returns:
+        A tensor, a dictionary, a pair, ...; tensors on the CPU.
+
+    Raises:
+        WeightFileError: If the file is missing or damaged, or holds more than plain data.
+    """
+    if not path.is_file():
+        what = "is no regular file" if path.exists() else "does not exist"
+        raise WeightFileError(
+            f"weight file {path} {what}; give a file of torch.save or safetensors (of a backbone: "
+            "check body.weights)"
+        )
+    try:
+        return _unpickled_or_safe(path, more_types)
+    except Exception as error:  # whatever a damaged or hostile file provokes
+        raise WeightFileError(_refusal(path, error)) from error
 
 
 def require_plain(path: Path, tensors: Mapping[str, Any]) -> None:

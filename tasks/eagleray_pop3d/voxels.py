@@ -1,0 +1,134 @@
+"""Voxels of lidar points, and the labels that training and evaluation make of them.
+
+All arrays over the grid are ``(W, H, Z)``: along x, y and z (docs/originals/pop3d.md, sections 5
+and 6).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eagleray.task import InputError
+from eagleray_pop3d.model.config import GridSettings
+
+Points = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.uint8]
+
+FREE_LABEL = 17
+"""Class of voxels that the lidar's rays cross; 1 to 16 are nuScenes' classes."""
+IGNORED_LABEL = 255
+"""Class of unobserved voxels and of points without a class."""
+OCCUPIED_LABEL = 1
+"""Class of voxels with points in the labels of training, whatever is in them."""
+_TOP_MARGIN_M = 1e-3
+"""Points are clipped this far below the box' upper corner."""
+_RAY_SAMPLES = 100
+"""Positions along a ray, both ends included."""
+_NUM_LABELS = 256
+
+
+def voxel_coordinates(
+    xyz: Points, grid: GridSettings, *, clip: bool = True
+) -> npt.NDArray[np.float64]:
+    """Return places in cells, 0 at the box' lower corner.
+
+    Args:
+        xyz: ``(n, 3)`` metres in the lidar frame.
+        grid: Box and cells.
+        clip: Move points outside of the box onto its border, as the original does.
+
+    Returns:
+        ``(n, 3)`` float64 (x, y, z).
+    """
+    low, high = np.array(grid.range_min_m), np.array(grid.range_max_m)
+    cell = (high - low) / np.array(grid.size_xyz)
+    places = xyz.astype(np.float64)
+    if clip:
+        places = np.clip(places, low, high - _TOP_MARGIN_M)
+    return (places - low) / cell
+
+
+def occupancy_labels(xyz: Points, grid: GridSettings) -> Labels:
+    """Return what training learns: 1 where a voxel has a point (after clipping), else 0, free and
+    unobserved alike.
+
+    Args:
+        xyz: ``(n, 3)`` metres in the lidar frame.
+        grid: Box and cells.
+    """
+    labels = np.zeros(grid.size_xyz, dtype=np.uint8)
+    labels.reshape(-1)[_flat(voxel_coordinates(xyz, grid), grid)] = OCCUPIED_LABEL
+    return labels
+
+
+def majority_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Labels:
+    """Return the majority class of every voxel's points (after clipping), class 0 included; 17
+    where there are none.
+
+    Args:
+        xyz: ``(n, 3)`` metres in the lidar frame.
+        classes: ``(n,)`` or ``(n, 1)``, 0..16.
+        grid: Box and cells.
+
+    Raises:
+        InputError: There are not as many classes as points.
+    """
+    labels = np.full(grid.size_xyz, FREE_LABEL, dtype=np.uint8)
+    flat = _flat(voxel_coordinates(xyz, grid), grid)
+    _vote(labels, flat, _one_class_per_point(xyz, classes))
+    return labels
+
+
+def evaluation_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Labels:
+    """Return what predictions are compared with.
+
+    Voxels on the way from the lidar to a point are free (17); those with points have the majority
+    of their points' classes, where points of class 0 vote for 255 and ties go to the smaller
+    number; all others are 255. Points outside of the box are dropped.
+
+    Args:
+        xyz: ``(n, 3)`` metres in the lidar frame.
+        classes: ``(n,)`` or ``(n, 1)``, 0..16.
+        grid: Box and cells.
+
+    Raises:
+        InputError: There are not as many classes as points.
+    """
+    classes = _one_class_per_point(xyz, classes)
+    inside = (xyz > np.array(grid.range_min_m)) & (xyz < np.array(grid.range_max_m))
+    kept = inside.all(axis=1)
+    xyz, classes = xyz[kept], np.where(classes[kept] == 0, IGNORED_LABEL, classes[kept])
+    labels = np.full(grid.size_xyz, IGNORED_LABEL, dtype=np.uint8)
+    ends = xyz.astype(np.float64)
+    for part in np.linspace(0.0, 1.0, _RAY_SAMPLES):
+        labels.reshape(-1)[_flat(voxel_coordinates(part * ends, grid), grid)] = FREE_LABEL
+    _vote(labels, _flat(voxel_coordinates(xyz, grid), grid), classes)
+    return labels
+
+
+def _flat(places: npt.NDArray[np.float64], grid: GridSettings) -> npt.NDArray[np.int64]:
+    index = np.floor(places).astype(np.int64)
+    return np.ravel_multi_index((index[:, 0], index[:, 1], index[:, 2]), grid.size_xyz)
+
+
+def _vote(labels: Labels, flat: npt.NDArray[np.int64], classes: npt.NDArray[Any]) -> None:
+    """Write the majority class of every voxel that occurs; ties go to the smaller number."""
+    pairs, counts = np.unique(flat * _NUM_LABELS + classes, return_counts=True)
+    # Pairs ascend by voxel and class: a stable sort by falling counts leaves the smaller class
+    # first among equals, and the first entry of each voxel wins.
+    order = np.argsort(-counts, kind="stable")
+    voxels, first = np.unique(pairs[order] // _NUM_LABELS, return_index=True)
+    labels.reshape(-1)[voxels] = (pairs[order] % _NUM_LABELS)[first]
+
+
+def _one_class_per_point(xyz: Points, classes: Labels) -> Labels:
+    flat = classes.reshape(-1)
+    if len(flat) != len(xyz):
+        raise InputError(
+            f"a sweep of {len(xyz)} points has {len(flat)} labels; they must be as many: the "
+            "label file belongs to another sweep, or one of the two is cut off"
+        )
+    return flat
