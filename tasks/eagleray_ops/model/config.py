@@ -119,13 +119,18 @@ class ClipSettings(Settings):
 
     weights: str = Field(
         "pretrained/ViT-B-16.pt",
-        description="CLIP's weights: OpenAI's archive as published, a file of open_clip, or the "
-        "toy CLIP of experiments/toyworld.",
+        description="CLIP's weights: OpenAI's archive as published, a file of open_clip, or "
+        "toy for the CLIP of the toy world.",
     )
     model: str = Field(
         "ViT-B-16-quickgelu",
         description="Its architecture, as open_clip names it; empty: read from the shapes in "
         "`weights`, which must then be there for every verb.",
+    )
+    quick_gelu: bool | None = Field(
+        None,
+        description="Its activation where `model` is empty and the file does not say it: true for "
+        "OpenAI's weights and those named -quickgelu.",
     )
     features_after: tuple[Index, ...] | None = Field(
         None,

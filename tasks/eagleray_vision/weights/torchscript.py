@@ -66,7 +66,7 @@ def read_torchscript(path: Path) -> dict[str, Tensor]:
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            root = _Reader(archive, _root(archive)).load()
+            root = ArchiveReader(archive, archive_root(archive)).load()
         return dict(_named_tensors(root, "", 0))
     except WeightFileError:
         raise
@@ -99,7 +99,7 @@ class _StorageType:
         self.dtype = dtype
 
 
-class _Reader(pickle.Unpickler):
+class ArchiveReader(pickle.Unpickler):
     """Reads ``data.pkl`` of an open archive.
 
     Args:
@@ -187,7 +187,7 @@ _KNOWN: Mapping[tuple[str, str], Callable[..., Any]] = {
 """What a pickle of TorchScript may ask for; none of it runs anything."""
 
 
-def _root(archive: zipfile.ZipFile) -> str:
+def archive_root(archive: zipfile.ZipFile) -> str:
     """Return the folder of the archive's members, with its slash."""
     tops = {name.partition("/")[0] for name in archive.namelist() if name.endswith("/" + _PICKLE)}
     roots = [f"{top}/" for top in tops if f"{top}/{_PICKLE}" in archive.namelist()]
