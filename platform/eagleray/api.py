@@ -8,8 +8,9 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from eagleray.progress import Progress, Silent
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder, run_of
 from eagleray.runs.siblings import nearest_sibling
-from eagleray.scheduling import ray_session
+from eagleray.scheduling import LazySession
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
@@ -127,9 +128,18 @@ class Experiment:
         """
         check_requirements(self.settings, self.task, training=training)
 
-    def session(self) -> AbstractContextManager[None]:
-        """Return one Ray session for several verbs; nothing where the work is done inline."""
-        return nullcontext() if self.options.inline else ray_session()
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Share one Ray session among the verbs inside of the ``with`` statement. It begins when
+        a verb first needs it, which may be never: short stages and inline work need none.
+        """
+        before = self.options
+        with LazySession() as session:
+            self.options = replace(before, session=before.session or session)
+            try:
+                yield
+            finally:
+                self.options = before
 
     def plan(self) -> list[StagePlan]:
         """Return what ``prepare`` would do, without doing it.

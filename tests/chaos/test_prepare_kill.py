@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.chaos.prepare_job import prepare
-from tests.eagleray.stages import tree
+from tests.eagleray.stages import Squares, run, tree
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 120
@@ -119,3 +119,22 @@ def test_ctrl_c_ends_the_job_and_its_workers(tmp_path, flags):
     assert b"KeyboardInterrupt" in job.process.stderr.read()
     wait_until_gone(worker_pids(marks))
     assert not list((tmp_path / "s").rglob("manifest/*.json"))
+
+
+_DEADLY = """
+import sys
+from pathlib import Path
+from tests.eagleray.stages import Squares, run
+run(Squares(16, deadly=[5]), Path(sys.argv[1]), inline=False, items_per_shard=4)
+"""
+
+
+@pytest.mark.slow
+def test_an_item_that_kills_a_short_job_kills_it_once_and_is_a_reject_of_workers(tmp_path):
+    command = [sys.executable, "-c", _DEADLY, str(tmp_path)]
+    first = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=PATIENCE_S)
+    assert first.returncode == -signal.SIGKILL, "short work runs in the driver"
+    again = subprocess.run(command, cwd=ROOT, capture_output=True, timeout=2 * PATIENCE_S)
+    assert again.returncode == 0, again.stderr.decode()[-3000:]
+    summary, _ = run(Squares(16, deadly=[5]), tmp_path, items_per_shard=4)
+    assert [key for key, _ in summary.rejects] == ["n00005"] and summary.computed_shards == 0

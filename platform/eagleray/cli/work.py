@@ -161,8 +161,9 @@ def train(arguments: list[str]) -> int:
     require(experiment.task, Training)
     experiment.check()
     printer = _Printer(experiment)
-    printer.prepared(experiment.prepare())
-    result = experiment.train()
+    with experiment.session():
+        printer.prepared(experiment.prepare())
+        result = experiment.train()
     printer.trained(result)
     say(f"run folder: {experiment.run_folder.uri}")
     if not result.finished:
@@ -179,8 +180,9 @@ def evaluate(arguments: list[str]) -> int:
     asked = (flags.benchmark, flags.checkpoint)
     baselines = experiment.baselines(flags.against, *asked) if flags.against else {}
     printer = _Printer(experiment, is_quiet=True)
-    printer.prepared(experiment.prepare_for(flags.benchmark))
-    results = experiment.evaluate(*asked)
+    with experiment.session():
+        printer.prepared(experiment.prepare_for(flags.benchmark))
+        results = experiment.evaluate(*asked)
     printer.evaluated(results)
     if flags.against is None:
         return printer.status

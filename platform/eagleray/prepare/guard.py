@@ -1,5 +1,9 @@
 """A sign of life in a stage's folder while somebody works on it, so that ``prune`` leaves it alone.
 
+The sign also says whether the stage's code runs in that very process. Where such a process has
+died without a word, an item may have killed it, so that whoever comes next works on Ray's workers,
+which may die.
+
 Several processes may work on one stage, so this excludes nobody: each writes a file of its own and
 renews it. What died without deleting its file is taken for dead after four missed signs, or at once
 where it ran on this machine; whoever works there next deletes the file.
@@ -33,20 +37,30 @@ class InUse:
     Args:
         folder: The stage's folder. One that cannot be written is only read, and nobody can prune
             it either.
+
+    Attributes:
+        died_here: An earlier process died in which the stage's code ran.
     """
 
     def __init__(self, folder: Store) -> None:
         self._folder = folder
         self._path = f"{_FOLDER}/{uuid.uuid4().hex}.json"
+        self._is_here = False
+        self.died_here = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._keep_alive, daemon=True)
 
     def __enter__(self) -> InUse:
         with suppress(OSError, EaglerayError):
-            _forget_dead(self._folder)
+            self.died_here = _forget_dead(self._folder)
         self._beat()
         self._thread.start()
         return self
+
+    def says_here(self, is_here: bool) -> None:
+        """Say from now on whether the stage's code runs in this process."""
+        self._is_here = is_here
+        self._beat()
 
     def __exit__(
         self,
@@ -64,7 +78,12 @@ class InUse:
             self._beat()
 
     def _beat(self) -> None:
-        state = {"host": socket.gethostname(), "pid": os.getpid(), "time_s": time.time()}
+        state: dict[str, object] = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "time_s": time.time(),
+            "here": self._is_here,
+        }
         try:
             self._folder.write(self._path, json.dumps(state).encode())
         except (OSError, EaglerayError) as error:
@@ -79,10 +98,14 @@ def users_of(folder: Store) -> list[str]:
     return [who for sign in signs if (who := _alive(sign))]
 
 
-def _forget_dead(folder: Store) -> None:
+def _forget_dead(folder: Store) -> bool:
+    """Delete the signs of the dead; return whether one died while the stage's code ran in it."""
+    died_here = False
     for path, sign in folder.read_many(folder.files(_FOLDER)).items():
         if not _alive(sign):
+            died_here |= b'"here": true' in sign
             folder.delete(path)
+    return died_here
 
 
 def _alive(sign: bytes) -> str:

@@ -4,10 +4,9 @@ manifests.
 
 from __future__ import annotations
 
+import os
 import time
-from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 
@@ -16,11 +15,12 @@ from eagleray.prepare.faults import FaultError, Faults
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.guard import InUse
+from eagleray.prepare.here import ShortWork, compute_here, may_be_short
 from eagleray.prepare.keys import write_keys
-from eagleray.prepare.marker import Manifest, ShardEntry, ShardMarker
+from eagleray.prepare.marker import Manifest, ShardEntry
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.survey import StageRun, Survey, survey
-from eagleray.prepare.worker import StageJob, StageWorker, run_fit
+from eagleray.prepare.worker import StageJob
 from eagleray.scheduling import (
     LazySession,
     Machine,
@@ -30,9 +30,6 @@ from eagleray.scheduling import (
     local_machine,
 )
 from eagleray.task import EaglerayError, Stage
-
-_COMMITS_AHEAD = 1
-"""Shards that are written while the next one is computed."""
 
 
 @dataclass(frozen=True)
@@ -118,14 +115,17 @@ def run_stages(
     Raises:
         EaglerayError: A stage could not run. (Bad items are rejects.)
     """
-    with ExitStack() as guards:
-        for run in runs:
-            guards.enter_context(InUse(run.folder.store))
-        yield from _run_stages(runs, options, title, items_per_shard)
+    with ExitStack() as stack:
+        guards = [stack.enter_context(InUse(run.folder.store)) for run in runs]
+        yield from _run_stages(runs, guards, options, title, items_per_shard)
 
 
 def _run_stages(
-    runs: Sequence[StageRun], options: RunOptions, title: str, items_per_shard: int | None
+    runs: Sequence[StageRun],
+    guards: Sequence[InUse],
+    options: RunOptions,
+    title: str,
+    items_per_shard: int | None,
 ) -> Iterator[tuple[int, StageSummary, StoredRows]]:
     begin = time.perf_counter()
     if options.retry_rejects:
@@ -141,7 +141,7 @@ def _run_stages(
             run.folder.forget_shards(gone)
     work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
     with nullcontext(options.session) if options.session else LazySession() as session:
-        for position, computed in _compute(work, title, options, session):
+        for position, computed in _compute(work, guards, title, options, session):
             surveyed = work[position]
             manifest = surveyed.manifest or _finish(surveyed, computed)
             folder, listing = surveyed.run.folder, surveyed.listing.digest
@@ -202,7 +202,11 @@ def workers_of(stage: Stage, machine: Machine, options: RunOptions) -> WorkerGro
 
 
 def _compute(
-    work: Sequence[Survey], title: str, options: RunOptions, session: LazySession
+    work: Sequence[Survey],
+    guards: Sequence[InUse],
+    title: str,
+    options: RunOptions,
+    session: LazySession,
 ) -> Iterator[tuple[int, dict[str, ShardEntry]]]:
     """Compute the shards that are to do; yields each stage's position and the entries computed, as
     its last shard is committed.
@@ -219,8 +223,11 @@ def _compute(
         job.run.folder.remove_stale_temporaries()
     options.progress.start(title, sum(shard.num_items for job in jobs for shard in job.shards))
     logs = [_ShardLog(job) for job in jobs]
+    busy_guards = [guards[position] for position in busy]
     if options.inline:
         committed = _compute_here(jobs, options)
+    elif _is_short(jobs, busy_guards, options):
+        committed = _compute_short(jobs, busy_guards, options, session)
     else:
         committed = _compute_on_ray(jobs, options, session)
     try:
@@ -275,45 +282,56 @@ def _compute_here(
     jobs: Sequence[StageJob], options: RunOptions
 ) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
     for job_idx, job in enumerate(jobs):
-        for outcome, seconds in _compute_job_here(job, options):
+        group = workers_of(job.run.stage, local_machine(), options.with_workers(None))
+        for outcome, seconds in compute_here(replace(job, device=group.device)):
             yield job_idx, outcome, seconds
 
 
-def _compute_job_here(
-    job: StageJob, options: RunOptions
-) -> Iterator[tuple[ShardEntry | FaultError, float]]:
-    """Compute the shards in this process, and commit each one in a thread behind the next.
+def _compute_short(
+    jobs: Sequence[StageJob],
+    guards: Sequence[InUse],
+    options: RunOptions,
+    session: LazySession,
+) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+    """Compute what is short in this process, and on Ray what turns out to be long."""
+    clock, rest = ShortWork(jobs), list(jobs)
+    options.progress.note(
+        f"{jobs[0].run.stage.label}: in this process, as long as that is shorter than Ray's start"
+    )
+    for guard in guards:
+        guard.says_here(True)
+    for job_idx, job in enumerate(jobs):
+        attempted = 0
+        for outcome, seconds in compute_here(job, may_go_on=clock.may_go_on):
+            clock.count(job.shards[attempted].num_items)
+            attempted += 1
+            yield job_idx, outcome, seconds
+        rest[job_idx] = replace(job, shards=job.shards[attempted:])
+    for guard in guards:
+        guard.says_here(False)
+    left = [job_idx for job_idx, job in enumerate(rest) if job.shards]
+    if left:
+        options.progress.note(
+            f"{jobs[0].run.stage.label}: the rest would take about {clock.left_s:.0f} s here, so "
+            "it goes to Ray"
+        )
+        on_ray = _compute_on_ray([rest[job_idx] for job_idx in left], options, session)
+        yield from ((left[position], outcome, seconds) for position, outcome, seconds in on_ray)
 
-    The device would stand still while a shard is compressed and flushed to the disk. One shard
-    behind hides that, and bounds what a kill can cost and what waits in memory.
+
+def _is_short(jobs: Sequence[StageJob], guards: Sequence[InUse], options: RunOptions) -> bool:
+    """Return whether work may begin in this process although Ray is not forbidden.
+
+    Not where workers were asked for by number or by the cluster's address, on a GPU, which one
+    process would not fill, or after a process has died in the stage's code: workers may die, this
+    process may not.
     """
-    group = workers_of(job.run.stage, local_machine(), options.with_workers(None))
-    job = replace(job, device=group.device)
-    if not job.is_fitted:
-        run_fit(job)
-    with StageWorker(job.with_fitted()) as worker, ThreadPoolExecutor(1, "commit") as commits:
-        waiting: deque[tuple[Future[ShardMarker], float]] = deque()
-        following = worker.load_ahead(0)
-        for position in range(len(job.shards)):
-            begin = time.perf_counter()
-            items, following = following, worker.load_ahead(position + 1)
-            try:
-                shard = worker.compute(position, items)
-            except FaultError as error:
-                yield error, time.perf_counter() - begin
-                continue
-            waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
-            if len(waiting) > _COMMITS_AHEAD:
-                yield _entry(*waiting.popleft())
-        while waiting:
-            yield _entry(*waiting.popleft())
-
-
-def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry | FaultError, float]:
-    try:
-        return marker.result().entry, seconds
-    except FaultError as error:
-        return error, seconds
+    if options.workers is not None or os.environ.get("RAY_ADDRESS"):
+        return False
+    if any(guard.died_here for guard in guards) or not may_be_short(jobs):
+        return False
+    devices = {workers_of(job.run.stage, local_machine(), options).device for job in jobs}
+    return devices == {"cpu"}
 
 
 def _compute_on_ray(

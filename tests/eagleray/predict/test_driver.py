@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import save_file
 from tests.eagleray.predict.double_task import DoubleSettings, DoubleTask
 
-from eagleray.experiment.schema import ExperimentSettings
+from eagleray.experiment.schema import EvaluateSettings, ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
@@ -30,8 +30,13 @@ def write_numbers(folder: Path, count: int = 12) -> Path:
 
 def predict(folder, numbers, formats=("text", "list"), *, factor=2, output="out", **options):
     task = DoubleTask(DoubleSettings(factor=factor))
+    workers = None if options.get("inline", True) else 2  # asked for, else so little runs here
     experiment = ExperimentSettings(
-        name="double", task="double", settings=task.settings, device="cpu"
+        name="double",
+        task="double",
+        settings=task.settings,
+        device="cpu",
+        evaluate=EvaluateSettings(workers=workers),
     )
     weights = folder / "model.safetensors"
     if not weights.exists():

@@ -65,4 +65,4 @@ def test_a_stage_that_cannot_be_set_up_leaves_what_was_done_before_it(tmp_path):
 def test_stages_that_ask_for_different_resources_do_not_share_workers(tmp_path):
     other = Squares(4, resources=Resources(cpus=2.0))
     with pytest.raises(EaglerayError, match="different resources"):
-        finished(tmp_path, Squares(4), other)
+        finished(tmp_path, Squares(4), other, workers=1)

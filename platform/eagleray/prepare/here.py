@@ -1,0 +1,146 @@
+"""Stages in this very process: inline, or because they are shorter than Ray's start.
+
+A pool of Ray's workers computes its first item some ten to twenty seconds after it was asked for:
+Ray itself starts in about five, and each worker imports torch and the task. So work that is
+declared to be short begins here. After a few seconds its speed is known, and what would still take
+longer than a pool's start goes to one; nothing is computed twice, because shards are committed
+alike in either place.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from eagleray.prepare.faults import FaultError
+from eagleray.prepare.marker import ShardEntry, ShardMarker
+from eagleray.prepare.worker import StageJob, StageWorker, run_fit
+
+_COMMITS_AHEAD = 1
+"""Shards that are written while the next one is computed."""
+
+HERE_S = 15.0
+"""What still takes so long goes to Ray: about the start of a pool on two cores, see
+experiments/benchmarks/engine_start.py."""
+
+_DECLARED_FACTOR = 10.0
+"""How far ``Resources.seconds_per_item`` may be off; work that declares more than so many times
+``HERE_S`` goes to Ray at once."""
+
+_PROBE_S = 2.0
+"""Before, and before the second shard, nothing is said of the speed: the first items import and
+warm up."""
+
+
+def may_be_short(jobs: Sequence[StageJob]) -> bool:
+    """Return whether the work that jobs declare may be shorter than Ray's start."""
+    declared_s = 0.0
+    for job in jobs:
+        stage = job.run.stage
+        num_items = sum(shard.num_items for shard in job.shards)
+        num_items += 0 if job.is_fitted else stage.fit_items
+        declared_s += num_items * stage.resources.seconds_per_item
+    return declared_s <= _DECLARED_FACTOR * HERE_S
+
+
+class ShortWork:
+    """Says whether work is to go on in this process.
+
+    Args:
+        jobs: All of it.
+        now: Clock in s.
+
+    Example:
+        >>> clock = iter([0.0, 3.0, 5.0, 5.0])
+        >>> work = ShortWork([], num_items=100, now=lambda: next(clock))
+        >>> work.count(10)
+        >>> work.count(10)  # 10 items in the 2 s since the first ones
+        >>> work.may_go_on(), work.left_s
+        (False, 16.0)
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[StageJob],
+        num_items: int | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        shards = [shard for job in jobs for shard in job.shards]
+        self._left = sum(s.num_items for s in shards) if num_items is None else num_items
+        self._now, self._begin = now, now()
+        self._first_s, self._last_s, self._measured = 0.0, 0.0, 0
+        self._first = 0
+
+    def count(self, num_items: int) -> None:
+        """Note that a shard of so many items is committed."""
+        self._left -= num_items
+        self._last_s = self._now() - self._begin
+        if not self._first:
+            self._first_s, self._first = self._last_s, num_items
+        else:
+            self._measured += num_items
+
+    @property
+    def left_s(self) -> float:
+        """Seconds that the rest would take, as far as is known; by the items behind the first
+        shard where there are any.
+        """
+        if self._measured:
+            return self._left * (self._last_s - self._first_s) / self._measured
+        return self._left * self._first_s / max(1, self._first)
+
+    def may_go_on(self) -> bool:
+        """Return whether the next shard is to be computed here."""
+        elapsed_s = self._now() - self._begin
+        if elapsed_s < _PROBE_S or not (self._measured or self._first_s > HERE_S / 2):
+            return True
+        return self.left_s <= HERE_S
+
+
+def compute_here(
+    job: StageJob, *, may_go_on: Callable[[], bool] = lambda: True
+) -> Iterator[tuple[ShardEntry | FaultError, float]]:
+    """Compute a job's shards in order in this process, and commit each one in a thread behind the
+    next; yields each one's entry (or the faults that leave it open) and seconds.
+
+    The device would stand still while a shard is compressed and flushed to the disk. One shard
+    behind hides that, and bounds what a kill can cost and what waits in memory.
+
+    Args:
+        job: What to do, with its device.
+        may_go_on: Asked before each shard; the rest is left where it says no.
+    """
+    if not (job.shards and may_go_on()):
+        return
+    if not job.is_fitted:
+        run_fit(job)
+    with StageWorker(job.with_fitted()) as worker, ThreadPoolExecutor(1, "commit") as commits:
+        waiting: deque[tuple[Future[ShardMarker], float]] = deque()
+        following = worker.load_ahead(0)
+        for position in range(len(job.shards)):
+            if position and not may_go_on():
+                break
+            begin = time.perf_counter()
+            items, following = following, worker.load_ahead(position + 1)
+            try:
+                shard = worker.compute(position, items)
+            except FaultError as error:
+                # what waits comes first, so that outcomes keep the order of the shards
+                while waiting:
+                    yield _entry(*waiting.popleft())
+                yield error, time.perf_counter() - begin
+                continue
+            waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
+            if len(waiting) > _COMMITS_AHEAD:
+                yield _entry(*waiting.popleft())
+        while waiting:
+            yield _entry(*waiting.popleft())
+
+
+def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry | FaultError, float]:
+    try:
+        return marker.result().entry, seconds
+    except FaultError as error:
+        return error, seconds
