@@ -101,7 +101,7 @@ class WordTokenizer:
         """Return (n, context_length) int64 ids; an unknown word is named, never guessed."""
         start, end = len(self.words) + 1, len(self.words) + 2
         pieces = [
-            [start, *(self._id(piece, text) for piece in _split(text)), end] for text in texts
+            [start, *(self._id(piece, text) for piece in split_words(text)), end] for text in texts
         ]
         return _padded(texts, pieces, self.context_length)
 
@@ -117,7 +117,13 @@ class WordTokenizer:
         return self._ids[piece]
 
 
-def _split(text: str) -> list[str]:
+def split_words(text: str) -> list[str]:
+    """Return the words and signs of a text, lower case, as `WordTokenizer` sees them.
+
+    Example:
+        >>> split_words("Building-other.")
+        ['building', '-', 'other', '.']
+    """
     return _PIECE.findall(text.lower())
 
 

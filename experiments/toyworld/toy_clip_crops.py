@@ -1,0 +1,155 @@
+"""Crops of frames with what each of their patches shows, balanced over words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from toy_clip_frames import Frame
+
+from eagleray_toyworld.scene.words import SURFACE_WORDS
+
+IMAGE_PX = 64
+PATCH_PX = 8
+GRID = IMAGE_PX // PATCH_PX
+_STUFF = frozenset(
+    SURFACE_WORDS.index(name)
+    for name in ("road", "sky", "grass", "wall", "floor", "ceiling", "building", "sidewalk", "curb")
+)
+"""Words whose regions are cut anywhere, not around their box."""
+_LEAST_PX = 40
+"""Smallest region that is looked at, pixels of a frame."""
+_MOST_REGIONS = 8
+"""Regions of a crop that take part, largest first, its own among them."""
+_LEAST_PATCHES = 1.0
+"""Smallest region of a crop that takes part, patches."""
+_WIDE_SHARE = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """A region that crops are cut around: frame, region, its box (y0, x0, y1, x1), its pixels."""
+
+    frame: int
+    region: int
+    box: tuple[int, int, int, int]
+    pixels: NDArray[np.int32]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A 64 x 64 picture.
+
+    Attributes:
+        rgb: (64, 64, 3) uint8.
+        words: (n,) words of its regions; the first is what the crop is cut around.
+        colors: (n,) their colors.
+        shares: (n, 64) float32 share of each patch that a region takes.
+    """
+
+    rgb: NDArray[np.uint8]
+    words: NDArray[np.uint8]
+    colors: NDArray[np.uint8]
+    shares: NDArray[np.float32]
+
+
+def places_of(frames: Sequence[Frame], least_px: int = _LEAST_PX) -> dict[int, list[Place]]:
+    """Return the regions that are large enough, by word."""
+    out: dict[int, list[Place]] = {}
+    for number, frame in enumerate(frames):
+        order = np.argsort(frame.region, axis=None, kind="stable")
+        counts = np.bincount(frame.region.ravel(), minlength=len(frame.word))
+        ends = np.cumsum(counts)
+        width = frame.region.shape[1]
+        for region in np.flatnonzero(counts >= least_px).tolist():
+            flat = order[ends[region] - counts[region] : ends[region]]
+            rows, columns = flat // width, flat % width
+            box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
+            some = flat[:: max(1, len(flat) // 64)].astype(np.int32)
+            place = Place(frame=number, region=region, box=box, pixels=some)
+            out.setdefault(int(frame.word[region]), []).append(place)
+    return out
+
+
+def window(frame: Frame, place: Place, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Return top, left and side of a square window around a region."""
+    height, width = frame.region.shape
+    word = int(frame.word[place.region])
+    y0, x0, y1, x1 = place.box
+    longest = max(y1 - y0, x1 - x0)
+    if word in _STUFF or longest > 0.75 * height:
+        pixel = int(place.pixels[int(rng.integers(len(place.pixels)))])
+        y, x, side = pixel // width, pixel % width, rng.uniform(24, 110)
+    else:
+        side = longest * rng.uniform(1.05, 2.0)
+        y = 0.5 * (y0 + y1) + rng.uniform(-0.12, 0.12) * side
+        x = 0.5 * (x0 + x1) + rng.uniform(-0.12, 0.12) * side
+    if rng.random() < _WIDE_SHARE:
+        side = max(side, rng.uniform(90, 190))
+    size = int(min(max(side, 16), height, width))
+    top = int(min(max(y - 0.5 * size, 0), height - size))
+    left = int(min(max(x - 0.5 * size, 0), width - size))
+    return top, left, size
+
+
+def cut(frame: Frame, place: Place, rng: np.random.Generator, *, augment: bool) -> Crop | None:
+    """Cut one crop; None where its region has less than a patch of it."""
+    top, left, side = window(frame, place, rng)
+    rows, columns = slice(top, top + side), slice(left, left + side)
+    shrinks = side > IMAGE_PX
+    size = (IMAGE_PX, IMAGE_PX)
+    rgb = cv2.resize(
+        frame.rgb[rows, columns],
+        size,
+        interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR,
+    )
+    region = cv2.resize(frame.region[rows, columns], size, interpolation=cv2.INTER_NEAREST)
+    if augment:
+        if rng.random() < 0.5:
+            rgb, region = rgb[:, ::-1], region[:, ::-1]
+        light = rng.uniform(0.8, 1.2)
+        shift = rng.uniform(-14, 14)
+        rgb = np.clip(rgb.astype(np.float32) * light + shift, 0, 255).astype(np.uint8)
+    numbers, counts = np.unique(region, return_counts=True)
+    enough = counts >= _LEAST_PATCHES * PATCH_PX * PATCH_PX
+    ranked = [int(n) for n in numbers[enough][np.argsort(-counts[enough])]]
+    if place.region not in ranked:
+        return None
+    chosen = [place.region, *(n for n in ranked if n != place.region)][:_MOST_REGIONS]
+    masks = np.stack([region == n for n in chosen]).astype(np.float32)
+    tiles = masks.reshape(len(chosen), GRID, PATCH_PX, GRID, PATCH_PX).mean((2, 4))
+    return Crop(
+        rgb=np.ascontiguousarray(rgb),
+        words=frame.word[chosen],
+        colors=frame.color[chosen],
+        shares=tiles.reshape(len(chosen), -1),
+    )
+
+
+class CropSource:
+    """Endless crops, each word as often as any other.
+
+    Args:
+        frames: What is cut.
+        seed: Seed of the draws.
+    """
+
+    def __init__(self, frames: Sequence[Frame], seed: int) -> None:
+        self._frames, self._places = frames, places_of(frames)
+        self.words = sorted(self._places)
+        self._seed = seed
+
+    def batch(self, step: int, size: int) -> list[Crop]:
+        """Return the crops of a step, which depend on nothing but the seed and its number."""
+        rng = np.random.default_rng([self._seed, step])
+        out: list[Crop] = []
+        while len(out) < size:
+            ones = self._places[self.words[int(rng.integers(len(self.words)))]]
+            place = ones[int(rng.integers(len(ones)))]
+            crop = cut(self._frames[place.frame], place, rng, augment=True)
+            if crop is not None:
+                out.append(crop)
+        return out

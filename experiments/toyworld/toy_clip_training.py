@@ -1,0 +1,248 @@
+"""Trains the toy CLIP: crops against captions, and the regions of crops against theirs.
+
+Two kinds of picture vectors meet the text: the pooled one of a whole crop, and, as in RegionCLIP
+(arXiv 2112.09106), the mean of the last block's value path over the patches of a region. A caption
+is positive for all that it is true of, so that a batch of few words has no false negatives.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from toy_clip_captions import Caption, caption, may_be_said, truth
+from toy_clip_crops import Crop, CropSource
+from toy_clip_frames import NO_COLOR
+
+from eagleray_vision.clip.architecture import ClipArchitecture, build_clip
+from eagleray_vision.clip.tokenizer import WordTokenizer
+from eagleray_vision.clip.tower import ClipImageTower, normalized
+
+_COLOR_SHARE = 0.6
+"""Share of regions of a known color whose caption says it."""
+_SEEN_SHARE = 0.1
+"""What covers more of a crop than this is no wrong caption of the whole crop."""
+_LOGIT_SCALE = (math.log(1 / 0.07), math.log(100.0))
+"""CLIP's start and limit."""
+_REGION_WEIGHT = 1.0
+_TEXT_WEIGHT = 0.5
+"""Weights of the loss of regions, and of captions that look for their picture."""
+
+
+_MASKED_BLOCKS = 2
+"""Last blocks in which class tokens are shown one region."""
+_REGION_EDGE = 0.3
+"""Share of a patch, in that of the fullest one, from which on it belongs to a region."""
+_HIDDEN = -100.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How the toy CLIP is trained.
+
+    Attributes:
+        steps: Optimizer steps.
+        batch: Crops per step.
+        lr: Peak learning rate of AdamW.
+        warmup: Steps of rising learning rate.
+        weight_decay: Of matrices.
+        seed: Of weights, crops and captions.
+        save_every: Steps between checkpoints.
+    """
+
+    steps: int = 1200
+    batch: int = 64
+    lr: float = 1.0e-3
+    warmup: int = 100
+    weight_decay: float = 0.1
+    seed: int = 0
+    save_every: int = 50
+
+
+def toy_architecture(words: list[str]) -> ClipArchitecture:
+    """Return the form of the toy CLIP for a vocabulary."""
+    return ClipArchitecture(
+        image_size=64,
+        patch_size=8,
+        width=192,
+        layers=6,
+        heads=3,
+        embed_dim=128,
+        text_width=128,
+        text_layers=3,
+        text_heads=2,
+        context_length=24,
+        vocab_size=len(words) + 3,
+        quick_gelu=True,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """Crops as tensors, with all of their regions in one list."""
+
+    images: Tensor
+    shares: Tensor
+    crop_of: Tensor
+    is_own: Tensor
+    words: np.ndarray
+    colors: np.ndarray
+
+
+def _joined(crops: list[Crop]) -> _Batch:
+    counts = [len(crop.words) for crop in crops]
+    starts = np.cumsum([0, *counts[:-1]])
+    own = np.zeros(sum(counts), bool)
+    own[starts] = True
+    images = torch.from_numpy(np.stack([crop.rgb for crop in crops])).permute(0, 3, 1, 2)
+    return _Batch(
+        images=normalized(images),
+        shares=torch.from_numpy(np.concatenate([crop.shares for crop in crops])),
+        crop_of=torch.from_numpy(np.repeat(np.arange(len(crops)), counts)),
+        is_own=torch.from_numpy(own),
+        words=np.concatenate([crop.words for crop in crops]),
+        colors=np.concatenate([crop.colors for crop in crops]),
+    )
+
+
+def _captions(batch: _Batch, all_words: list[int], rng: np.random.Generator) -> list[Caption]:
+    """Return one plain caption per word of the world, and one per colored region."""
+    out = {word: caption(word, NO_COLOR, rng) for word in all_words}
+    colored: dict[tuple[int, int], Caption] = {}
+    for word, color in zip(batch.words.tolist(), batch.colors.tolist(), strict=True):
+        if color != NO_COLOR and may_be_said(word, color) and rng.random() < _COLOR_SHARE:
+            colored.setdefault((word, color), caption(word, color, rng))
+    return [*out.values(), *colored.values()]
+
+
+def _match_loss(logits: Tensor, known: Tensor) -> Tensor:
+    """Return the cross-entropy of rows against all that is true of them.
+
+    Args:
+        logits: (n, m) similarities.
+        known: (n, m) 1 true, 0 false, -1 left out.
+    """
+    true = (known == 1).float()
+    has = true.sum(1) > 0
+    logp = logits.masked_fill(known < 0, float("-inf"))[has].log_softmax(1)
+    target = true[has] / true[has].sum(1, keepdim=True)
+    return -(target * logp.masked_fill(target == 0, 0.0)).sum(1).mean()
+
+
+def _region_mask(batch: _Batch, heads: int) -> Tensor:
+    """Return (crops * heads, tokens, tokens): in every other crop, the class token of the last
+    blocks sees itself and the patches of the crop's own region only, as OPS will ask of it.
+    """
+    own = batch.shares[batch.is_own]
+    own = own / own.amax(1, keepdim=True)
+    mask = torch.zeros(len(own), own.shape[1] + 1, own.shape[1] + 1)
+    mask[::2, 0, 1:] = torch.where(own[::2] < _REGION_EDGE, _HIDDEN, 0.0)
+    return mask.repeat_interleave(heads, dim=0)
+
+
+def _loss(
+    tower: ClipImageTower, model: torch.nn.Module, batch: _Batch, ids: Tensor, known: Tensor
+) -> Tensor:
+    tokens, _ = tower.tokens(batch.images)
+    for block in tower.blocks[:-_MASKED_BLOCKS]:
+        tokens = block(tokens)
+    mask = _region_mask(batch, tower.heads)
+    for block in tower.blocks[-_MASKED_BLOCKS:-1]:
+        tokens = block(tokens, attn_mask=mask)
+    last = tower.blocks[-1](tokens, attn_mask=mask)
+    pooled = tower.ln_post(last[:, 0]) @ tower.proj
+    values = tower.values(tokens[:, 1:])
+    weights = batch.shares / batch.shares.sum(1, keepdim=True)
+    regions = (weights[:, :, None] * F.normalize(values, dim=-1)[batch.crop_of]).sum(1)
+    text = F.normalize(model.encode_text(ids), dim=-1)  # type: ignore[operator]
+    scale = model.logit_scale.exp()  # type: ignore[operator]
+    by_region = scale * F.normalize(regions, dim=-1) @ text.T
+    by_crop = scale * F.normalize(pooled, dim=-1) @ text.T
+    own = known[batch.is_own].clone()
+    present = batch.shares.mean(1) > _SEEN_SHARE
+    seen = torch.zeros_like(own).index_put_(
+        (batch.crop_of[present],), (known[present] != 0).to(own.dtype), accumulate=True
+    )
+    own[(own == 0) & (seen > 0)] = -1
+    loss = _match_loss(by_crop, own) + _REGION_WEIGHT * _match_loss(by_region, known)
+    return loss + _TEXT_WEIGHT * (
+        _match_loss(by_crop.T, own.T) + _REGION_WEIGHT * _match_loss(by_region.T, known.T)
+    )
+
+
+def _optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
+    flat = [p for n, p in model.named_parameters() if p.dim() < 2 or "embedding" in n]
+    deep = [p for n, p in model.named_parameters() if not (p.dim() < 2 or "embedding" in n)]
+    groups = [
+        {"params": deep, "weight_decay": recipe.weight_decay},
+        {"params": flat, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
+
+
+def _rate(step: int, recipe: Recipe) -> float:
+    if step < recipe.warmup:
+        return recipe.lr * (step + 1) / recipe.warmup
+    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
+    return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+
+
+def train(
+    source: CropSource, words: list[str], recipe: Recipe, checkpoint: Path
+) -> torch.nn.Module:
+    """Train, or go on where a checkpoint is.
+
+    Args:
+        source: Crops.
+        words: Vocabulary of the text tower.
+        recipe: How.
+        checkpoint: File that is written every `Recipe.save_every` steps.
+
+    Returns:
+        open_clip's network in evaluation mode.
+    """
+    torch.manual_seed(recipe.seed)
+    form = toy_architecture(words)
+    model = build_clip(form)
+    tokenizer = WordTokenizer(words, form.context_length)
+    tower = ClipImageTower(model.visual)
+    optimizer = _optimizer(model, recipe)
+    start = 0
+    if checkpoint.exists():
+        stored = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(stored["model"])
+        optimizer.load_state_dict(stored["optimizer"])
+        start = int(stored["step"])
+    model.train()
+    smooth = 0.0
+    for step in range(start, recipe.steps):
+        rng = np.random.default_rng([recipe.seed, step, 1])
+        batch = _joined(source.batch(step, recipe.batch))
+        captions = _captions(batch, source.words, rng)
+        known = torch.from_numpy(truth(captions, batch.words, batch.colors))
+        for group in optimizer.param_groups:
+            group["lr"] = _rate(step, recipe)
+        loss = _loss(tower, model, batch, tokenizer([one.text for one in captions]), known)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0.0, _LOGIT_SCALE[1])
+        smooth = loss.item() if step == start else 0.95 * smooth + 0.05 * loss.item()
+        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
+            content = {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step + 1,
+            }
+            part = checkpoint.with_suffix(".part")
+            torch.save(content, part)
+            part.replace(checkpoint)
+            print(f"step {step + 1} of {recipe.steps}: loss {smooth:.3f}", flush=True)
+    return model.eval()
