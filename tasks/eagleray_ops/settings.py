@@ -76,7 +76,7 @@ class InputSettings(Settings):
 
 
 class DataSettings(Settings):
-    """Where the training images are."""
+    """Where the images are: those that are trained on, and the panoramas of the benchmarks."""
 
     format: Literal["coco_stuff"] = Field(
         "coco_stuff", description="Layout: coco_stuff (COCO-Stuff 164k, as raw maps or train ids)."
@@ -84,6 +84,22 @@ class DataSettings(Settings):
     root: str = Field("data/coco_stuff164k", description="Folder of the data set.")
     train_split: str = Field("train2017", description="Split that is trained on.")
     val_split: str = Field("val2017", description="Split of the validation benchmark.")
+    wildpass_root: str = Field(
+        "data/WildPASS", description="Folder of WildPASS, with images/val and annotations/val."
+    )
+    matterport3d_root: str = Field(
+        "data/matterport3d", description="Folder of Matterport3D, with val/rgb and val/semantic."
+    )
+    stanford2d3d_root: str = Field(
+        "data/s2d3d",
+        description="Folder of Stanford2D3D, with area5, area2_4 and area1_3_6, each of rgb and "
+        "semantic.",
+    )
+    check_images: bool = Field(
+        True,
+        description="Decode every photograph while preparing, so that a damaged one is a reject "
+        "instead of a failure in training.",
+    )
 
 
 class RerpSettings(Settings):
@@ -97,6 +113,20 @@ class RerpSettings(Settings):
     shuffle: bool = Field(True, description="Permute the four quadrants of the crop.")
     share: Unit = Field(
         1.0, description="Share of distorted samples; the others are photographs as they are."
+    )
+    yaw_deg: Annotated[float, Field(ge=0, lt=90)] = Field(
+        0.0, description="The crop is seen up to so far from the left or right (not faithful)."
+    )
+    pitch_deg: Annotated[float, Field(ge=0, lt=90)] = Field(
+        0.0, description="The crop is seen up to so far from above or below (not faithful)."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        0, description="Seed of crops, permutations and angles of mode offline."
+    )
+    folder: str = Field(
+        "",
+        description="Folder that also receives the images of mode offline in the layout of the "
+        "original (images and annotations of <split>_erp_shuffle); empty: the stage keeps them.",
     )
 
 
@@ -119,10 +149,44 @@ class LossSettings(Settings):
 
 
 class InferenceSettings(Settings):
-    """How a panorama is cut into windows and put together again."""
+    """How an image is cut into windows or views and put together again."""
 
     window_px: Positive = Field(640, description="Side of the windows, pixels.")
     stride_px: Positive = Field(320, description="Step from one window to the next, pixels.")
+    wrap: Literal["auto", "always", "never"] = Field(
+        "auto",
+        description="Let windows and resizing go around the seam of a panorama. auto: never where "
+        "the settings are faithful, else for images at least twice as wide as high.",
+    )
+    rolls: Annotated[int, Field(ge=1, le=16)] = Field(
+        1, description="Turned copies of an image that are looked at and averaged."
+    )
+    scales: tuple[Annotated[float, Field(gt=0, le=4)], ...] = Field(
+        (1.0,), min_length=1, description="Sizes that are looked at, times the network input."
+    )
+    flip: bool = Field(False, description="Look at the mirror image too.")
+    views: Literal["windows", "perspective"] = Field(
+        "windows",
+        description="perspective: see panoramas through pinhole cameras all around, and fuse.",
+    )
+    view_fov_deg: Annotated[float, Field(gt=0, lt=160)] = Field(
+        90.0, description="Field of view of views: perspective."
+    )
+    view_overlap: Annotated[float, Field(ge=0, lt=0.9)] = Field(
+        0.25, description="Share of a perspective view that its neighbor sees too."
+    )
+    windows_at_once: Positive = Field(1, description="Windows per forward pass.")
+    memory_gb: Annotated[float, Field(gt=0)] = Field(
+        2.0,
+        description="Most memory for scores of one image, GiB. One look needs one row of windows; "
+        "several need whole maps.",
+    )
+
+    @property
+    def is_one_look(self) -> bool:
+        """Whether an image is seen once, by windows."""
+        once = self.rolls == 1 and self.scales == (1.0,) and not self.flip
+        return once and self.views == "windows"
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -154,6 +218,30 @@ class OpsSettings(PresetSettings):
     clip: ClipSettings = Field(ClipSettings(), description="The frozen CLIP.")
     adapter: AdapterSettings = Field(AdapterSettings(), description="The side adapter.")
     loss: LossSettings = Field(LossSettings(), description="Matching and losses.")
+    vocabulary: Annotated[tuple[str, ...], OF_USE] = Field(
+        (),
+        description='Words that pixels are compared with, "car|automobile" for synonyms, the best '
+        "of which counts. Empty: the classes of the training data. A benchmark states its own.",
+    )
+    background_words: Annotated[tuple[str, ...], OF_USE] = Field(
+        (),
+        description="Words that are compared too, but whose pixels go to the best of the others.",
+    )
     inference: Annotated[InferenceSettings, OF_USE] = Field(
         InferenceSettings(), description="Windows over panoramas."
     )
+
+    @model_validator(mode="after")
+    def _rerp_fits(self) -> Self:
+        rerp, crop = self.rerp, self.input.crop_px
+        if rerp.mode != "off" and crop % 2:
+            raise ValueError(
+                f"input.crop_px {crop}: RERP cuts crops into four equal quadrants, so an even side "
+                "is needed"
+            )
+        if self.faithful and (rerp.yaw_deg or rerp.pitch_deg):
+            raise ValueError(
+                "rerp.yaw_deg and rerp.pitch_deg: the original looks straight ahead; set faithful "
+                "to false, or both to 0"
+            )
+        return self

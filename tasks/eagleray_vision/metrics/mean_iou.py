@@ -106,6 +106,21 @@ def compute_mean_iou(
     return MeanIou(float(mean), per_class, accuracy, int(present.sum()))
 
 
+def mean_accuracy(confusion: npt.NDArray[np.integer[Any]]) -> float:
+    """Return the share of each true class's pixels that are right, averaged over those that occur.
+
+    Args:
+        confusion: ``(C, C + 1)`` of a whole split.
+
+    Example:
+        >>> mean_accuracy(np.array([[3, 1, 0], [0, 1, 0]]))
+        0.875
+    """
+    counts = confusion.sum(axis=1)
+    present = counts > 0
+    return float((np.diagonal(confusion)[present] / counts[present]).mean())
+
+
 def _class_table(num_classes: int, void_class: int) -> npt.NDArray[np.int64]:
     if not 0 < num_classes <= void_class < _NUM_LABELS:
         raise LabelRangeError(

@@ -18,7 +18,13 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from eagleray_vision.metrics.mean_iou import MeanIou, compute_mean_iou, confusion_matrix
+from eagleray_vision.metrics.errors import NoClassError
+from eagleray_vision.metrics.mean_iou import (
+    MeanIou,
+    compute_mean_iou,
+    confusion_matrix,
+    mean_accuracy,
+)
 
 BAND_DEG = 30
 """Height of a band of latitude."""
@@ -44,8 +50,12 @@ class PanoramaStatistics:
     seam: npt.NDArray[np.int64]
     area: npt.NDArray[np.float64]
 
+    def __add__(self, other: Self) -> Self:
+        """Return the statistics of both sets of panoramas together."""
+        return type(self)(self.bands + other.bands, self.seam + other.seam, self.area + other.area)
+
     def to_row(self) -> dict[str, Any]:
-        """Return the columns of a scored panorama; zeros at the end of no row are left out."""
+        """Return the columns of a scored panorama."""
         return {
             "band_confusion": self.bands.ravel().tolist(),
             "seam_confusion": self.seam.ravel().tolist(),
@@ -77,6 +87,7 @@ class PanoramaIou:
 
     Attributes:
         total: The usual mean IoU.
+        mean_accuracy: The usual mean accuracy.
         area: With pixels counted by their area on the sphere.
         seam: Of a tenth of the columns on either side of the seam.
         elsewhere: Of the other columns.
@@ -84,6 +95,7 @@ class PanoramaIou:
     """
 
     total: MeanIou
+    mean_accuracy: float
     area: MeanIou
     seam: MeanIou | None
     elsewhere: MeanIou | None
@@ -128,21 +140,19 @@ def compute_panorama_iou(statistics: Iterable[PanoramaStatistics]) -> PanoramaIo
     Raises:
         NoClassError: No labeled pixel at all.
     """
-    bands: npt.NDArray[np.int64] | None = None
+    total: PanoramaStatistics | None = None
     for one in statistics:
-        if bands is None:
-            bands, seam, area = one.bands.copy(), one.seam.copy(), one.area.copy()
-        else:
-            bands, seam, area = bands + one.bands, seam + one.seam, area + one.area
-    if bands is None:
-        return _nothing()
-    whole = bands.sum(axis=0)
-    named = {(low, low + BAND_DEG): band for low, band in zip(_BANDS, bands, strict=True)}
+        total = one if total is None else total + one
+    if total is None:
+        raise NoClassError("mean IoU: no panorama was evaluated; check data set and split")
+    whole = total.bands.sum(axis=0)
+    named = {(low, low + BAND_DEG): band for low, band in zip(_BANDS, total.bands, strict=True)}
     return PanoramaIou(
         total=compute_mean_iou([whole]),
-        area=_weighted(area),
-        seam=_defined(seam),
-        elsewhere=_defined(whole - seam),
+        mean_accuracy=mean_accuracy(whole),
+        area=_weighted(total.area),
+        seam=_defined(total.seam),
+        elsewhere=_defined(whole - total.seam),
         bands={name: iou for name, band in named.items() if (iou := _defined(band))},
     )
 
@@ -169,11 +179,6 @@ def seam_columns(width: int) -> npt.NDArray[np.bool_]:
     near = max(1, round(SEAM_SHARE * width))
     columns = np.arange(width)
     return (columns < near) | (columns >= width - near)
-
-
-def _nothing() -> PanoramaIou:
-    iou = compute_mean_iou([])  # raises, with the reason
-    return PanoramaIou(iou, iou, None, None, {})
 
 
 def _defined(confusion: npt.NDArray[np.int64]) -> MeanIou | None:

@@ -1,0 +1,227 @@
+"""Benchmarks of OPS: COCO-Stuff, and the panoramas that it was never trained on.
+
+Every benchmark brings the words of its data set, so one call evaluates several of them with one
+trained model. Stanford2D3D is three folds, each a benchmark, and their mean one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from eagleray.task import Benchmark, InputError, Metrics, PublishedResult
+from eagleray_ops.settings import OpsSettings
+from eagleray_ops.stages import (
+    MATTERPORT3D_VAL,
+    RERP_VAL,
+    VAL,
+    WILDPASS_VAL,
+    area_source,
+)
+from eagleray_vision.datasets.coco_stuff import COCO_STUFF
+from eagleray_vision.datasets.indoor_panoramas import AREAS, MATTERPORT3D, STANFORD2D3D
+from eagleray_vision.datasets.wildpass import WILDPASS
+from eagleray_vision.metrics.mean_iou import (
+    MeanIou,
+    compute_mean_iou,
+    confusion_matrix,
+    mean_accuracy,
+)
+from eagleray_vision.metrics.panorama_iou import (
+    ROW_SCHEMA,
+    PanoramaStatistics,
+    compute_panorama_iou,
+    panorama_statistics,
+)
+from eagleray_vision.panoptic.label_space import VOID_CLASS
+from eagleray_vision.samples.semantic import SemanticPrediction, SemanticSample
+
+COCO_VAL, COCO_RERP = "coco_val", "coco_val_rerp"
+WILDPASS_NAME, MATTERPORT3D_NAME, STANFORD2D3D_NAME = "wildpass", "matterport3d", "stanford2d3d"
+METRIC = "miou"
+
+_COCO_SCHEMA = {"confusion": "list<int64>"}
+_PANORAMA_SCHEMA = {**ROW_SCHEMA, "part": "int64"}
+_PERCENT = 100.0
+_RULE = (
+    "Mean IoU over the data set, 255 left out, classes that never occur left out; argmax at the "
+    "size of the labels."
+)
+
+
+def fold_name(fold: int) -> str:
+    """Return the name of the benchmark of a fold of Stanford2D3D, 1 to 3."""
+    return f"{STANFORD2D3D_NAME}_fold{fold}"
+
+
+def ops_benchmarks(
+    settings: OpsSettings, published: Mapping[str, Sequence[PublishedResult]]
+) -> tuple[Benchmark, ...]:
+    """Return all benchmarks; the first one is that of validation.
+
+    Args:
+        settings: Settings of the experiment.
+        published: Published numbers by the benchmark's name.
+    """
+    sizes, inference = settings.input, settings.inference
+    resized = f"Short side {sizes.short_edge_px}, long side at most {sizes.long_edge_px}"
+    windows = f"windows of {inference.window_px} by steps of {inference.stride_px}"
+    whole = {"inference": {"window_px": sizes.long_edge_px, "stride_px": sizes.long_edge_px}}
+
+    def coco(name: str, source: str, what: str) -> Benchmark:
+        names = COCO_STUFF.class_names
+        return Benchmark(
+            name,
+            source,
+            METRIC,
+            f"{what}. {resized}, the whole image at once. {_RULE}",
+            _COCO_SCHEMA,
+            vocabulary=names,
+            published=tuple(published.get(name, ())),
+            use={"vocabulary": names, **whole},
+        )
+
+    def panoramas(name: str, source: str, what: str, names: tuple[str, ...]) -> Benchmark:
+        return Benchmark(
+            name,
+            source,
+            METRIC,
+            f"{what}. {resized}, {windows}. {_RULE}",
+            _PANORAMA_SCHEMA,
+            vocabulary=names,
+            published=tuple(published.get(name, ())),
+            use={"vocabulary": names},
+        )
+
+    stanford = STANFORD2D3D.class_names
+    found = [coco(COCO_VAL, VAL, "COCO-Stuff 164k, validation split, 171 classes")]
+    if settings.rerp.mode == "offline":
+        found.append(coco(COCO_RERP, RERP_VAL, "The same, projected by RERP without shuffling"))
+    found.append(
+        panoramas(
+            WILDPASS_NAME,
+            WILDPASS_VAL,
+            "WildPASS, 500 annular street panoramas, 8 classes",
+            WILDPASS.class_names,
+        )
+    )
+    found.append(
+        panoramas(
+            MATTERPORT3D_NAME,
+            MATTERPORT3D_VAL,
+            "360FV-Matterport, validation panoramas, 20 classes",
+            MATTERPORT3D.class_names,
+        )
+    )
+    for fold, area in enumerate(AREAS, start=1):
+        what = f"Stanford2D3D, fold {fold} ({area}), 13 classes"
+        found.append(panoramas(fold_name(fold), area_source(area), what, stanford))
+    found.append(
+        panoramas(
+            STANFORD2D3D_NAME,
+            "+".join(map(area_source, AREAS)),
+            "Stanford2D3D, 13 classes: the mean of the three folds' results",
+            stanford,
+        )
+    )
+    return tuple(found)
+
+
+def score_image(
+    sample: SemanticSample, prediction: SemanticPrediction, benchmark: str, num_classes: int
+) -> dict[str, Any]:
+    """Return the row of one image: confusion matrices, on panoramas by where the pixels are.
+
+    Args:
+        sample: The image with its labels.
+        prediction: What was predicted.
+        benchmark: Name of the benchmark.
+        num_classes: Number of classes.
+
+    Raises:
+        InputError: The image has no labels.
+    """
+    if sample.truth is None:
+        raise InputError(f"{sample.key}: the image has no labels to score against")
+    truth, found = sample.truth, prediction.classes
+    if benchmark in (COCO_VAL, COCO_RERP):
+        counts = confusion_matrix(truth, found, num_classes, VOID_CLASS)
+        return {"confusion": counts.ravel().tolist()}
+    statistics = panorama_statistics(truth, found, num_classes, VOID_CLASS)
+    return {**statistics.to_row(), "part": sample.part}
+
+
+def compute_split(
+    rows: Iterable[Mapping[str, Any]], benchmark: str, classes: Sequence[str]
+) -> Metrics:
+    """Turn the rows of a benchmark into metrics, in percent.
+
+    Args:
+        rows: Rows of `score_image`; they are gone through once.
+        benchmark: Name of the benchmark.
+        classes: Names of the classes.
+
+    Returns:
+        ``miou``, ``pixel_accuracy``, ``mean_accuracy``; on panoramas also ``miou_area`` (pixels
+        count with their area on the sphere), ``miou_seam`` and ``miou_elsewhere``, and
+        ``miou_latitude_60_90`` and so on; what has no labeled pixel is left out.
+    """
+    count = len(classes)
+    if benchmark in (COCO_VAL, COCO_RERP):
+        shape = (count, count + 1)
+        matrix = sum(
+            (np.asarray(row["confusion"], np.int64).reshape(shape) for row in rows),
+            start=np.zeros(shape, np.int64),
+        )
+        iou = compute_mean_iou([matrix])
+        return Metrics(_usual(iou, mean_accuracy(matrix)), _per_class(iou, classes))
+    totals: dict[int, PanoramaStatistics] = {}
+    for row in rows:
+        one, part = PanoramaStatistics.from_row(row, count), int(row["part"])
+        totals[part] = totals[part] + one if part in totals else one
+    if len(totals) < 2:
+        return _panorama_metrics(list(totals.values()), classes)
+    return _mean_of_folds([_panorama_metrics([totals[part]], classes) for part in sorted(totals)])
+
+
+def _panorama_metrics(statistics: Sequence[PanoramaStatistics], classes: Sequence[str]) -> Metrics:
+    found = compute_panorama_iou(statistics)
+    values = {**_usual(found.total, found.mean_accuracy), "miou_area": _PERCENT * found.area.mean}
+    for name, iou in (("seam", found.seam), ("elsewhere", found.elsewhere)):
+        if iou is not None:
+            values[f"miou_{name}"] = _PERCENT * iou.mean
+    for (low, high), iou in found.bands.items():
+        values[f"miou_latitude_{low}_{high}"] = _PERCENT * iou.mean
+    return Metrics(values, _per_class(found.total, classes))
+
+
+def _mean_of_folds(folds: Sequence[Metrics]) -> Metrics:
+    """Average what all folds have, each fold counting alike."""
+    shared = [name for name in folds[0].values if all(name in one.values for one in folds)]
+    values = {name: float(np.mean([one.values[name] for one in folds])) for name in shared}
+    known = dict.fromkeys(name for one in folds for name in one.per_class)
+    per_class = {
+        name: {
+            "iou": float(np.mean([f.per_class[name]["iou"] for f in folds if name in f.per_class]))
+        }
+        for name in known
+    }
+    return Metrics(values, per_class)
+
+
+def _usual(iou: MeanIou, accuracy: float) -> dict[str, float]:
+    return {
+        "miou": _PERCENT * iou.mean,
+        "pixel_accuracy": _PERCENT * iou.pixel_accuracy,
+        "mean_accuracy": _PERCENT * accuracy,
+    }
+
+
+def _per_class(iou: MeanIou, classes: Sequence[str]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"iou": _PERCENT * float(value)}
+        for name, value in zip(classes, iou.per_class, strict=True)
+        if not np.isnan(value)
+    }

@@ -1,0 +1,236 @@
+"""Samples of OPS: photographs as training sees them, distorted or not, and panoramas to be tested.
+
+Training images go through: a short side drawn from a list, a random crop, distorted colors, a
+mirror half the time, CLIP's colors. Where RERP is on, a share of them is distorted before: by the
+stage that made one image per photograph, or afresh for every epoch. All chance comes from the
+generator that belongs to (seed, epoch, sample).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eagleray.task import Dataset, Rows
+from eagleray_ops.photometric import distort_colors, draw_colors
+from eagleray_ops.rerp import rerp
+from eagleray_ops.settings import InputSettings, OpsSettings
+from eagleray_ops.stages import RERP_IMAGE, RERP_LABEL
+from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
+from eagleray_vision.images.reading import read_rgb
+from eagleray_vision.images.resizing import shortest_edge_size
+from eagleray_vision.inference.panorama import resize_photo
+from eagleray_vision.panoptic.label_image import read_deep_ids
+from eagleray_vision.panoptic.label_space import VOID_CLASS
+from eagleray_vision.samples.semantic import (
+    SemanticBatch,
+    SemanticSample,
+    class_tensor,
+    semantic_batch,
+)
+
+Photo = npt.NDArray[np.uint8]
+
+
+class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
+    """The images that are trained on.
+
+    Args:
+        labels: Rows of the label stage.
+        distorted: Rows of the RERP stage; None in the other modes.
+        root: Folder of the data set.
+        settings: Settings of the experiment.
+    """
+
+    def __init__(
+        self, labels: Rows, distorted: Rows | None, root: Path, settings: OpsSettings
+    ) -> None:
+        self._labels, self._distorted, self._root = labels, distorted, root
+        self._input, self._rerp = settings.input, settings.rerp
+        self._faithful = settings.faithful
+        replaced = distorted is not None and self._rerp.share == 1
+        self._keys = list(distorted.keys() if replaced and distorted else labels.keys())
+        self._known = frozenset(distorted.keys()) if distorted is not None else frozenset()
+
+    def __len__(self) -> int:
+        """Return the number of photographs."""
+        return len(self._keys)
+
+    def key(self, index: int) -> str:
+        """Return the photograph's name."""
+        return self._keys[index]
+
+    def shard_idx(self, index: int) -> int:
+        """Return the shard that holds the record of its labels."""
+        return self._labels.shard_idx(self._keys[index])
+
+    def load(self, index: int, rng: np.random.Generator) -> SemanticSample:
+        """Read one photograph and its classes, and draw what training sees of them."""
+        key = self._keys[index]
+        photo, classes = self._read(key, rng)
+        photo, classes = self._resized_and_cropped(photo, classes, rng)
+        if self._input.photometric.enabled:
+            photo = distort_colors(photo, draw_colors(self._input.photometric, rng))
+        if rng.random() < self._input.flip_probability:
+            photo, classes = photo[:, ::-1], classes[:, ::-1]
+        return SemanticSample(key, normalized(photo, self._input), class_tensor(classes))
+
+    def collate(self, samples: Sequence[SemanticSample]) -> SemanticBatch:
+        """Pad images and classes to the size of the crop."""
+        return semantic_batch(samples, side_px=self._input.crop_px)
+
+    def _read(self, key: str, rng: np.random.Generator) -> tuple[Photo, Photo]:
+        is_distorted = self._rerp.mode != "off" and rng.random() < self._rerp.share
+        if is_distorted and self._distorted is not None and key in self._known:
+            image = self._distorted.read_file(key, RERP_IMAGE.format(key=key))
+            label = self._distorted.read_file(key, RERP_LABEL.format(key=key))
+            return read_rgb(image), read_deep_ids(label).astype(np.uint8)
+        photo, classes = read_labeled(self._labels, key, self._root)
+        if not is_distorted or self._rerp.mode != "online":
+            return photo, classes
+        return rerp(
+            photo,
+            classes,
+            self._input.crop_px,
+            rng,
+            shuffle=self._rerp.shuffle,
+            faithful=self._faithful,
+            yaw_deg=self._rerp.yaw_deg,
+            pitch_deg=self._rerp.pitch_deg,
+        )
+
+    def _resized_and_cropped(
+        self, photo: Photo, classes: Photo, rng: np.random.Generator
+    ) -> tuple[Photo, Photo]:
+        short = int(rng.choice(self._input.short_edges_px))
+        size = shortest_edge_size((photo.shape[0], photo.shape[1]), short, self._input.long_edge_px)
+        photo, classes = resize_bilinear(photo, size), resize_nearest_floor(classes, size)
+        crop = self._input.crop_px
+        top, left = (int(rng.integers(max(side - crop, 0) + 1)) for side in size)
+        rows, columns = slice(top, top + crop), slice(left, left + crop)
+        return photo[rows, columns], classes[rows, columns]
+
+
+@dataclass(frozen=True)
+class LabeledFolder:
+    """One folder of panoramas.
+
+    Attributes:
+        rows: Rows of its label stage.
+        root: Folder that ``image_path`` of the rows is relative to.
+        prefix: Put before the names of its panoramas.
+    """
+
+    rows: Rows
+    root: Path
+    prefix: str = ""
+
+
+class EvaluationImages(Dataset[SemanticSample, SemanticBatch]):
+    """Images to be scored, of one folder or of several.
+
+    Args:
+        folders: The folders; the number of each is ``part`` of its samples.
+        settings: Settings of the experiment.
+    """
+
+    def __init__(self, folders: Sequence[LabeledFolder], settings: OpsSettings) -> None:
+        self._folders, self._settings = tuple(folders), settings
+        self._units = [
+            (part, key) for part, one in enumerate(folders) for key in list(one.rows.keys())
+        ]
+
+    def __len__(self) -> int:
+        """Return the number of images."""
+        return len(self._units)
+
+    def key(self, index: int) -> str:
+        """Return the image's name, with that of its folder where there are several."""
+        part, key = self._units[index]
+        return f"{self._folders[part].prefix}{key}"
+
+    def shard_idx(self, index: int) -> int:
+        """Return the shard that holds the record of its labels."""
+        part, key = self._units[index]
+        return self._folders[part].rows.shard_idx(key)
+
+    def load(self, index: int, rng: np.random.Generator) -> SemanticSample:
+        """Read one image and its classes."""
+        part, key = self._units[index]
+        folder = self._folders[part]
+        photo, truth = read_labeled(folder.rows, key, folder.root)
+        image = network_image(photo, self._settings)
+        return SemanticSample(self.key(index), image, photo=photo, truth=truth, part=part)
+
+    def collate(self, samples: Sequence[SemanticSample]) -> SemanticBatch:
+        """Pad images to a common size; their classes stay with the samples."""
+        return semantic_batch(samples, side_px=self._settings.input.pad_multiple_px)
+
+
+def read_labeled(rows: Rows, key: str, root: Path) -> tuple[Photo, Photo]:
+    """Read a photograph and its classes, both ``(H, W)`` uint8, 255 is void."""
+    row = rows[key]
+    table = np.asarray(row["categories"], dtype=np.uint8).copy()
+    table[0] = VOID_CLASS
+    return read_rgb(root / row["image_path"]), table[read_deep_ids(row["id_map"])]
+
+
+def network_hw(
+    size_hw: tuple[int, int], settings: OpsSettings, scale: float = 1.0
+) -> tuple[int, int]:
+    """Return the size at which an image is seen.
+
+    Around a panorama the width is brought to a multiple of the patches' multiple, so that nothing
+    has to be padded at the seam.
+
+    Args:
+        size_hw: Height and width of the photograph.
+        settings: Settings of the experiment.
+        scale: One of ``inference.scales``.
+    """
+    sizes = settings.input
+    height, width = shortest_edge_size(size_hw, sizes.short_edge_px, sizes.long_edge_px)
+    if scale != 1:
+        height, width = max(1, round(scale * height)), max(1, round(scale * width))
+    if goes_around(size_hw, settings):
+        width = max(1, round(width / sizes.pad_multiple_px)) * sizes.pad_multiple_px
+    return height, width
+
+
+def goes_around(size_hw: tuple[int, int], settings: OpsSettings) -> bool:
+    """Return whether windows and resizing go around the seam of an image of a size."""
+    match settings.inference.wrap:
+        case "always":
+            return True
+        case "never":
+            return False
+    return not settings.faithful and size_hw[1] >= 2 * size_hw[0]
+
+
+def network_image(photo: Photo, settings: OpsSettings, scale: float = 1.0) -> Tensor:
+    """Resize and normalize a photograph as the network sees it, ``(3, h, w)``.
+
+    Args:
+        photo: ``(H, W, 3)`` uint8.
+        settings: Settings of the experiment.
+        scale: One of ``inference.scales``.
+    """
+    size = (photo.shape[0], photo.shape[1])
+    around = goes_around(size, settings)
+    return normalized(
+        resize_photo(photo, network_hw(size, settings, scale), wrap=around), settings.input
+    )
+
+
+def normalized(photo: npt.NDArray[np.integer[Any]], sizes: InputSettings) -> Tensor:
+    """Return ``(H, W, 3)`` 8-bit colors as CLIP expects them, ``(3, H, W)`` float32."""
+    mean, std = (np.asarray(one, dtype=np.float32) for one in (sizes.rgb_mean, sizes.rgb_std))
+    values = (photo.astype(np.float32) / np.float32(255) - mean) / std
+    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
