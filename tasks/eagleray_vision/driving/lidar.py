@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from eagleray.task import is_transient
 from eagleray_vision.driving.errors import DrivingDataError
-from eagleray_vision.driving.nuscenes import RAW_NAMES
+from eagleray_vision.driving.lidarseg import RAW_NAMES
 
 COLUMNS = 5
 """x, y, z, intensity, ring (docs/originals/pop3d.md 1.1)."""

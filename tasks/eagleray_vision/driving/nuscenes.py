@@ -1,4 +1,4 @@
-"""Facts of nuScenes: splits, order of cameras, classes.
+"""Facts of nuScenes: splits and the order of cameras; its classes are in ``lidarseg.py``.
 
 Read off the public devkit (nuscenes-devkit 1.2) and docs/originals/pop3d.md 1.
 """
@@ -6,8 +6,6 @@ Read off the public devkit (nuscenes-devkit 1.2) and docs/originals/pop3d.md 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
 
 LIDAR = "LIDAR_TOP"
 CAMERAS = (
@@ -64,80 +62,3 @@ def scenes_of(split: str) -> tuple[str, ...]:
 
 
 OFFICIAL_SPLITS = tuple(_SCENES)
-
-RAW_NAMES = (
-    "noise",
-    "animal",
-    "human.pedestrian.adult",
-    "human.pedestrian.child",
-    "human.pedestrian.construction_worker",
-    "human.pedestrian.personal_mobility",
-    "human.pedestrian.police_officer",
-    "human.pedestrian.stroller",
-    "human.pedestrian.wheelchair",
-    "movable_object.barrier",
-    "movable_object.debris",
-    "movable_object.pushable_pullable",
-    "movable_object.trafficcone",
-    "static_object.bicycle_rack",
-    "vehicle.bicycle",
-    "vehicle.bus.bendy",
-    "vehicle.bus.rigid",
-    "vehicle.car",
-    "vehicle.construction",
-    "vehicle.emergency.ambulance",
-    "vehicle.emergency.police",
-    "vehicle.motorcycle",
-    "vehicle.trailer",
-    "vehicle.truck",
-    "flat.driveable_surface",
-    "flat.other",
-    "flat.sidewalk",
-    "flat.terrain",
-    "static.manmade",
-    "static.other",
-    "static.vegetation",
-    "vehicle.ego",
-)
-"""Official categories by the ids of lidarseg's files."""
-
-CLASS_NAMES = (
-    "noise",
-    "barrier",
-    "bicycle",
-    "bus",
-    "car",
-    "construction_vehicle",
-    "motorcycle",
-    "pedestrian",
-    "traffic_cone",
-    "trailer",
-    "truck",
-    "driveable_surface",
-    "other_flat",
-    "sidewalk",
-    "terrain",
-    "manmade",
-    "vegetation",
-)
-"""The 16 evaluated classes from 1 on; 0 is ignored (docs/originals/pop3d.md 1.4)."""
-
-_RAW_OF_CLASS: tuple[tuple[int, ...], ...] = (
-    (0, 1, 5, 7, 8, 10, 11, 13, 19, 20, 29, 31), (9,), (14,), (15, 16), (17,), (18,), (21,),
-    (2, 3, 4, 6), (12,), (22,), (23,), (24,), (25,), (26,), (27,), (28,), (30,),
-)  # fmt: skip
-CLASS_OF_RAW = np.array(
-    [next(k for k, raws in enumerate(_RAW_OF_CLASS) if raw in raws) for raw in range(32)],
-    dtype=np.uint8,
-)
-"""Evaluated class of each raw id of lidarseg."""
-
-CLASS_COLORS = np.array(
-    [
-        (0, 0, 0), (255, 120, 50), (255, 192, 203), (255, 255, 0), (0, 150, 245), (0, 255, 255),
-        (255, 127, 0), (255, 0, 0), (255, 240, 150), (135, 60, 0), (160, 32, 240), (255, 0, 255),
-        (139, 137, 137), (75, 0, 75), (150, 240, 80), (230, 230, 250), (0, 175, 0),
-    ],
-    dtype=np.uint8,
-)  # fmt: skip
-"""(17, 3) RGB of the classes as the original paints them."""
