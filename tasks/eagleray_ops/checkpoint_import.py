@@ -7,7 +7,7 @@ original would run with random weights then (docs/originals/ops.md 12.3).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
@@ -98,15 +98,31 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
         for name, value in state.items()
         if isinstance(value, Tensor)
     }
+    if any(name.endswith("visual.conv1.weight") for name in tensors):
+        return _read_clip_alone(path)
+    others = [] if state is content else [str(name) for name in content if name != _STATE]
+    others += [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
+    return named_checkpoint(path, tensors, others)
+
+
+def named_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], others: Sequence[str] = ()
+) -> OriginalCheckpoint:
+    """Give tensors of OPS or SAN our names and shapes.
+
+    Args:
+        path: The file, for messages.
+        tensors: Its tensors.
+        others: Names of what is in the file besides.
+
+    Raises:
+        WeightFileError: None of the names is one of OPS.
+    """
     if not any(name.startswith(_PREFIXES) for name in tensors):
-        if any(name.endswith("visual.conv1.weight") for name in tensors):
-            return _read_clip_alone(path)
         raise WeightFileError(
             f"{path} is no checkpoint of OPS or SAN and no CLIP: its tensors begin with "
             f"{sorted(tensors)[:_NUM_NAMED]}, expected are names below {', '.join(_PREFIXES)}"
         )
-    others = [] if state is content else [str(name) for name in content if name != _STATE]
-    others += [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     blocks = {name.split(".")[2] for name in tensors if name.startswith(f"{IMAGE}layers.")}
     return OriginalCheckpoint(
         path,
