@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
@@ -226,10 +227,15 @@ def import_original(path: Path) -> PublishedFiles:
     checkpoint = read_checkpoint(path)
     form = read_architecture(checkpoint.of_clip(), quick_gelu=True, source=str(path))
     clip = _clip_values(form, path)
-    adapter = _adapter_values(checkpoint.of_adapter())
-    weights = convert_checkpoint(
-        checkpoint, ClipSettings.model_validate(clip), AdapterSettings.model_validate(adapter)
-    )
+    adapter = _adapter_values(checkpoint.of_adapter(), path)
+    try:
+        form_of_adapter = AdapterSettings.model_validate(adapter)
+    except ValidationError as error:
+        raise WeightFileError(
+            f"{path} holds an adapter of sizes that do not fit each other ({error}); heads cannot "
+            "be read off a file: write an experiment with the settings that it was trained with"
+        ) from error
+    weights = convert_checkpoint(checkpoint, ClipSettings.model_validate(clip), form_of_adapter)
     settings = {part: values for part, values in (("clip", clip), ("adapter", adapter)) if values}
     notes = ["evaluation and prediction need this file alone; to train, set clip.weights to CLIP's"]
     if weights.missing:
@@ -254,23 +260,39 @@ def _clip_values(form: ClipArchitecture, path: Path) -> dict[str, Any]:
     )
 
 
-def _adapter_values(tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _adapter_values(tensors: Mapping[str, Tensor], path: Path) -> dict[str, Any]:
     """Return what the shapes tell of ``settings.adapter``, where it is not the default."""
     if not tensors:
         return {}
-    hidden = tensors.get("layers.0.expand.bias")
-    width = tensors["positions"].shape[-1] if "positions" in tensors else 0
+
+    def size(name: str, axis: int) -> int:
+        tensor = tensors.get(name)
+        if tensor is None or tensor.ndim <= axis:
+            raise WeightFileError(
+                f"{path}: adapter.{name} is missing or has no axis {axis}, so that the form of the "
+                "adapter cannot be read off the file; take it as it was published"
+            )
+        return tensor.shape[axis]
+
+    width, layers = size("positions", 2), _count(tensors, "layers.")
+    side = isqrt(size("positions", 1))
+    decoder = size("mask_decoder.query_mlp.layers.0.bias", 0)
+    depth = len({name for name in tensors if name.startswith("mask_decoder.query_mlp.")}) // 2
+    biases = size(f"mask_decoder.bias_mlp.layers.{depth - 1}.bias", 0)
     found: dict[str, Any] = {
         "width": width,
-        "layers": _count(tensors, "layers."),
-        "queries": tensors["queries"].shape[1] if "queries" in tensors else 0,
-        "patch_px": tensors["patches.weight"].shape[-1] if "patches.weight" in tensors else 0,
+        "layers": layers,
+        "mlp_ratio": size("layers.0.expand.bias", 0) / width,
+        "queries": size("queries", 1),
+        "patch_px": size("patches.weight", 3),
+        "grid": (side, side),
+        "fusion_layers": tuple(range(_count(tensors, "fusions."))),
+        "decoder_width": decoder,
+        "decoder_layers": depth,
+        "bias_heads": "one" if biases == decoder else "all",
+        "supervised_layers": (layers - 1,) if layers > 1 else (),
+        "dao": _dao_values(tensors),
     }
-    if width and hidden is not None:
-        found["mlp_ratio"] = hidden.shape[0] / width
-        side = isqrt(tensors["positions"].shape[1])
-        found["grid"] = (side, side)
-    found["dao"] = _dao_values(tensors)
     defaults = AdapterSettings().model_dump()
     return {name: value for name, value in found.items() if value != defaults[name]}
 
