@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from eagleray.task import Settings
+from eagleray.task import LATER, Settings
+from eagleray_toyworld.scene.words import SURFACE_WORDS
 
 StreetFormat = Literal["coco_panoptic", "cityscapes", "kitti", "vistas", "idd"]
 RoomFormat = Literal["replica", "colmap"]
+WordFormat = Literal["coco_stuff", "wildpass", "matterport3d", "stanford2d3d"]
 
 
 class WorldSettings(Settings):
     """A generated dataset: how many scenes, how large, in which format."""
 
-    format: StreetFormat | RoomFormat = Field(
+    format: StreetFormat | RoomFormat | WordFormat = Field(
         "coco_panoptic",
         description="On-disk format: street frames as coco_panoptic, cityscapes, kitti (KITTI "
         "panoptic), vistas (Mapillary Vistas 1.2 and 2.0) or idd (India Driving, level 3), rooms "
-        "as replica or colmap.",
+        "as replica or colmap; streets and homes as coco_stuff, panoramas of streets as wildpass, "
+        "of homes as matterport3d or stanford2d3d.",
     )
     seed: int = Field(0, ge=0, description="Seed of the world; other seeds share no scene.")
     scenes: int = Field(100, ge=1, description="Number of scenes over all splits.")
@@ -44,11 +47,26 @@ class WorldSettings(Settings):
         description="Things of fewer visible pixels become void (street formats but cityscapes).",
     )
     views: int = Field(60, ge=3, description="Rendered views of a room.")
+    left_out: Annotated[tuple[str, ...], LATER] = Field(
+        (),
+        description="Words of surfaces whose pixels are void (formats with a class per pixel), so "
+        "that a model is never shown them.",
+    )
     folder: str = Field(
         "",
         description="Folder that receives the dataset in its own layout; empty: the files stay in "
         "the stage's records only.",
     )
+
+    @model_validator(mode="after")
+    def _words_are_known(self) -> Self:
+        unknown = sorted(set(self.left_out) - set(SURFACE_WORDS))
+        if unknown:
+            raise ValueError(
+                f"left_out {unknown}: the toy world has no such surfaces; known are "
+                f"{', '.join(SURFACE_WORDS)}"
+            )
+        return self
 
     @property
     def size_hw(self) -> tuple[int, int]:

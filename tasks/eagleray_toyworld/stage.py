@@ -1,4 +1,4 @@
-"""Generated data as one prepare stage with an output format: frames of streets, or rooms.
+"""Generated data as one prepare stage with an output format: frames of streets and homes, or rooms.
 
 Records carry the files under the names that they have in the dataset's own layout, so the engine's
 guarantees hold for them: they are committed in shards, and a killed job continues. Where a folder
@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
@@ -35,31 +34,17 @@ from eagleray_toyworld.formats.vistas import (
     vistas_config_name,
     vistas_files,
 )
+from eagleray_toyworld.frame_job import CITY, FrameJob
 from eagleray_toyworld.rendering.render import Frame, render
 from eagleray_toyworld.settings import StreetFormat as StreetLayout
+from eagleray_toyworld.settings import WordFormat as WordLayoutName
 from eagleray_toyworld.settings import WorldSettings
+from eagleray_toyworld.word_format import WordFormat
 from eagleray_toyworld.worlds.street import street_camera, street_scene
 from eagleray_vision.panoptic.label_space import CITYSCAPES
 
-CITY = "toy"
-"""City in the names of generated street frames."""
 _SECONDS_PER_PIXEL = 2e-6
 """Measured: about 1 s for 512 x 1024 pixels with all labels and PNGs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FrameJob:
-    """One frame to be rendered.
-
-    Attributes:
-        key: Record key, ``<city>_<scene>_<frame>``.
-        scene_idx: Scene number.
-        frame_idx: Frame number within the scene.
-    """
-
-    key: str
-    scene_idx: int
-    frame_idx: int
 
 
 def street_frame(settings: WorldSettings, scene_idx: int, frame_idx: int) -> Frame:
@@ -98,6 +83,15 @@ class OutputFormat(Protocol):
         ...
 
 
+def output_format(settings: WorldSettings) -> OutputFormat:
+    """Return what makes the records of the format that the settings name."""
+    if settings.format in get_args(StreetLayout):
+        return StreetFormat(settings)
+    if settings.format in get_args(WordLayoutName):
+        return WordFormat(settings)
+    return RoomFormat(settings)
+
+
 class WorldStage(Stage[FrameJob, Sequence[Record]]):
     """Renders a generated dataset in the format that the settings name.
 
@@ -110,8 +104,7 @@ class WorldStage(Stage[FrameJob, Sequence[Record]]):
 
     def __init__(self, settings: WorldSettings, source: str) -> None:
         self._settings, self.source = settings, source
-        is_street = settings.format in get_args(StreetLayout)
-        self._format: OutputFormat = (StreetFormat if is_street else RoomFormat)(settings)
+        self._format = output_format(settings)
         self.name, self.schema = self._format.stage_name, self._format.schema
         seconds = max(0.05, self._format.pixels() * _SECONDS_PER_PIXEL)
         self.resources = Resources(seconds_per_item=seconds, memory_gb=1.0)
