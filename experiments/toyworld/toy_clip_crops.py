@@ -13,8 +13,8 @@ from toy_clip_frames import Frame
 from eagleray_toyworld.scene.words import SURFACE_WORDS
 
 IMAGE_PX = 64
+"""Side of the pictures that the toy CLIP is made for."""
 PATCH_PX = 8
-GRID = IMAGE_PX // PATCH_PX
 _STUFF = frozenset(
     SURFACE_WORDS.index(name)
     for name in ("road", "sky", "grass", "wall", "floor", "ceiling", "building", "sidewalk", "curb")
@@ -41,13 +41,13 @@ class Place:
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """A 64 x 64 picture.
+    """A small square picture.
 
     Attributes:
-        rgb: (64, 64, 3) uint8.
+        rgb: (px, px, 3) uint8.
         words: (n,) words of its regions; the first is what the crop is cut around.
         colors: (n,) their colors.
-        shares: (n, 64) float32 share of each patch that a region takes.
+        shares: (n, patches) float32 share of each patch that a region takes.
     """
 
     rgb: NDArray[np.uint8]
@@ -95,12 +95,14 @@ def window(frame: Frame, place: Place, rng: np.random.Generator) -> tuple[int, i
     return top, left, size
 
 
-def cut(frame: Frame, place: Place, rng: np.random.Generator, *, augment: bool) -> Crop | None:
-    """Cut one crop; None where its region has less than a patch of it."""
+def cut(
+    frame: Frame, place: Place, rng: np.random.Generator, *, augment: bool, px: int = IMAGE_PX
+) -> Crop | None:
+    """Cut a crop of px x px; None where its region has less than a patch of it."""
     top, left, side = window(frame, place, rng)
     rows, columns = slice(top, top + side), slice(left, left + side)
-    shrinks = side > IMAGE_PX
-    size = (IMAGE_PX, IMAGE_PX)
+    shrinks = side > px
+    size = (px, px)
     rgb = cv2.resize(
         frame.rgb[rows, columns],
         size,
@@ -120,7 +122,8 @@ def cut(frame: Frame, place: Place, rng: np.random.Generator, *, augment: bool) 
         return None
     chosen = [place.region, *(n for n in ranked if n != place.region)][:_MOST_REGIONS]
     masks = np.stack([region == n for n in chosen]).astype(np.float32)
-    tiles = masks.reshape(len(chosen), GRID, PATCH_PX, GRID, PATCH_PX).mean((2, 4))
+    grid = px // PATCH_PX
+    tiles = masks.reshape(len(chosen), grid, PATCH_PX, grid, PATCH_PX).mean((2, 4))
     return Crop(
         rgb=np.ascontiguousarray(rgb),
         words=frame.word[chosen],
@@ -142,14 +145,14 @@ class CropSource:
         self.words = sorted(self._places)
         self._seed = seed
 
-    def batch(self, step: int, size: int) -> list[Crop]:
+    def batch(self, step: int, size: int, px: int) -> list[Crop]:
         """Return the crops of a step, which depend on nothing but the seed and its number."""
         rng = np.random.default_rng([self._seed, step])
         out: list[Crop] = []
         while len(out) < size:
             ones = self._places[self.words[int(rng.integers(len(self.words)))]]
             place = ones[int(rng.integers(len(ones)))]
-            crop = cut(self._frames[place.frame], place, rng, augment=True)
+            crop = cut(self._frames[place.frame], place, rng, augment=True, px=px)
             if crop is not None:
                 out.append(crop)
         return out

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,8 @@ from eagleray_vision.clip.architecture import ClipArchitecture, build_clip
 from eagleray_vision.clip.tokenizer import WordTokenizer
 from eagleray_vision.clip.tower import ClipImageTower, normalized
 
+_OTHER_WORDS = 10
+"""Words of no crop whose captions a batch has, too, at most."""
 _COLOR_SHARE = 0.6
 """Share of regions of a known color whose caption says it."""
 _SEEN_SHARE = 0.1
@@ -48,6 +51,8 @@ class Recipe:
     Attributes:
         steps: Optimizer steps.
         batch: Crops per step.
+        small_px: Side of the crops at first, pixels.
+        small_share: Share of the steps with small crops; then come those of the full size.
         lr: Peak learning rate of AdamW.
         warmup: Steps of rising learning rate.
         weight_decay: Of matrices.
@@ -55,8 +60,10 @@ class Recipe:
         save_every: Steps between checkpoints.
     """
 
-    steps: int = 1200
-    batch: int = 64
+    steps: int = 2000
+    batch: int = 32
+    small_px: int = 48
+    small_share: float = 0.8
     lr: float = 1.0e-3
     warmup: int = 100
     weight_decay: float = 0.1
@@ -111,8 +118,9 @@ def _joined(crops: list[Crop]) -> _Batch:
 
 
 def _captions(batch: _Batch, all_words: list[int], rng: np.random.Generator) -> list[Caption]:
-    """Return one plain caption per word of the world, and one per colored region."""
-    out = {word: caption(word, NO_COLOR, rng) for word in all_words}
+    """Return one plain caption per word of the batch and of some others, and colored ones."""
+    some = {*batch.words.tolist(), *rng.permutation(all_words)[:_OTHER_WORDS].tolist()}
+    out = {word: caption(word, NO_COLOR, rng) for word in sorted(some)}
     colored: dict[tuple[int, int], Caption] = {}
     for word, color in zip(batch.words.tolist(), batch.colors.tolist(), strict=True):
         if color != NO_COLOR and may_be_said(word, color) and rng.random() < _COLOR_SHARE:
@@ -132,6 +140,15 @@ def _match_loss(logits: Tensor, known: Tensor) -> Tensor:
     logp = logits.masked_fill(known < 0, float("-inf"))[has].log_softmax(1)
     target = true[has] / true[has].sum(1, keepdim=True)
     return -(target * logp.masked_fill(target == 0, 0.0)).sum(1).mean()
+
+
+def _encode_text(model: Any, ids: Tensor) -> Tensor:
+    """Return what ``encode_text`` does, without the padding behind the longest prompt."""
+    length = int((ids != 0).sum(1).max())
+    ids = ids[:, :length]
+    x = model.token_embedding(ids) + model.positional_embedding[:length]
+    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
+    return x[torch.arange(len(ids)), ids.argmax(1)] @ model.text_projection  # type: ignore[no-any-return]
 
 
 def _region_mask(batch: _Batch, heads: int) -> Tensor:
@@ -159,7 +176,7 @@ def _loss(
     values = tower.values(tokens[:, 1:])
     weights = batch.shares / batch.shares.sum(1, keepdim=True)
     regions = (weights[:, :, None] * F.normalize(values, dim=-1)[batch.crop_of]).sum(1)
-    text = F.normalize(model.encode_text(ids), dim=-1)  # type: ignore[operator]
+    text = F.normalize(_encode_text(model, ids), dim=-1)
     scale = model.logit_scale.exp()  # type: ignore[operator]
     by_region = scale * F.normalize(regions, dim=-1) @ text.T
     by_crop = scale * F.normalize(pooled, dim=-1) @ text.T
@@ -222,7 +239,8 @@ def train(
     smooth = 0.0
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step, 1])
-        batch = _joined(source.batch(step, recipe.batch))
+        px = recipe.small_px if step < recipe.small_share * recipe.steps else form.image_size
+        batch = _joined(source.batch(step, recipe.batch, px))
         captions = _captions(batch, source.words, rng)
         known = torch.from_numpy(truth(captions, batch.words, batch.colors))
         for group in optimizer.param_groups:
