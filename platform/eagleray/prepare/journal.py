@@ -12,7 +12,8 @@ merely loaded ahead, and the first death of a shard, are not charged to any item
 charged go last, so that whoever kills workers every few seconds meets another item each time and
 only what dies by itself collects three; and a death counts a third where workers of other shards
 die at the same time, or where no item before it went through. Where workers keep dying at ever
-other items, the job ends and says so. The journal lives as long as one
+other items, the job ends and says so. What the memory killer of machine or Ray ended died of its
+item as much as of what ran beside it: it counts, and is named. The journal lives as long as one
 driver does: a driver that is killed with all its workers must not make rejects of innocent items.
 """
 
@@ -49,6 +50,10 @@ class Suspects:
     """Positions of items at which some worker died, those with the fewest deaths first."""
     died: int = 0
     """Workers that died in the shard so far, without those at deadly items."""
+    starved: frozenset[int] = frozenset()
+    """Positions of items at which a memory killer ended a worker."""
+    died_of_memory: int = 0
+    """Workers that a memory killer ended in the shard so far."""
 
     def order(self, num_items: int) -> list[int]:
         """Return the positions of the items that are to be computed: charged ones last."""
@@ -63,10 +68,16 @@ class _Attempts:
     at: int | None = None
     went_through: int = 0
     kills: dict[int, float] = field(default_factory=dict)
+    starved: set[int] = field(default_factory=set)
+    died_of_memory: int = 0
 
 
 class Journal:
     """What workers tell while they work on shards.
+
+    Args:
+        now: Clock in s.
+        memory_kills: Returns how many processes memory killers have ended so far.
 
     Example:
         >>> journal = Journal()
@@ -78,7 +89,12 @@ class Journal:
         [7]
     """
 
-    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float] = time.monotonic,
+        memory_kills: Callable[[], int] = lambda: 0,
+    ) -> None:
+        self._memory_kills, self._known_kills = memory_kills, memory_kills()
         self._shards: dict[str, _Attempts] = {}
         self._starting = 0
         self._now = now
@@ -105,7 +121,14 @@ class Journal:
         deadly = frozenset(i for i, k in attempts.kills.items() if k > KILLS_ALLOWED + 0.9)
         others = attempts.died - round(sum(attempts.kills[i] for i in deadly))
         charged = sorted(set(attempts.kills) - deadly, key=lambda i: (attempts.kills[i], i))
-        return Suspects(attempts.died > 0, deadly, tuple(charged), others)
+        return Suspects(
+            attempts.died > 0,
+            deadly,
+            tuple(charged),
+            others,
+            frozenset(attempts.starved),
+            attempts.died_of_memory,
+        )
 
     def is_suspect(self, shard_id: str) -> bool:
         """Return whether a worker has died in the shard; notes nothing."""
@@ -130,6 +153,11 @@ class Journal:
         other, when = self._last_death
         together = other not in ("", shard_id) and self._now() - when < TOGETHER_S
         self._last_death = (shard_id, self._now())
+        kills = self._memory_kills()
+        of_memory, self._known_kills = kills > self._known_kills, kills
+        attempts.died_of_memory += of_memory
         if attempts.at is not None:
+            if of_memory:
+                attempts.starved.add(attempts.at)
             share = _DOUBTFUL if together or not attempts.went_through else 1.0
             attempts.kills[attempts.at] = attempts.kills.get(attempts.at, 0.0) + share

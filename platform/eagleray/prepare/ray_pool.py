@@ -20,7 +20,7 @@ from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.shard import DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
-from eagleray.scheduling import WorkerGroup
+from eagleray.scheduling import WorkerGroup, memory_kills
 from eagleray.task import EaglerayError, Item
 
 _SETUP_DEATHS_ALLOWED = 2
@@ -38,7 +38,7 @@ class _Coordinator:
 
     def __init__(self, jobs: Sequence[StageJob]) -> None:
         self._jobs = jobs
-        self._journals = [Journal() for _ in jobs]
+        self._journals = [Journal(memory_kills=memory_kills) for _ in jobs]
 
     def job(self, job_idx: int) -> StageJob:
         return self._jobs[job_idx]

@@ -30,6 +30,10 @@ _WRITES_AHEAD = 32
 """Files that may wait to be written while the device goes on."""
 
 _DIED = "WorkerDied: the worker process died three times at this item"
+_STARVED = (
+    ", and the memory killer of the machine or of Ray ended it: the item needs more memory than is "
+    "there, alone or beside other workers (Resources.memory_gb, prepare.workers)"
+)
 
 Sample = tuple[int, Any]
 """Position of the item within the shard, and what ``load`` gave for it."""
@@ -151,7 +155,8 @@ class ShardWorker:
         faults = Faults(self._stage.label)
         shard = ComputedShard(shard_id, items, [_Result() for _ in items], faults)
         for item_idx in suspects.deadly:
-            shard.results[item_idx].error = _DIED
+            starved = _STARVED if item_idx in suspects.starved else ""
+            shard.results[item_idx].error = _DIED + starved
         if suspects.is_suspect:
             self._run_one_by_one(shard, suspects)
             self._alone = ""
@@ -216,10 +221,15 @@ class ShardWorker:
 
     def _run_one_by_one(self, shard: ComputedShard, suspects: Suspects) -> None:
         if suspects.died > DEATHS_ALLOWED:
+            cause = "something outside kills them (the machine's memory, a time limit of it?)"
+            if suspects.died_of_memory:
+                cause = (
+                    f"{suspects.died_of_memory} of them were ended by the memory killer of the "
+                    "machine or of Ray"
+                )
             raise EaglerayError(
                 f"{self._stage.label}: {suspects.died} workers died in shard {shard.id}, but not "
-                "at one item: something outside kills them (the machine's memory, a time limit of "
-                "the cluster?). Give them more memory (Resources.memory_gb) or use fewer "
+                f"at one item: {cause}. Give them more memory (Resources.memory_gb) or use fewer "
                 "(prepare.workers), and give the same command again"
             )
         for item_idx in suspects.order(len(shard.items)):

@@ -1,5 +1,6 @@
 """Ray's session and the resources of the machine or cluster at hand."""
 
+from eagleray.scheduling.memory import memory_kills
 from eagleray.scheduling.resources import (
     Machine,
     Node,
@@ -21,6 +22,7 @@ __all__ = [
     "cluster_machine",
     "fit_workers",
     "local_machine",
+    "memory_kills",
     "num_places",
     "present_machine",
     "ray_session",

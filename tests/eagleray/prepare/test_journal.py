@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from tests.eagleray.stages import Squares, folder_of
 
-from eagleray.prepare.journal import Journal
+from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
+from eagleray.prepare.shard import ShardWorker
+from eagleray.task import EaglerayError
 
 
 def attempts(journal, deadly, num_items=10):
@@ -100,3 +103,50 @@ def test_workers_that_die_together_count_less_but_deadly_items_are_found():
         if lives == 3:  # both were killed at once, three times
             assert not any(deadly)
     assert deadly == [frozenset({3})] * 2 and lives > 4
+
+
+def test_what_a_memory_killer_ended_is_told_apart():
+    kills = [0]
+    journal = Journal(memory_kills=lambda: kills[0])
+    for died in range(5):
+        suspects = journal.begin("s")
+        for item_idx in suspects.order(4) if suspects.is_suspect else []:
+            journal.at("s", item_idx)
+            if item_idx == 2:
+                break
+        kills[0] += died > 0  # all deaths but the first
+    assert (suspects.deadly, suspects.starved) == ({2}, {2})
+    assert suspects.died_of_memory == 3
+
+
+def test_a_death_by_another_cause_is_no_memory_kill():
+    journal = Journal(memory_kills=lambda: 7)  # killed before this job
+    journal.begin("s")
+    assert journal.begin("s").died_of_memory == 0
+
+
+@pytest.mark.parametrize("starved", [frozenset(), frozenset({1})])
+def test_a_reject_names_the_memory_killer(tmp_path, starved):
+    class Known(Journal):
+        def begin(self, shard_id):
+            return Suspects(deadly=frozenset({1}), starved=starved)
+
+    stage = Squares(3)
+    stage.setup("cpu", {}, {})
+    with ShardWorker(stage, folder_of(tmp_path), journal=Known()) as worker:
+        (reject,) = worker.run("s", list(stage.items({}))).rejected
+    assert reject.error.startswith("WorkerDied") and ("memory" in reject.error) == bool(starved)
+
+
+def test_a_job_that_ends_for_deaths_names_the_memory_killer(tmp_path):
+    class Known(Journal):
+        def begin(self, shard_id):
+            return Suspects(is_suspect=True, died=DEATHS_ALLOWED + 1, died_of_memory=9)
+
+    stage = Squares(3)
+    stage.setup("cpu", {}, {})
+    with (
+        ShardWorker(stage, folder_of(tmp_path), journal=Known()) as worker,
+        pytest.raises(EaglerayError, match="9 of them were ended by the memory killer"),
+    ):
+        worker.run("s", list(stage.items({})))
