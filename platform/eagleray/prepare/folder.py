@@ -38,7 +38,7 @@ from eagleray.prepare.code import Code
 from eagleray.prepare.fingerprint import StageDescription, canonical_json, short_hash
 from eagleray.prepare.guard import users_of
 from eagleray.prepare.marker import CommittedFile, Manifest, Reject, ShardEntry, ShardMarker
-from eagleray.storage import DamagedError, Store, commit, read_checked
+from eagleray.storage import DamagedError, Store, commit, read_checked, sha256
 from eagleray.task import EaglerayError
 
 _ROOT = "prepared"
@@ -235,15 +235,16 @@ class StageFolder:
         damaged = []
         for listing in _names(self.store, "manifest", ".json"):
             try:
-                rows = self.manifest(listing).rows
+                manifest = self.manifest(listing)
             except _DAMAGED:
                 damaged.append(_manifest(listing))
                 continue
             try:
-                num_keys = pq.read_table(BytesIO(self.read_keys(listing))).num_rows
-            except (*_DAMAGED, pa.ArrowException):
+                content = self.read_keys(listing, manifest.keys)
+                num_keys = pq.read_table(BytesIO(content)).num_rows
+            except (*_DAMAGED, DamagedError, pa.ArrowException):
                 num_keys = -1
-            if num_keys != rows:
+            if num_keys != manifest.rows:
                 damaged.append(_keys(listing))
         return damaged
 
@@ -306,12 +307,15 @@ class StageFolder:
         _CHECKED.add(name)
         return content
 
+    @property
+    def _storage(self) -> str:
+        return self.uri.partition(f"/{_ROOT}/")[0].partition("/runs/")[0]
+
     def _damage(self, path: str, shard_id: str, error: Exception) -> str:
-        storage = self.uri.partition(f"/{_ROOT}/")[0].partition("/runs/")[0]
         return (
             f"{self.uri}/{path} of shard {shard_id} is missing or damaged ({error}): "
-            f"`eagleray verify {storage} --repair` forgets what is damaged, then the same command "
-            "computes just that"
+            f"`eagleray verify {self._storage} --repair` forgets what is damaged, then the same "
+            "command computes just that"
         )
 
     def forget_listings(self) -> None:
@@ -361,13 +365,32 @@ class StageFolder:
         """Name the listing finished last."""
         self.store.write("current.json", canonical_json({"listing": listing}))
 
-    def write_keys(self, listing: str, content: bytes) -> None:
-        """Write the index of a listing's record keys, a Parquet file."""
+    def write_keys(self, listing: str, content: bytes) -> str:
+        """Write the index of a listing's record keys, a Parquet file; return its SHA-256."""
         self.store.write(_keys(listing), content)
+        return sha256(content)
 
-    def read_keys(self, listing: str) -> bytes:
-        """Return the index of a listing's record keys."""
-        return self.store.read(_keys(listing))
+    def read_keys(self, listing: str, checksum: str = "") -> bytes:
+        """Return the index of a listing's record keys.
+
+        Args:
+            listing: Which one.
+            checksum: Its SHA-256, from the manifest; empty where that says none.
+
+        Raises:
+            DamagedError: It is gone, or another one.
+        """
+        path = _keys(listing)
+        if not checksum:
+            return self.store.read(path)
+        try:
+            return read_checked(self.store, path, checksum)
+        except (DamagedError, FileNotFoundError) as error:
+            raise DamagedError(
+                f"{self.uri}/{path} is missing or damaged ({error}): "
+                f"`eagleray verify {self._storage} --repair` forgets what is damaged, then the "
+                "same command joins the stage's shards again"
+            ) from error
 
     def rejects(self, listing: str | None = None) -> Iterator[Reject]:
         """Yield the rejected items of a finished listing, in order."""

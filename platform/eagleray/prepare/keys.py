@@ -138,8 +138,8 @@ class KeyIndex:
         return position
 
 
-def write_keys(folder: StageFolder, listing: str, shards: Sequence[ShardEntry], what: str) -> None:
-    """Write the index of all keys, shard by shard.
+def write_keys(folder: StageFolder, listing: str, shards: Sequence[ShardEntry], what: str) -> str:
+    """Write the index of all keys, shard by shard; return its SHA-256.
 
     Raises:
         EaglerayError: Two shards hold the same record key.
@@ -162,7 +162,7 @@ def write_keys(folder: StageFolder, listing: str, shards: Sequence[ShardEntry], 
         raise EaglerayError(
             f"stage {what} gives the record key {twice!r} twice, record keys must be unique"
         )
-    folder.write_keys(listing, content)
+    return folder.write_keys(listing, content)
 
 
 def _hashed_keys(content: bytes) -> Iterator[pa.Table]:
@@ -173,9 +173,13 @@ def _hashed_keys(content: bytes) -> Iterator[pa.Table]:
         yield pa.table({"key": keys, "key_hash": hashes})
 
 
-def read_keys(folder: StageFolder, listing: str) -> pa.Table:
-    """Return the columns ``key`` and ``item`` of all rows, in order."""
-    content = pa.BufferReader(folder.read_keys(listing))
+def read_keys(folder: StageFolder, listing: str, checksum: str = "") -> pa.Table:
+    """Return the columns ``key`` and ``item`` of all rows, in order.
+
+    Raises:
+        DamagedError: The index does not have the checksum that the manifest says.
+    """
+    content = pa.BufferReader(folder.read_keys(listing, checksum))
     return pq.ParquetFile(content).read(use_threads=False)
 
 

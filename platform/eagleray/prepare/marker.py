@@ -146,12 +146,14 @@ class Manifest:
         fit: Name of what ``fit`` found, empty without a fit.
         shards: In listing order.
         summary: What ``Stage.finish`` gave.
+        keys: SHA-256 of the index of all keys; empty in manifests of earlier versions.
     """
 
     listing: str
     fit: str
     shards: tuple[ShardEntry, ...]
     summary: Mapping[str, Any] = field(default_factory=dict)
+    keys: str = ""
 
     @property
     def items(self) -> int:
@@ -188,4 +190,5 @@ class Manifest:
         """Return the manifest that ``encode`` wrote."""
         fields = json.loads(content)
         shards = tuple(ShardEntry(**shard) for shard in fields["shards"])
-        return cls(fields["listing"], fields["fit"], shards, fields["summary"])
+        keys = fields.get("keys", "")
+        return cls(fields["listing"], fields["fit"], shards, fields["summary"], keys)

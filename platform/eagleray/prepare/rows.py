@@ -124,7 +124,7 @@ class StoredRows(IdentifiedRows):
 
     @cached_property
     def _key_table(self) -> pa.Table:
-        return read_keys(self._folder, self._listing)
+        return read_keys(self._folder, self._listing, self.manifest.keys)
 
     @cached_property
     def _index(self) -> KeyIndex:

@@ -363,12 +363,12 @@ def _finish(work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
     entries = {marker.shard: marker.entry for marker in folder.markers(before)}
     entries.update(computed)
     shards = tuple(entries[shard.id] for shard in work.shards)
-    write_keys(folder, listing, shards, stage.label)
+    keys = write_keys(folder, listing, shards, stage.label)
     if gone := set(folder.gone_shards()) & {shard.id for shard in work.shards}:
         raise EaglerayError(
             f"{stage.label}: files of {len(gone)} shards were deleted while it ran: give the same "
             "command again, which computes just these"
         )
-    draft = Manifest(listing, work.fit_digest, shards)
+    draft = Manifest(listing, work.fit_digest, shards, keys=keys)
     summary = stage.finish(StoredRows(folder, listing, draft))
     return folder.commit_manifest(replace(draft, summary=summary))

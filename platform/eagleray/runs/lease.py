@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any
 
 from eagleray.contract.errors import EaglerayError
+from eagleray.runs.strange_files import warn_once
 from eagleray.storage import Store
 
 _BEAT_S = 15.0
@@ -130,7 +131,7 @@ def _latest(run: Store) -> dict[str, Any] | None:
         if match := _FILE.fullmatch(path):
             attempts[int(match[1])] = path
         else:
-            _logger.warning("%s/%s is no lease and is passed over", run.uri, path)
+            warn_once(_logger, f"{run.uri}/{path} is no lease and is passed over")
     if not attempts:
         return None
     newest = max(attempts)

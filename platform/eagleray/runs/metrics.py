@@ -12,7 +12,9 @@ hold half a line: what cannot be read is counted and left out.
 from __future__ import annotations
 
 import json
+import logging
 import math
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +23,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eagleray.runs.strange_files import warn_once
 from eagleray.storage import Store
 
+_log = logging.getLogger(__name__)
+
 FOLDER = "metrics"
+_SEGMENT = re.compile(rf"{FOLDER}/\d{{4,}}-\d{{8,}}\.jsonl")
 LIVE = "log/live.json"
 TIME = "time"
 """Column with the time of an entry, seconds since 1970."""
@@ -217,8 +223,15 @@ def read_history(run: Store) -> History:
 
 
 def segment_names(run: Store) -> list[str]:
-    """Return the paths of a run's metric segments, in the order of attempts and steps."""
-    return sorted((p for p in run.files(FOLDER) if p.endswith(".jsonl")), key=_segment_order)
+    """Return the paths of a run's metric segments, in the order of attempts and steps; files that
+    are none (somebody's copies) are passed over with a warning.
+    """
+    paths = run.files(FOLDER)
+    ours = [path for path in paths if _SEGMENT.fullmatch(path)]
+    for path in paths:
+        if path not in ours:
+            warn_once(_log, f"{run.uri}/{path} holds no metrics of this run and is passed over")
+    return sorted(ours, key=_segment_order)
 
 
 def parse_segments(segments: Mapping[str, bytes], newest: bytes = b"") -> History:

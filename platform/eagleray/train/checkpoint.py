@@ -34,6 +34,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from eagleray.runs.records import BestCheckpoint
+from eagleray.runs.strange_files import warn_once
 from eagleray.storage import DamagedError, Store, commit, have_sizes, read_checked, retract, sha256
 from eagleray.task import EaglerayError
 from eagleray.train.frozen import FrozenTensors
@@ -49,6 +50,8 @@ _BEST = f"{FOLDER}/best.json"
 _RAW = "weight"
 _WRITTEN = re.compile(r"([a-z0-9_]+-\d{8})(?:\.\d+)?")
 """Names of folders that training writes: of a checkpoint, and which start of the training wrote."""
+_MARKER = re.compile(rf"{FOLDER}/[a-z0-9_]+-\d{{8}}\.json")
+_NAN_SHOWN = 3
 
 
 @dataclass
@@ -195,8 +198,8 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> st
     """Write a checkpoint, its marker last; return its name. One that is there and valid is left
     alone, also one that another driver finishes meanwhile.
 
-    A marker whose files are torn is deleted before they are written anew: until the new marker is
-    there, the checkpoint before is the newest one.
+    A marker whose files are torn is replaced in one piece, once the new files are whole: at no
+    moment is there none, and of two drivers at the same step either one's marker is good.
 
     Args:
         run: The run's folder.
@@ -223,9 +226,10 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> st
         folder="" if attempt == 1 else f"{state.name}.{attempt}",
     )
     torn = Marker.read(run, marker.path)
-    if torn is None or not have_sizes(run, torn.sizes):
-        run.delete(marker.path)
-    commit(run, {marker.file_path(f): c for f, c in contents.items()}, marker.path, marker.encode())
+    files = {marker.file_path(f): content for f, content in contents.items()}
+    is_ours = commit(run, files, marker.path, marker.encode())
+    if not is_ours and Marker.read(run, marker.path) in (None, torn):
+        run.write(marker.path, marker.encode())
     return state.name
 
 
@@ -234,7 +238,7 @@ def forget_partial(run: Store) -> None:
     else trains the run.
     """
     run.child(FOLDER).remove_stale_temporaries()
-    paths = run.files(FOLDER)
+    paths = _marker_paths(run)
     known = {path.removeprefix(f"{FOLDER}/").removesuffix(".json") for path in paths}
     markers = [marker for path in paths if (marker := Marker.read(run, path)) is not None]
     used = {marker.content for marker in markers}
@@ -248,8 +252,7 @@ def forget_partial(run: Store) -> None:
 
 def list_checkpoints(run: Store) -> list[Marker]:
     """Return the checkpoints with a marker and files of the right sizes, oldest first."""
-    paths = [path for path in run.files(FOLDER) if path != _BEST]
-    markers = [marker for path in paths if (marker := Marker.read(run, path)) is not None]
+    markers = marked_checkpoints(run)
     whole = [marker for marker in markers if have_sizes(run, marker.sizes)]
     return sorted(whole, key=lambda m: (m.phase_idx, m.step))
 
@@ -271,15 +274,27 @@ def read_latest(run: Store) -> Checkpoint | None:
 
 def marked_checkpoints(run: Store) -> list[Marker]:
     """Return all markers, whatever has become of their files."""
+    return [m for path in _marker_paths(run) if (m := Marker.read(run, path)) is not None]
+
+
+def _marker_paths(run: Store) -> list[str]:
+    """Return the files that training writes as markers; others (somebody's copies) are passed over
+    with a warning, and so are folders.
+    """
     paths = [path for path in run.files(FOLDER) if path != _BEST]
-    return [marker for path in paths if (marker := Marker.read(run, path)) is not None]
+    ours = [path for path in paths if _MARKER.fullmatch(path)]
+    strange = [path for path in paths if path not in ours]
+    strange += [f"{FOLDER}/{f}" for f in run.folders(FOLDER) if not _WRITTEN.fullmatch(f)]
+    for path in strange:
+        warn_once(_log, f"{run.uri}/{path} is no checkpoint of this run and is passed over")
+    return ours
 
 
 def damaged_files(run: Store, marker: Marker) -> list[tuple[str, str]]:
     """Return path and reason of each file of a checkpoint that is not what its marker says."""
     damaged = []
     for name, promised in marker.files.items():
-        path = f"{FOLDER}/{marker.name}/{name}"
+        path = marker.file_path(name)
         try:
             read_checked(run, path, promised.sha256)
         except (DamagedError, OSError) as error:
@@ -289,7 +304,7 @@ def damaged_files(run: Store, marker: Marker) -> list[tuple[str, str]]:
 
 def forget_checkpoint(run: Store, marker: Marker) -> None:
     """Delete a checkpoint, its marker first."""
-    retract(run, marker.path, f"{FOLDER}/{marker.name}")
+    retract(run, marker.path, marker.content)
 
 
 def forget_after_gap(run: Store) -> None:
@@ -341,7 +356,22 @@ def _read(run: Store, marker: Marker) -> Checkpoint:
             moments.setdefault(parameter, {})[entry] = value
     state = TrainState(**json.loads(_read_file(run, marker, STATE)))
     model = read_model_file(run, marker)
-    return Checkpoint(state, load_tensors(model), moments, raw, ModelHeader.of(model).frozen)
+    weights = load_tensors(model)
+    _refuse_nan(run, marker, weights | raw)
+    return Checkpoint(state, weights, moments, raw, ModelHeader.of(model).frozen)
+
+
+def _refuse_nan(run: Store, marker: Marker, weights: Mapping[str, Tensor]) -> None:
+    """Refuse to go on from weights that are lost: every later step would be skipped."""
+    lost = [n for n, v in weights.items() if v.is_floating_point() and bool(v.isnan().any())]
+    if lost:
+        shown = ", ".join(lost[:_NAN_SHOWN]) + (", ..." if lost[_NAN_SHOWN:] else "")
+        raise EaglerayError(
+            f"checkpoint {marker.name} of {run.uri} holds NaN in {len(lost)} of {len(weights)} "
+            f"tensors ({shown}): training diverged before it was written. Delete {marker.path} to "
+            "go on from the checkpoint before, with a lower learning rate or clip_norm, or give "
+            "--new to begin again"
+        )
 
 
 def _read_file(run: Store, marker: Marker, file: str) -> bytes:

@@ -102,3 +102,15 @@ def test_time_begins_with_the_first_entry():
         }
     )
     assert history.curve("train/loss", by_time=True)[0].tolist() == [0.0, 60.0]
+
+
+def test_copies_beside_segments_are_passed_over_and_told(tmp_path, caplog):
+    run = Store(str(tmp_path))
+    line = '{"kind": "train", "phase": "main", "step": 1, "total_step": 1, "loss": 2.0}\n'
+    run.write("metrics/0001-00000001.jsonl", line.encode())
+    for name in ("0001-00000001.bak.jsonl", "copy.jsonl", "notes.txt"):
+        run.write(f"metrics/{name}", line.replace("2.0", "9.0").encode())
+    with caplog.at_level("WARNING"):
+        assert read_history(run).last() == {"train/loss": 2.0}
+        assert read_history(run).attempts == 1
+    assert sum("passed over" in record.getMessage() for record in caplog.records) == 3

@@ -18,13 +18,16 @@ from eagleray.options import RunOptions
 from eagleray.progress import Silent
 from eagleray.runs.metrics import claim_attempt, next_attempt
 from eagleray.storage import Store
-from eagleray.task import SettingsError
+from eagleray.task import EaglerayError, SettingsError
 from eagleray.train import checkpoint_weights, train_run
 from eagleray.train.checkpoint import (
     Checkpoint,
     TrainState,
+    damaged_files,
+    forget_checkpoint,
     forget_partial,
     list_checkpoints,
+    marked_checkpoints,
     read_latest,
     write_checkpoint,
 )
@@ -278,3 +281,74 @@ def test_what_killed_writers_left_goes_at_the_next_start(half_done: Path) -> Non
     left = sorted(p.name for p in folder.iterdir() if p.is_dir())
     assert left == ["main-00000003", "main-00000006", "mine"]
     assert train_here(half_done).finished
+
+
+def snapshot(step: int, value: float = 1.0) -> Checkpoint:
+    state = TrainState(phase_idx=0, phase="main", step=step, total_step=step, seed=0)
+    return Checkpoint(state, {"w": torch.full((3,), value)}, {}, {})
+
+
+def test_a_torn_marker_is_never_gone_while_it_is_replaced(tmp_path: Path) -> None:
+    class Watching(Store):
+        def delete(self, path: str, **options: Any) -> None:
+            assert not path.endswith(".json"), f"{path} is gone for a moment"
+            super().delete(path, **options)
+
+    run = Watching(str(tmp_path))
+    write_checkpoint(run, snapshot(3))
+    truncate(tmp_path / "checkpoints/main-00000003/model.safetensors")
+    assert not list_checkpoints(run)
+    write_checkpoint(run, snapshot(3, 2.0), attempt=2)
+    (marker,) = list_checkpoints(run)
+    assert marker.folder == "main-00000003.2"
+    latest = read_latest(run)
+    assert latest is not None and float(latest.model["w"][0]) == 2.0
+
+
+def test_a_marker_that_another_driver_finished_meanwhile_stays(tmp_path: Path) -> None:
+    class Meanwhile(Store):
+        def create(self, path: str, content: bytes) -> bool:
+            write_checkpoint(Store(str(tmp_path)), snapshot(3, 7.0))
+            return super().create(path, content)
+
+    write_checkpoint(Meanwhile(str(tmp_path)), snapshot(3), attempt=2)
+    latest = read_latest(Store(str(tmp_path)))
+    assert latest is not None and float(latest.model["w"][0]) == 7.0
+
+
+def test_copies_beside_checkpoints_are_passed_over_and_told(
+    half_done: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = half_done / "checkpoints"
+    shutil.copytree(folder / "main-00000006", folder / "main-00000006.bak")
+    shutil.copy(folder / "main-00000006.json", folder / "main-00000006.bak.json")
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            names = [marker.name for marker in list_checkpoints(Store(str(half_done)))]
+    assert names == ["main-00000003", "main-00000006"]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2 and all("no checkpoint of this run" in text for text in told)
+
+
+def test_a_checkpoint_of_a_later_start_is_verified_where_its_files_are(tmp_path: Path) -> None:
+    run = Store(str(tmp_path))
+    write_checkpoint(run, snapshot(3), attempt=2)
+    (marker,) = marked_checkpoints(run)
+    assert damaged_files(run, marker) == []
+    flip_last_byte(tmp_path / "checkpoints/main-00000003.2/model.safetensors")
+    ((path, _),) = damaged_files(run, marker)
+    assert path == "checkpoints/main-00000003.2/model.safetensors"
+    forget_checkpoint(run, marker)
+    assert not any((tmp_path / "checkpoints").iterdir())
+
+
+def test_training_does_not_go_on_from_nan(half_done: Path) -> None:
+    run = Store(str(half_done))
+    latest = read_latest(run)
+    assert latest is not None
+    name = next(n for n, v in latest.model.items() if v.is_floating_point())
+    latest.model[name].fill_(float("nan"))
+    shutil.rmtree(half_done / "checkpoints/main-00000006")
+    write_checkpoint(run, latest)
+    with pytest.raises(EaglerayError, match=rf"main-00000006.*NaN in 1 of .*{name}.*--new"):
+        train_here(half_done, checkpoint_every=3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -165,3 +166,27 @@ def test_a_damaged_run_never_makes_its_data_prunable(tmp_path, capsys):
     assert command(["prune", "--storage", str(tmp_path), "--delete"]) == 1
     assert "stages.json is damaged" in capsys.readouterr().err
     assert summary.folder.store.exists("stage.json")
+
+
+def test_no_flipped_bit_of_the_index_of_keys_gives_keys(tmp_path, capsys):
+    summary = prepare(tmp_path)
+    (path,) = Path(summary.folder.uri).glob("manifest/*.keys.parquet")
+    whole = path.read_bytes()
+    for position in range(0, len(whole), max(1, len(whole) // 40)):
+        path.write_bytes(whole)
+        flip(path, position)
+        with pytest.raises(DamagedError, match=r"eagleray verify .* --repair"):
+            open_rows(summary.folder).keys()
+    assert str(path) in [damage.path for damage in verify_storage(str(tmp_path)).damages]
+    verify_storage(str(tmp_path), repair=True)
+    assert prepare(tmp_path).computed_shards == 0
+    assert len(open_rows(summary.folder).keys()) == summary.rows
+
+
+def test_an_index_of_keys_of_an_earlier_version_is_read(tmp_path):
+    summary = prepare(tmp_path)
+    (path,) = (p for p in Path(summary.folder.uri).glob("manifest/*.json"))
+    manifest = json.loads(path.read_text())
+    assert len(manifest.pop("keys")) == 64
+    path.write_text(json.dumps(manifest))
+    assert len(open_rows(summary.folder).keys()) == summary.rows
