@@ -1,0 +1,1 @@
+"""Features of every pixel from frozen networks, read where points are."""
