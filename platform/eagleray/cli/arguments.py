@@ -83,7 +83,7 @@ def parse_command_line(
         if asks_help:
             raise SystemExit(_print_short_help(usage, summary, flags))
         raise SettingsError(f"eagleray {verb} needs the path of an experiment (.yaml); {usage}")
-    values, rest = read_values(path), _without(arguments, path)
+    values, rest = read_values(path), _in_words(_without(arguments, path))
     prog = f"eagleray {verb}"
     experiment = make_experiment(values, path)
     task_flags = _flags_of_task(verb, flags, experiment, rest)
@@ -213,9 +213,26 @@ def _without(arguments: Sequence[str], path: str) -> list[str]:
     return rest
 
 
+def _in_words(arguments: Sequence[str]) -> list[str]:
+    """Return arguments with the flags of a setting in the words that have taken their place: it was
+    a plain yes or no.
+    """
+    words = {
+        "--prepare.materialise": ["--prepare.materialise", "stored"],
+        "--prepare.no-materialise": ["--prepare.materialise", "computed"],
+    }
+    found: list[str] = []
+    for idx, argument in enumerate(arguments):
+        following = arguments[idx + 1] if idx + 1 < len(arguments) else "--"
+        is_plain = argument.endswith("no-materialise") or following.startswith("--")
+        found += words[argument] if argument in words and is_plain else [argument]
+    return found
+
+
 def _without_mappings(experiment: ExperimentSettings) -> ExperimentSettings:
-    """Return the experiment without its sweep's variants and spaces: free mappings are said in the
-    file only, since every entry would become a flag or a subcommand.
+    """Return the experiment without its sweep's variants and spaces, and with one word for all
+    stages: free mappings are said in the file only, since every entry would become a flag or a
+    subcommand.
     """
     sweep = experiment.sweep
     emptied = sweep.model_copy(
@@ -226,7 +243,10 @@ def _without_mappings(experiment: ExperimentSettings) -> ExperimentSettings:
             "search": sweep.search.model_copy(update={"space": {}}),
         }
     )
-    return experiment.model_copy(update={"sweep": emptied})
+    plain = experiment.prepare
+    if isinstance(plain.materialise, dict):
+        plain = plain.model_copy(update={"materialise": "stored"})
+    return experiment.model_copy(update={"sweep": emptied, "prepare": plain})
 
 
 def _command_type(

@@ -122,11 +122,16 @@ def plan(arguments: list[str]) -> int:
             _size(p.bytes_on_disk),
             p.workers,
             f"{p.expected_seconds / 3600:.2f}" if math.isfinite(p.expected_seconds) else _UNKNOWN,
+            p.mode,
+            _size(p.expected_bytes) if math.isfinite(p.expected_bytes) else _UNKNOWN,
         )
         for p in planned
     ]
-    columns = ("stage", "fingerprint", "items", "shards done", "on disk", "workers", "hours left")
-    say(plain_table(columns, rows))
+    headings = (
+        *("stage", "fingerprint", "items", "shards done", "on disk", "workers", "hours left"),
+        *("rows are", "size in the end"),
+    )
+    say(plain_table(headings, rows))
     if any(p.items is None for p in planned):
         say(f"{_UNKNOWN}: known when the stages before are done")
     phases = [

@@ -87,6 +87,9 @@ class Resources(Settings):
     """Threads that call ``encode`` behind ``process`` and write files."""
     seconds_per_item: float = Field(default=0.1, gt=0)
     """Expected seconds per item, from which shards of about a minute are cut."""
+    bytes_per_item: float = Field(default=0.0, ge=0)
+    """Expected bytes of an item's rows and files, for `plan` and so that shards fit into memory;
+    0 = unknown."""
 
 
 class Stage(ABC, Generic[L, R]):
@@ -110,7 +113,8 @@ class Stage(ABC, Generic[L, R]):
     upstream: tuple[str, ...] = ()
     """Labels of the stages whose rows it reads."""
     fit_items: int = 0
-    """How many items ``fit`` wants to see; 0 = no fit."""
+    """How many items ``fit`` wants to see; 0 = no fit. Of several stages of one name and equal
+    settings the one with the source ``train`` fits for all, or else the first one."""
 
     @property
     def label(self) -> str:
@@ -173,7 +177,7 @@ class Stage(ABC, Generic[L, R]):
 
         ``setup`` runs before, with nothing fitted, so that networks may be used.
 
-        Called by one worker, once for the listing's first items.
+        Called by one worker, once for items spread over the listing.
         """
         return {}
 

@@ -21,6 +21,7 @@ from torch import nn
 
 from eagleray.devices import to_device
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
+from eagleray.prepare.computed import rows_at
 from eagleray.prepare.marker import CommittedFile
 from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
@@ -106,6 +107,7 @@ class EvaluationStage(Stage):
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Open the data and load the checkpoint."""
         self._device = torch.device(device)
+        self._rows = rows_at(self._rows, self._device)
         self._dataset = self._open_dataset()
         self._model = load_model(self._task, self._weights, self._device)
         self._arithmetic.apply(self._model)

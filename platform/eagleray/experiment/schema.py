@@ -10,6 +10,10 @@ from eagleray.experiment.sweep import SweepSettings
 from eagleray.storage import checked_name
 from eagleray.task import LATER, Phase, Settings
 
+Mode = Literal["stored", "computed", "streamed"]
+"""Where a stage's rows are when they are read: in shards of the storage; computed by the reading
+process; computed by workers that answer by key while training goes on."""
+
 
 class PrepareSettings(Settings):
     """How the preprocessing stages run."""
@@ -18,10 +22,26 @@ class PrepareSettings(Settings):
     """Workers per stage; by default as many as the machine's CPUs and GPUs hold."""
     items_per_shard: int | None = Field(None, ge=1)
     """Average items per shard; by default about a minute of work."""
-    materialise: bool = True
-    """Store the stages' rows; false computes them when they are asked for."""
+    materialise: Mode | dict[str, Mode] = "stored"
+    """What becomes of the stages' rows: ``stored`` (or true), ``computed`` by the processes that
+    read them (or false), ``streamed`` from workers of their own; or one of these for each stage, by
+    its name or its label NAME:SOURCE, the others being stored."""
+    cache_gb: Annotated[float, LATER] = Field(0.25, ge=0)
+    """Memory in GB for rows that are computed or streamed, per process that computes them: what
+    fits is computed once, not once per epoch."""
+    ahead: Annotated[int, LATER] = Field(32, ge=1)
+    """Samples per training process whose rows are asked for before they are read."""
     allowed_rejects: int = Field(0, ge=0)
     """Rejected items up to this number still give exit status 0."""
+
+    @field_validator("materialise", mode="before")
+    @classmethod
+    def _words(cls, value: Any) -> Any:
+        """Take the plain true and false, which say stored and computed."""
+        words = {True: "stored", False: "computed"}
+        if isinstance(value, dict):
+            return {k: words[v] if isinstance(v, bool) else v for k, v in value.items()}
+        return words[value] if isinstance(value, bool) else value
 
 
 class ValidateSettings(Settings):

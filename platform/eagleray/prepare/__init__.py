@@ -1,6 +1,6 @@
 """Preprocessing: stages in shards that are committed once, resumed and shared by experiments."""
 
-from eagleray.prepare.computed import ComputedRows
+from eagleray.prepare.computed import ComputedRows, rows_at
 from eagleray.prepare.driver import (
     Prepared,
     StagePlan,
@@ -44,6 +44,7 @@ __all__ = [
     "prepare_stages",
     "prepared_folders",
     "prunable",
+    "rows_at",
     "run_stage",
     "run_stages",
     "stage_fingerprint",

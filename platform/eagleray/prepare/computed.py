@@ -1,21 +1,22 @@
-"""Rows that are not stored but computed when asked for (``prepare.materialise: false``)."""
+"""Rows that are not stored but computed when asked for (``prepare.materialise: computed``)."""
 
 from __future__ import annotations
 
 import copy
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
 import torch
 
-from eagleray.options import RunOptions
-from eagleray.prepare.columns import arrow_schema, row_at, to_table
-from eagleray.prepare.faults import Fault, FaultError, persistently
+from eagleray.options import Device, RunOptions
+from eagleray.prepare.answering import EncodedRow, NoItemError, StageServer
+from eagleray.prepare.columns import arrow_schema
 from eagleray.prepare.fingerprint import (
     IdentifiedRows,
     canonical_json,
@@ -24,17 +25,66 @@ from eagleray.prepare.fingerprint import (
 )
 from eagleray.prepare.keys import KeyIndex
 from eagleray.prepare.listing import Listing
-from eagleray.prepare.shard import describe_error
-from eagleray.prepare.stage_run import workers_of
-from eagleray.prepare.survey import StageRun, average_items, cut, fit_digest, list_inputs
-from eagleray.prepare.worker import StageJob, run_fit
-from eagleray.scheduling import local_machine
-from eagleray.task import EaglerayError, InputError, Item, Record, Stage
+from eagleray.prepare.stage_run import ensure_fitted
+from eagleray.prepare.survey import StageRun, average_items, cut, fit_of, list_inputs
+from eagleray.prepare.worker import StageJob
+from eagleray.task import EaglerayError, Item, Rows, SettingsError, Stage
 
-_RECORDS_KEPT = 256
 _ITEMS_PER_BLOCK = 1024
 """Items read from the listing at a time."""
 _BLOCKS_KEPT = 16
+_CACHE_GB = 0.25
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What a process needs to compute rows of a stage; picklable.
+
+    Args:
+        run: The stage, its folder, and the rows that it reads.
+        listing: Its inputs.
+        fit_digest: Name of what ``fit`` found; empty without a fit.
+        fitted: What it found.
+        asked: Where models are to run, as the user said.
+        cache_bytes: Most bytes of rows that a process keeps.
+        place: Device of the process that reads, such as ``cuda:1``; None for what it finds.
+    """
+
+    run: StageRun
+    listing: Listing
+    fit_digest: str
+    fitted: Mapping[str, Any]
+    asked: Device
+    cache_bytes: float
+    place: str | None = None
+
+    @property
+    def device(self) -> str:
+        """Where the stage runs in this process.
+
+        Raises:
+            SettingsError: A GPU was asked for and there is none.
+        """
+        if self.run.stage.resources.gpus == 0 or self.asked == "cpu":
+            return "cpu"
+        if self.place is not None and self.place != "cpu":
+            return self.place
+        if torch.cuda.is_available():
+            return "cuda"
+        if self.asked == "cuda":
+            raise SettingsError(
+                f"stage {self.run.stage.label}: device 'cuda' was asked for, but the process that "
+                "reads its rows has no GPU; use device 'auto' or 'cpu', or store the rows "
+                "(prepare.materialise)"
+            )
+        return "cpu"
+
+    def set_up(self, stage: Stage) -> None:
+        """Set a copy of the stage up in the process and thread that process."""
+        upstream = self.run.upstream
+        if self.place is not None:
+            upstream = rows_at(upstream, torch.device(self.place))
+        stage.setup(self.device, upstream, self.fitted)
 
 
 class ComputedRows(IdentifiedRows):
@@ -45,43 +95,31 @@ class ComputedRows(IdentifiedRows):
     thread.
 
     Args:
-        run: The stage, its folder, and the rows that it reads.
-        listing: Its inputs.
-        fit_digest: Name of what ``fit`` found; empty without a fit.
-        fitted: What it found.
-        device: ``cpu`` or ``cuda``.
+        how: The stage, its inputs and where it runs.
     """
 
-    def __init__(
-        self,
-        run: StageRun,
-        listing: Listing,
-        fit_digest: str,
-        fitted: Mapping[str, Any],
-        device: str,
-    ) -> None:
-        self._arguments = (run, listing, fit_digest, fitted, device)
-        self._stage, self._run, self._listing = run.stage, run, listing
-        self._fit_digest, self._fitted, self._device = fit_digest, fitted, device
+    def __init__(self, how: Computation) -> None:
+        self._how, self._stage, self._listing = how, how.run.stage, how.listing
         self._lock = threading.RLock()
-        self._records: OrderedDict[str, Record] = OrderedDict()
+        self._server: StageServer | None = None
         self._blocks: OrderedDict[int, Sequence[Item]] = OrderedDict()
 
     @classmethod
-    def open(cls, run: StageRun, options: RunOptions) -> ComputedRows:
-        """List a stage's inputs, fit it where it asks for that, and return its rows; nothing else
-        is computed.
+    def open(cls, run: StageRun, options: RunOptions, cache_gb: float = _CACHE_GB) -> Self:
+        """List a stage's inputs, have a worker fit it where it asks for that, and return its rows;
+        nothing else is computed.
         """
         listing = list_inputs(run, options.limit)
-        group = workers_of(run.stage, local_machine(), options.with_workers(1))
-        job = StageJob(run, listing, (), group.device, fit_digest(run.stage, listing))
-        if not job.is_fitted:
-            run_fit(job)
-        fitted = job.with_fitted().fitted
-        return cls(run, listing, job.fit_digest, fitted, group.device)
+        job = ensure_fitted(StageJob(run, listing, (), "cpu", fit_of(run, listing)), options)
+        how = Computation(run, listing, job.fit.digest, job.fitted, options.device, cache_gb * 1e9)
+        return cls(how)
 
-    def __reduce__(self) -> tuple[type[ComputedRows], tuple[Any, ...]]:
-        return (ComputedRows, self._arguments)
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        return (type(self), (self._how,))
+
+    def at(self, place: str) -> ComputedRows:
+        """Return the same rows for a process whose device is ``place``."""
+        return type(self)(replace(self._how, place=place))
 
     def __len__(self) -> int:
         return self._listing.num_items
@@ -96,12 +134,19 @@ class ComputedRows(IdentifiedRows):
             KeyError: There is no such item.
             InputError: The item is bad.
             FaultError: It failed in the stage's own code.
+            LostDeviceError: This process has lost its device.
         """
-        record = self._record(key)
-        try:
-            return row_at(to_table([record], "", self._schema), 0)
-        except pa.ArrowException as error:
-            raise InputError(f"row {key!r}: {describe_error(error)}") from error
+        return self.encoded(key).row(self._schema)
+
+    def ask(self, keys: Iterable[str]) -> None:
+        """Have rows computed that are read soon; what becomes of them is told when they are."""
+        server = self._open_server()
+        for key in keys:
+            server.ask(key)
+
+    def encoded(self, key: str) -> EncodedRow:
+        """Return one row as it is sent; raises as ``__getitem__`` does."""
+        return self._open_server().ask(key).result()
 
     def keys(self) -> Sequence[str]:
         """Return the item keys in listing order."""
@@ -109,7 +154,7 @@ class ComputedRows(IdentifiedRows):
 
     def read_file(self, key: str, name: str) -> bytes:
         """Return the file ``name`` that the record ``key`` carries."""
-        files = self._record(key).files
+        files = self.encoded(key).files
         if name not in files:
             raise EaglerayError(f"row {key!r} carries no file {name!r}, it has {sorted(files)}")
         return files[name]
@@ -124,6 +169,11 @@ class ComputedRows(IdentifiedRows):
         return self._summary
 
     @property
+    def how(self) -> Computation:
+        """Return what computes the rows."""
+        return self._how
+
+    @property
     def listing(self) -> str:
         """Return the digest of the inputs."""
         return self._listing.digest
@@ -131,7 +181,7 @@ class ComputedRows(IdentifiedRows):
     @property
     def digest(self) -> str:
         """Return a name that changes when any row may have changed."""
-        names = (self._run.folder.fingerprint, self._listing.digest, self._fit_digest)
+        names = (self._how.run.folder.fingerprint, self._listing.digest, self._how.fit_digest)
         return short_hash("/".join(names).encode())
 
     def find_identity(self, key: str) -> str | None:
@@ -141,7 +191,14 @@ class ComputedRows(IdentifiedRows):
         position = self._index.find(key)
         if position is None:
             return None
-        return record_identity(self._item(position), self._fit_digest)
+        return record_identity(self._item(position), self._how.fit_digest)
+
+    def find_item(self, key: str) -> Item:
+        """Return the item of a key; raises NoItemError, a KeyError."""
+        position = self._index.find(key)
+        if position is None:
+            raise NoItemError(f"{self._stage.label} has no row {key!r} among {len(self)}")
+        return self._item(position)
 
     @cached_property
     def _summary(self) -> Mapping[str, Any]:
@@ -155,11 +212,17 @@ class ComputedRows(IdentifiedRows):
     def _schema(self) -> pa.Schema:
         return arrow_schema(self._stage.schema)
 
-    @cached_property
-    def _ready(self) -> Stage:
-        stage = copy.copy(self._stage)
-        stage.setup(self._device, self._run.upstream, self._fitted)
-        return stage
+    def _open_server(self) -> StageServer:
+        with self._lock:
+            if self._server is None:
+                self._server = StageServer(
+                    copy.copy(self._stage),
+                    self.find_item,
+                    self._schema,
+                    self._how.set_up,
+                    self._how.cache_bytes,
+                )
+            return self._server
 
     @cached_property
     def _index(self) -> KeyIndex:
@@ -169,7 +232,10 @@ class ComputedRows(IdentifiedRows):
 
     @cached_property
     def _last_items(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        average = average_items(len(self), self._stage.resources.seconds_per_item, None)
+        resources = self._stage.resources
+        average = average_items(
+            len(self), resources.seconds_per_item, None, resources.bytes_per_item
+        )
         return np.cumsum(cut(self._listing.key_hashes(), average), dtype=np.int64)
 
     def _item(self, position: int) -> Item:
@@ -183,32 +249,13 @@ class ComputedRows(IdentifiedRows):
             self._blocks.move_to_end(number)
             return self._blocks[number][position % _ITEMS_PER_BLOCK]
 
-    def _record(self, key: str) -> Record:
-        with self._lock:
-            if key not in self._records:
-                self._records[key] = self._compute(key)
-                while len(self._records) > _RECORDS_KEPT:
-                    self._records.popitem(last=False)
-            self._records.move_to_end(key)
-            return self._records[key]
 
-    def _compute(self, key: str) -> Record:
-        stage = self._ready
-        item = self._item(self._index.position(key))
-        try:
-            records = persistently(lambda: stage.encode(stage.process([stage.load(item)])[0]))
-        except (InputError, torch.OutOfMemoryError) as error:
-            raise InputError(
-                f"item {key!r} cannot be processed: {describe_error(error)}"
-            ) from error
-        except EaglerayError:
-            raise
-        except Exception as error:
-            raise FaultError(stage.label, [Fault.of(key, error)]) from error
-        if len(records) != 1 or records[0].key != key:
-            raise EaglerayError(
-                f"stage {stage.label!r} gives {[record.key for record in records]} for the item "
-                f"{key!r}, but rows can be computed on demand only where each item gives one "
-                "record with its key: set prepare.materialise to true"
-            )
-        return records[0]
+def rows_at(rows: Mapping[str, Rows], device: torch.device) -> dict[str, Rows]:
+    """Return rows for a process whose models run on a device: what is computed there, is computed
+    on it, and not on the first GPU of the machine.
+    """
+    place = str(device)
+    return {
+        label: own.at(place) if isinstance(own, ComputedRows) else own
+        for label, own in rows.items()
+    }

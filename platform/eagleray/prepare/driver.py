@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from eagleray.experiment.discovery import nearest
-from eagleray.experiment.schema import PrepareSettings
+from eagleray.experiment.schema import Mode, PrepareSettings
 from eagleray.options import RunOptions
 from eagleray.prepare.computed import ComputedRows
 from eagleray.prepare.fingerprint import describe_stage
 from eagleray.prepare.folder import StageAddress, StageFolder
 from eagleray.prepare.rows import StoredRows
+from eagleray.prepare.shared_fit import SharedFits
 from eagleray.prepare.stage_run import StageSummary, run_stage, workers_of
-from eagleray.prepare.survey import StageRun, Survey, survey
+from eagleray.prepare.survey import Fit, StageRun, Survey, survey
 from eagleray.scheduling import LazySession, present_machine
 from eagleray.storage import Store
-from eagleray.task import BaseTask, EaglerayError, Rows, Stage
+from eagleray.task import BaseTask, EaglerayError, Rows, SettingsError, Stage
+
+_FAIR_PART = 20
+"""One part in so many that is done tells the size of the rest better than an estimate."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class StagePlan:
         bytes_on_disk: Size of what is done.
         workers: Workers that would run, on this machine or the cluster in RAY_ADDRESS.
         expected_seconds: Time for the rest on these, from the stage's own estimate per item.
+        mode: Whether its rows are stored, or computed in the reading process or on workers.
+        expected_bytes: Size of its results when all is done, 0 where nothing is stored; NaN = not
+            known.
     """
 
     label: str
@@ -56,6 +64,8 @@ class StagePlan:
     bytes_on_disk: int
     workers: int
     expected_seconds: float
+    mode: Mode = "stored"
+    expected_bytes: float = math.nan
 
     @property
     def fingerprint(self) -> str:
@@ -86,17 +96,40 @@ def prepare_stages(
     summaries: list[StageSummary] = []
     with nullcontext(options.session) if options.session else LazySession() as session:
         how = replace(options, workers=settings.workers, session=session)
+        stages = task.stages()
+        modes, fits = stage_modes(stages, settings), SharedFits(stages, how.limit)
         for stage, folder in stage_folders(task, storage, labels):
-            run = StageRun(stage, folder, {label: rows[label] for label in stage.upstream})
-            if settings.materialise:
-                summary, rows[stage.label] = run_stage(
-                    run, how, items_per_shard=settings.items_per_shard
-                )
+            upstream = {label: rows[label] for label in stage.upstream}
+            run = StageRun(stage, folder, upstream, fit=fits.fit_for(stage, folder, rows))
+            if modes[stage.label] == "stored":
+                summary, stored = run_stage(run, how, items_per_shard=settings.items_per_shard)
+                rows[stage.label] = stored
+                fits.note(stage, folder, Fit(stored.manifest.fit))
             else:
-                computed = ComputedRows.open(run, how)
+                computed = ComputedRows.open(run, how, settings.cache_gb)
                 summary, rows[stage.label] = _summary_of(run, computed), computed
+                fits.note(stage, folder, Fit(computed.how.fit_digest))
             summaries.append(summary)
     return Prepared(LabeledRows(rows), tuple(summaries))
+
+
+def stage_modes(stages: Sequence[Stage], settings: PrepareSettings) -> dict[str, Mode]:
+    """Return for each stage's label whether its rows are stored, computed or streamed.
+
+    Raises:
+        SettingsError: ``prepare.materialise`` names a stage that the task does not have.
+    """
+    given = settings.materialise
+    if isinstance(given, str):
+        return {stage.label: given for stage in stages}
+    known = list(dict.fromkeys(n for s in stages for n in (s.label, s.name)))
+    for name in given:
+        if name not in known:
+            raise SettingsError(
+                f"prepare.materialise names the stage {name!r}, which the task does not have; "
+                f"{nearest(name, known)}"
+            )
+    return {s.label: given.get(s.label, given.get(s.name, "stored")) for s in stages}
 
 
 class LabeledRows(dict[str, Rows]):
@@ -161,6 +194,8 @@ def plan_stages(
     rows: dict[str, Rows] = {}
     plans = []
     machine, how = present_machine(), options.with_workers(settings.workers)
+    stages = task.stages()
+    modes, fits = stage_modes(stages, settings), SharedFits(stages, how.limit)
     for stage, folder in stage_folders(task, storage):
         num_workers = workers_of(stage, machine, how).num_workers
         if not all(label in rows for label in stage.upstream):
@@ -168,17 +203,19 @@ def plan_stages(
                 StagePlan(stage.label, folder, None, None, 0, 0, num_workers, float("nan"))
             )
             continue
-        run = StageRun(stage, folder, {label: rows[label] for label in stage.upstream})
+        upstream = {label: rows[label] for label in stage.upstream}
+        run = StageRun(stage, folder, upstream, fit=fits.fit_for(stage, folder, rows))
         work = survey(run, items_per_shard=settings.items_per_shard, limit=how.limit)
+        fits.note(stage, folder, work.fit)
         if work.manifest:
             rows[stage.label] = StoredRows(folder, work.listing.digest)
-        elif not settings.materialise and not stage.fit_items:
-            rows[stage.label] = ComputedRows.open(run, how)
-        plans.append(_plan(work, num_workers))
+        elif modes[stage.label] != "stored" and folder.read_fitted(work.fit.digest) is not None:
+            rows[stage.label] = ComputedRows.open(run, how, settings.cache_gb)
+        plans.append(_plan(work, num_workers, modes[stage.label]))
     return plans
 
 
-def _plan(work: Survey, workers: int) -> StagePlan:
+def _plan(work: Survey, workers: int, mode: Mode) -> StagePlan:
     stage, folder = work.run.stage, work.run.folder
     todo = sum(shard.num_items for shard in work.todo)
     if work.manifest:
@@ -194,7 +231,20 @@ def _plan(work: Survey, workers: int) -> StagePlan:
         on_disk,
         workers,
         todo * stage.resources.seconds_per_item / workers,
+        mode,
+        _expected_bytes(work, on_disk) if mode == "stored" else 0.0,
     )
+
+
+def _expected_bytes(work: Survey, on_disk: int) -> float:
+    """Return the size of a stage's results when it is done: from what is done already where that is
+    a fair part, else from the stage's own estimate; NaN where neither says.
+    """
+    total = work.listing.num_items
+    done = total - sum(shard.num_items for shard in work.todo)
+    if work.manifest or done * _FAIR_PART >= total > 0:
+        return on_disk * total / max(done, 1)
+    return work.run.stage.resources.bytes_per_item * total or math.nan
 
 
 def _summary_of(run: StageRun, rows: ComputedRows) -> StageSummary:

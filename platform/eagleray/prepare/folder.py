@@ -143,6 +143,21 @@ class StageFolder:
         content = canonical_json(fitted, f"what fit of stage {label} returns")
         self.store.create(f"fit/{digest}.json", content)
 
+    def set_current_fit(self, digest: str) -> None:
+        """Note what ``fit`` found on the whole listing of the source that fits, for whoever
+        prepares another source where that one is not.
+        """
+        if self.current_fit() != digest:
+            self.store.write("current_fit.json", canonical_json({"digest": digest}))
+
+    def current_fit(self) -> str | None:
+        """Return what was noted last; None where nothing was."""
+        try:
+            digest: str = json.loads(self.store.read("current_fit.json"))["digest"]
+            return digest
+        except (FileNotFoundError, ValueError, KeyError):
+            return None
+
     def read_fitted(self, digest: str) -> Mapping[str, Any] | None:
         """Return what ``fit`` found, nothing for a stage without one (an empty digest), and None
         where it has not run yet.
@@ -357,8 +372,12 @@ class StageFolder:
             ) from error
 
     def commit_manifest(self, manifest: Manifest) -> Manifest:
-        """Finish a listing, whose keys are written; return the manifest that counts."""
+        """Finish a listing, whose keys are written; return the manifest that counts. One that rests
+        on another fit (another source of the stage has fitted anew) is replaced.
+        """
         self.store.create(_manifest(manifest.listing), manifest.encode())
+        if self.manifest(manifest.listing).fit != manifest.fit:
+            self.store.write(_manifest(manifest.listing), manifest.encode())
         return self.manifest(manifest.listing)
 
     def set_current(self, listing: str) -> None:

@@ -16,9 +16,9 @@ import ray
 
 from eagleray.prepare.faults import FaultError
 from eagleray.prepare.fingerprint import canonical_json
+from eagleray.prepare.item import DeviceLostError
 from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
-from eagleray.prepare.shard import DeviceLostError
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 from eagleray.scheduling import WorkerGroup, memory_kills
 from eagleray.task import EaglerayError, Item

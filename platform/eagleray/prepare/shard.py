@@ -13,18 +13,15 @@ from threading import BoundedSemaphore, Lock
 from typing import Any
 
 import pyarrow as pa
-import torch
 
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.faults import Fault, Faults, persistently
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
+from eagleray.prepare.item import Failed, judge, process_batch
 from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
-from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
-
-_ERROR_CHARACTERS = 2000
-"""Longest error text kept in a marker."""
+from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _WRITES_AHEAD = 32
 """Files that may wait to be written while the device goes on."""
@@ -37,10 +34,6 @@ _STARVED = (
 
 Sample = tuple[int, Any]
 """Position of the item within the shard, and what ``load`` gave for it."""
-
-
-_Failed = str | Fault
-"""Why an item gave no records: the error text that rejects it, or a mistake in the code."""
 
 
 @dataclass
@@ -61,7 +54,7 @@ class ComputedShard:
     results: list[_Result]
     faults: Faults
     keys: set[str] = field(default_factory=set)
-    encodes: deque[tuple[int, Future[Sequence[Record] | _Failed]]] = field(default_factory=deque)
+    encodes: deque[tuple[int, Future[Sequence[Record] | Failed]]] = field(default_factory=deque)
     writes: list[Future[None]] = field(default_factory=list)
 
 
@@ -70,10 +63,6 @@ class _Begun:
     """A shard that is loaded ahead: its first items."""
 
     loads: list[Future[Any]] = field(default_factory=list)
-
-
-class DeviceLostError(BaseException):
-    """The GPU failed for good; not an Exception, so that no item after it is rejected for it."""
 
 
 class ShardWorker:
@@ -105,7 +94,7 @@ class ShardWorker:
         self._writers = ThreadPoolExecutor(resources.writer_threads, "write")
         self._encodes_behind = type(stage).encode is not Stage.encode
         self._may_encode = BoundedSemaphore(resources.batch_size + 2 * resources.writer_threads)
-        self._last_encodes: Sequence[Future[Sequence[Record] | _Failed]] = ()
+        self._last_encodes: Sequence[Future[Sequence[Record] | Failed]] = ()
         self._lock = Lock()
         self._begun: dict[str, _Begun] = {}
         self._alone = ""
@@ -212,7 +201,7 @@ class ShardWorker:
         samples = self._load(shard, loads)
         while batch := list(islice(samples, self._stage.resources.batch_size)):
             for (item_idx, _), outcome in zip(batch, self._process(shard, batch), strict=True):
-                if self._encodes_behind and not isinstance(outcome, _Failed):
+                if self._encodes_behind and not isinstance(outcome, Failed):
                     encoded = self._encode_behind(shard, item_idx, outcome)
                     shard.encodes.append((item_idx, encoded))
                 else:
@@ -235,7 +224,7 @@ class ShardWorker:
         for item_idx in suspects.order(len(shard.items)):
             self._keep(shard, item_idx, self._run_one(shard, item_idx))
 
-    def _run_one(self, shard: ComputedShard, item_idx: int) -> Sequence[Record] | _Failed:
+    def _run_one(self, shard: ComputedShard, item_idx: int) -> Sequence[Record] | Failed:
         self._journal.at(shard.id, item_idx)
         try:
             sample = self._load_one(shard.items[item_idx])
@@ -246,24 +235,14 @@ class ShardWorker:
     def _load_one(self, item: Item) -> Any:
         return persistently(lambda: self._stage.load(item))
 
-    def _judged(self, shard: ComputedShard, item_idx: int, error: Exception) -> _Failed:
+    def _judged(self, shard: ComputedShard, item_idx: int, error: Exception) -> Failed:
         """Return what an error makes of an item: an error text for bad data, else a fault.
 
         Raises:
             EaglerayError: It is no fault of the item's, so that the job ends.
         """
-        key = shard.items[item_idx].key
-        if isinstance(error, InputError | torch.OutOfMemoryError):
-            return describe_error(error)
-        if isinstance(error, EaglerayError):
-            raise error
-        if is_transient(error):
-            raise EaglerayError(
-                f"{self._stage.label}: storage or network do not answer at item {key!r} of shard "
-                f"{shard.id} after several tries ({describe_error(error)}); the shard stays open: "
-                "see that they can be reached and give the same command again"
-            ) from error
-        return Fault.of(key, error)
+        key, where = shard.items[item_idx].key, f"shard {shard.id}, which stays open,"
+        return judge(self._stage.label, key, where, error)
 
     def _load(self, shard: ComputedShard, waiting: list[Future[Any]]) -> Iterator[Sample]:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
@@ -295,7 +274,7 @@ class ShardWorker:
 
     def _encode_behind(
         self, shard: ComputedShard, item_idx: int, processed: Any
-    ) -> Future[Sequence[Record] | _Failed]:
+    ) -> Future[Sequence[Record] | Failed]:
         """Encode while the device goes on, but let no more than a few samples wait in memory."""
         self._may_encode.acquire()
         try:
@@ -314,11 +293,11 @@ class ShardWorker:
 
     def _encode(
         self, shard: ComputedShard, item_idx: int, outcome: Any
-    ) -> Sequence[Record] | _Failed:
+    ) -> Sequence[Record] | Failed:
         """Return a processed sample's records, or why there are none; raises where the job is to
         end (`Stage.encode`).
         """
-        if isinstance(outcome, _Failed):
+        if isinstance(outcome, Failed):
             return outcome
         try:
             return persistently(lambda: self._stage.encode(outcome))
@@ -329,23 +308,14 @@ class ShardWorker:
         """Return what each sample came to, or why there is nothing; a batch that raises goes item
         by item.
         """
-        samples = [sample for _, sample in batch]
-        try:
-            outcome = persistently(lambda: self._stage.process(samples))
-            if len(outcome) != len(samples):
-                raise InputError(
-                    f"process returned {len(outcome)} lists of records for {len(samples)} samples"
-                )
-            return list(outcome)
-        except torch.AcceleratorError as error:
-            raise DeviceLostError(describe_error(error)) from error
-        except Exception as error:
-            if len(batch) == 1:
-                return [self._judged(shard, batch[0][0], error)]
-        return [self._process(shard, [sample])[0] for sample in batch]
+        return process_batch(
+            self._stage,
+            [sample for _, sample in batch],
+            lambda position, error: self._judged(shard, batch[position][0], error),
+        )
 
     def _keep(
-        self, shard: ComputedShard, item_idx: int, outcome: Sequence[Record] | _Failed
+        self, shard: ComputedShard, item_idx: int, outcome: Sequence[Record] | Failed
     ) -> None:
         """Turn an item's records into a table and its files into committed ones, or reject it."""
         result = shard.results[item_idx]
@@ -378,12 +348,6 @@ class ShardWorker:
         if len(shard.writes) >= _WRITES_AHEAD:
             shard.writes.pop(0).result()
         shard.writes.append(self._writers.submit(self._folder.write_file, file, content))
-
-
-def describe_error(error: BaseException) -> str:
-    """Return an error's type and message, as rejects carry it."""
-    text = f"{type(error).__name__}: {error}"[:_ERROR_CHARACTERS]
-    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _fresh_keys(records: Iterable[Record], taken: set[str]) -> set[str]:

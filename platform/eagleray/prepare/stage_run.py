@@ -20,7 +20,7 @@ from eagleray.prepare.keys import write_keys
 from eagleray.prepare.marker import Manifest, ShardEntry
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.survey import StageRun, Survey, survey
-from eagleray.prepare.worker import StageJob
+from eagleray.prepare.worker import StageJob, run_fit
 from eagleray.scheduling import (
     LazySession,
     Machine,
@@ -215,10 +215,7 @@ def _compute(
     yield from ((position, {}) for position in range(len(work)) if position not in busy)
     if not busy:
         return
-    jobs = [
-        StageJob(work[p].run, work[p].listing, work[p].todo, "cpu", work[p].fit_digest)
-        for p in busy
-    ]
+    jobs = [StageJob(work[p].run, work[p].listing, work[p].todo, "cpu", work[p].fit) for p in busy]
     for job in jobs:
         job.run.folder.remove_stale_temporaries()
     options.progress.start(title, sum(shard.num_items for job in jobs for shard in job.shards))
@@ -356,6 +353,24 @@ def _compute_on_ray(
     yield from compute_on_ray([job.with_fitted() for job in jobs], group)
 
 
+def ensure_fitted(job: StageJob, options: RunOptions) -> StageJob:
+    """Return a job with what ``fit`` has found; where it has not run yet, a worker runs it, and the
+    device is that worker's.
+    """
+    if not job.is_fitted:
+        stage, one = job.run.stage, options.with_workers(1)
+        if options.inline:
+            run_fit(replace(job, device=workers_of(stage, local_machine(), one).device))
+        else:
+            with nullcontext(options.session) if options.session else LazySession() as session:
+                session.start()
+                from eagleray.prepare.ray_pool import fit_on_ray
+
+                group = workers_of(stage, cluster_machine(), one)
+                fit_on_ray(replace(job, device=group.device), group)
+    return job.with_fitted()
+
+
 def _finish(work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
     """Write the listing's manifest, once all its shards are done."""
     folder, listing, stage = work.run.folder, work.listing.digest, work.run.stage
@@ -369,6 +384,6 @@ def _finish(work: Survey, computed: Mapping[str, ShardEntry]) -> Manifest:
             f"{stage.label}: files of {len(gone)} shards were deleted while it ran: give the same "
             "command again, which computes just these"
         )
-    draft = Manifest(listing, work.fit_digest, shards, keys=keys)
+    draft = Manifest(listing, work.fit.digest, shards, keys=keys)
     summary = stage.finish(StoredRows(folder, listing, draft))
     return folder.commit_manifest(replace(draft, summary=summary))

@@ -23,11 +23,15 @@ from eagleray.prepare.fingerprint import DIGEST_BYTES, item_digest, traced_items
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.listing import Listing, spool
 from eagleray.prepare.marker import Manifest
-from eagleray.task import Rows, Stage
+from eagleray.task import Item, Rows, Stage
 
 SECONDS_PER_SHARD = 60.0
 """Aimed length of a shard, which may be half of it to twice it: long against the cost of a shard,
 short against what a kill may cost."""
+
+BYTES_PER_SHARD = 256e6
+"""Aimed size of a shard's rows and files at most: a worker holds two shards in memory, one that is
+computed and one that is written."""
 
 SHARDS_TO_SPREAD = 64
 """A job of less than an hour is cut into about so many shards, so that workers end together."""
@@ -49,6 +53,44 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class FitItems:
+    """What ``Stage.fit`` sees.
+
+    Args:
+        stage: The stage that fits, not set up.
+        upstream: The rows that it reads, by label.
+        listing: Its inputs.
+        positions: Which of them it is shown.
+    """
+
+    stage: Stage
+    upstream: Mapping[str, Rows]
+    listing: Listing
+    positions: tuple[int, ...]
+
+    def items(self) -> list[Item]:
+        """Return the items in listing order."""
+        return [self.listing.items(position, 1)[0] for position in self.positions]
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a stage takes of ``fit``, its own or that of another source of the same stage.
+
+    Args:
+        digest: Name of what is found; empty without a fit.
+        shown: What it is found on; None where it has been found before and that is gone.
+    """
+
+    digest: str = ""
+    shown: FitItems | None = None
+
+
+NO_FIT = Fit()
+"""What a stage without a fit takes."""
+
+
+@dataclass(frozen=True)
 class StageRun:
     """A stage that is to be run.
 
@@ -57,12 +99,14 @@ class StageRun:
         folder: Where its results go; must change when anything changes that they depend on.
         upstream: The rows that it reads, by label.
         also_read: Rows that it reads without listing them: other code behind them is told, too.
+        fit: What another source of the same stage fits for it; None where it fits for itself.
     """
 
     stage: Stage
     folder: StageFolder
     upstream: Mapping[str, Rows] = field(default_factory=dict)
     also_read: Mapping[str, Rows] = field(default_factory=dict)
+    fit: Fit | None = None
 
     def code(self) -> Code:
         """Return the code that this run would use, and what made the rows that it reads."""
@@ -82,7 +126,7 @@ class Survey:
     Args:
         run: What is to be run.
         listing: The inputs.
-        fit_digest: Name of what ``fit`` finds on them; empty without a fit.
+        fit: What ``fit`` finds, and on which items.
         manifest: The listing's manifest where it is finished.
         shards: All shards in listing order; empty where it is finished.
         done: Ids of those that are done.
@@ -90,7 +134,7 @@ class Survey:
 
     run: StageRun
     listing: Listing
-    fit_digest: str
+    fit: Fit
     manifest: Manifest | None
     shards: tuple[Shard, ...]
     done: frozenset[str]
@@ -115,13 +159,15 @@ def survey(run: StageRun, *, items_per_shard: int | None, limit: int | None) -> 
         limit: Look at the first items only.
     """
     listing = list_inputs(run, limit)
-    fit = fit_digest(run.stage, listing)
+    fit = fit_of(run, listing)
     if run.folder.has_manifest(listing.digest):
         manifest = run.folder.manifest(listing.digest)
-        return Survey(run, listing, fit, manifest, (), frozenset())
+        if run.fit is None or manifest.fit == run.fit.digest:
+            return Survey(run, listing, fit, manifest, (), frozenset())
     seconds = run.stage.resources.seconds_per_item
-    average = average_items(listing.num_items, seconds, items_per_shard)
-    shards = tuple(shards_of(listing, average, fit))
+    num_bytes = run.stage.resources.bytes_per_item
+    average = average_items(listing.num_items, seconds, items_per_shard, num_bytes)
+    shards = tuple(shards_of(listing, average, fit.digest))
     done = run.folder.done_shards() & {shard.id for shard in shards}
     return Survey(run, listing, fit, None, shards, frozenset(done))
 
@@ -132,19 +178,32 @@ def list_inputs(run: StageRun, limit: int | None) -> Listing:
     return spool(items, run.folder, run.stage.label, limit=limit)
 
 
-def fit_digest(stage: Stage, listing: Listing) -> str:
-    """Return the name of what the stage's ``fit`` finds on this listing; empty for a stage without
-    one.
+def fit_of(run: StageRun, listing: Listing) -> Fit:
+    """Return what a stage takes of ``fit`` on this listing, and on which of its items it is found.
+
+    They are the items whose keys have the smallest hashes: spread over the listing (which may begin
+    with one scene), and the same ones after most additions to it.
     """
+    stage = run.stage
+    if run.fit is not None:
+        return run.fit
     if not stage.fit_items:
-        return ""
+        return NO_FIT
+    hashes = np.concatenate([np.empty(0, np.uint64), *listing.key_hashes()])
+    chosen = np.sort(np.argsort(hashes, kind="stable")[: stage.fit_items])
+    shown = FitItems(stage, run.upstream, listing, tuple(int(i) for i in chosen))
     hasher = hashlib.blake2b(str(stage.fit_items).encode(), digest_size=8)
-    for item in listing.items(0, stage.fit_items):
+    for item in shown.items():
         hasher.update(item_digest(item.key, item.identity))
-    return hasher.hexdigest()
+    return Fit(hasher.hexdigest(), shown)
 
 
-def average_items(num_items: int, seconds_per_item: float, items_per_shard: int | None) -> int:
+def average_items(
+    num_items: int,
+    seconds_per_item: float,
+    items_per_shard: int | None,
+    bytes_per_item: float = 0.0,
+) -> int:
     """Return the aimed number of items per shard.
 
     Args:
@@ -153,14 +212,16 @@ def average_items(num_items: int, seconds_per_item: float, items_per_shard: int 
         items_per_shard: What the user asked for; None for about a minute of work, less for small
             jobs. (Parts of a job are rounded down to a power of two, so that the size rarely
             changes when items are added.)
+        bytes_per_item: Expected bytes of an item's rows and files; 0 = unknown.
     """
     if items_per_shard is not None:
         return items_per_shard
+    most = BYTES_PER_SHARD / bytes_per_item if bytes_per_item else math.inf
     long_enough = math.ceil(LEAST_SECONDS / seconds_per_item)
     small = max(
         _part(num_items, SHARDS_TO_SPREAD), min(long_enough, _part(num_items, LEAST_SHARDS))
     )
-    return max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), small))
+    return int(max(1, min(round(SECONDS_PER_SHARD / seconds_per_item), small, most)))
 
 
 def _part(num_items: int, parts: int) -> int:

@@ -1,9 +1,9 @@
 """A worker of a stage: set up once, then one shard after the other; the same in this process and
 under Ray. And ``Stage.fit``, which a worker runs before: what all workers need is found once.
 
-What ``fit`` found on the first items is stored by a digest of those items, which enters the
-shards' ids: while they stay the same, added items recompute nothing; when they change, everything
-follows.
+What ``fit`` found on some items is stored by a digest of those items, which enters the shards' ids:
+while they stay the same, added items recompute nothing; when they change, everything follows. All
+sources of a stage use what one of them found.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import ComputedShard, ShardWorker
-from eagleray.prepare.survey import Shard, StageRun
+from eagleray.prepare.survey import NO_FIT, Fit, Shard, StageRun
 from eagleray.task import EaglerayError, InputError, Item, Stage
 
 
@@ -35,7 +35,7 @@ class StageJob:
         listing: Its inputs.
         shards: What is to be computed.
         device: ``cpu`` or ``cuda``.
-        fit_digest: Name of what ``fit`` finds; empty without a fit.
+        fit: What ``fit`` finds, and on which items.
         fitted: What it has found, once it has run.
     """
 
@@ -43,17 +43,17 @@ class StageJob:
     listing: Listing
     shards: Sequence[Shard]
     device: str
-    fit_digest: str = ""
+    fit: Fit = NO_FIT
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def is_fitted(self) -> bool:
         """Whether ``fit`` has run, or there is none."""
-        return self.run.folder.read_fitted(self.fit_digest) is not None
+        return self.run.folder.read_fitted(self.fit.digest) is not None
 
     def with_fitted(self) -> StageJob:
         """Return the job with what ``fit`` has found."""
-        return replace(self, fitted=self.run.folder.read_fitted(self.fit_digest) or {})
+        return replace(self, fitted=self.run.folder.read_fitted(self.fit.digest) or {})
 
 
 class StageWorker:
@@ -71,7 +71,7 @@ class StageWorker:
             stack.enter_context(torch_threads(stage.resources.cpus))
             stage.setup(job.device, job.run.upstream, job.fitted)
             self._worker = stack.enter_context(
-                ShardWorker(stage, job.run.folder, job.fit_digest, journal)
+                ShardWorker(stage, job.run.folder, job.fit.digest, journal)
             )
             self._stack = stack.pop_all()
 
@@ -111,15 +111,24 @@ class StageWorker:
 
 
 def run_fit(job: StageJob) -> None:
-    """Fit on the first items and store what was found. Bad items are left out.
+    """Fit and store what was found. Bad items are left out.
 
     ``setup`` runs before, with nothing fitted, so that ``fit`` may use the stage's networks.
+
+    Raises:
+        EaglerayError: What was found before is gone, and so are the items.
     """
-    stage = copy.copy(job.run.stage)
+    shown = job.fit.shown
+    if shown is None:
+        raise EaglerayError(
+            f"stage {job.run.stage.label}: what fit found ({job.fit.digest}) is gone from "
+            f"{job.run.folder.uri}: run `eagleray prepare` where all data are"
+        )
+    stage = copy.copy(shown.stage)
     with torch_threads(stage.resources.cpus):
-        stage.setup(job.device, job.run.upstream, {})
-        fitted = stage.fit(_samples(stage, job.listing.items(0, stage.fit_items)))
-    job.run.folder.write_fitted(job.fit_digest, fitted, stage.label)
+        stage.setup(job.device, shown.upstream, {})
+        fitted = stage.fit(_samples(stage, shown.items()))
+    job.run.folder.write_fitted(job.fit.digest, fitted, stage.label)
 
 
 def _load(stage: Stage, item: Item) -> Any:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from eagleray.prepare import rows_at
 from eagleray.progress import Progress
 from eagleray.runs.metrics import MetricsWriter, claim_attempt
 from eagleray.runs.records import BestCheckpoint
@@ -92,6 +93,7 @@ def train_process(
         torch.cuda.set_device(device)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     place = Place(rank, world_size, device)
+    job = replace(job, rows=rows_at(job.rows, device))
     attempt = _from_rank_0(claim_attempt(job.run) if rank == 0 else 0, place)
     data = job.task.dataset("train", job.rows)
     if rank == 0:

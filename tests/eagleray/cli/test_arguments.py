@@ -143,3 +143,24 @@ def test_help_shows_the_phases_of_the_settings_that_flags_give(tmp_path, droppin
         parsed(tmp_path / "a.yaml", dropping, "--settings.steps", "2", "--help")
     assert stop.value.code == 0
     assert "--train.phases.1.lr" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--prepare.no-materialise"], "computed"),
+        (["--prepare.materialise"], "stored"),
+        (["--prepare.materialise", "streamed"], "streamed"),
+        (["--seed", "3"], {"tiny": "streamed"}),
+    ],
+)
+def test_what_becomes_of_rows_is_one_word_for_all_stages_or_by_stage(tmp_path, flags, expected):
+    given = {"tiny": "streamed"} if isinstance(expected, dict) else "stored"
+    base = {"task": "tiny", "name": "a", "prepare": {"materialise": given}}
+    assert parsed(tmp_path / "a.yaml", base, *flags).prepare.materialise == expected
+
+
+@pytest.mark.parametrize(("given", "expected"), [(True, "stored"), (False, "computed")])
+def test_rows_are_stored_or_not_as_older_files_say(given, expected):
+    values = {"task": "tiny", "name": "a", "prepare": {"materialise": given}}
+    assert make_experiment(values).prepare.materialise == expected

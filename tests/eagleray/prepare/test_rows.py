@@ -88,9 +88,8 @@ def test_equal_hashes_are_told_apart_by_the_key(monkeypatch):
     assert [index.find(key) for key in "abcd"] == [0, 1, 2, None]
 
 
-def computed(tmp_path, stage, **options):
-    run = StageRun(stage, folder_of(tmp_path / "computed"))
-    return ComputedRows.open(run, RunOptions(**options))
+def computed(tmp_path, stage):
+    return ComputedRows.open(StageRun(stage, folder_of(tmp_path / "computed")), RunOptions())
 
 
 def test_computed_rows_equal_stored_ones(tmp_path, folder):
