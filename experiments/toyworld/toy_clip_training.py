@@ -8,12 +8,14 @@ is positive for all that it is true of, so that a batch of few words has no fals
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from toy_clip_captions import Caption, caption, may_be_said, truth
@@ -50,9 +52,10 @@ class Recipe:
 
     Attributes:
         steps: Optimizer steps.
-        batch: Crops per step.
-        small_px: Side of the crops at first, pixels.
-        small_share: Share of the steps with small crops; then come those of the full size.
+        batch: Crops per step and worker.
+        workers: Processes of one thread each, whose gradients are averaged.
+        sizes_px: Sides of the crops, one after the other, pixels; small ones are cheap.
+        size_starts: Share of the steps at which each begins.
         lr: Peak learning rate of AdamW.
         warmup: Steps of rising learning rate.
         weight_decay: Of matrices.
@@ -60,15 +63,25 @@ class Recipe:
         save_every: Steps between checkpoints.
     """
 
-    steps: int = 2000
-    batch: int = 32
-    small_px: int = 48
-    small_share: float = 0.8
+    steps: int = 1800
+    batch: int = 24
+    workers: int = 2
+    sizes_px: tuple[int, ...] = (32, 48, 64)
+    size_starts: tuple[float, ...] = (0.0, 0.6, 0.85)
     lr: float = 1.0e-3
     warmup: int = 100
     weight_decay: float = 0.1
     seed: int = 0
     save_every: int = 50
+
+    def px_at(self, step: int) -> int:
+        """Return the side of the crops of a step."""
+        begun = [
+            px
+            for px, at in zip(self.sizes_px, self.size_starts, strict=True)
+            if step >= at * self.steps
+        ]
+        return begun[-1]
 
 
 def toy_architecture(words: list[str]) -> ClipArchitecture:
@@ -209,9 +222,7 @@ def _rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
 
 
-def train(
-    source: CropSource, words: list[str], recipe: Recipe, checkpoint: Path
-) -> torch.nn.Module:
+def train(source: CropSource, words: list[str], recipe: Recipe, checkpoint: Path) -> Any:
     """Train, or go on where a checkpoint is.
 
     Args:
@@ -223,11 +234,41 @@ def train(
     Returns:
         open_clip's network in evaluation mode.
     """
+    rendezvous = checkpoint.with_suffix(".rendezvous")
+    rendezvous.unlink(missing_ok=True)
+    # Forked workers share the frames; threads of operators do not survive a fork: each has one.
+    context = torch.multiprocessing.get_context("fork")
+    workers = [
+        context.Process(target=_work, args=(rank, source, words, recipe, checkpoint, rendezvous))
+        for rank in range(recipe.workers)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    if any(worker.exitcode for worker in workers):
+        raise RuntimeError(f"a worker ended with {[worker.exitcode for worker in workers]}")
+    model = build_clip(toy_architecture(words))
+    model.load_state_dict(torch.load(checkpoint, weights_only=True)["model"])
+    return model.eval()
+
+
+def _work(
+    rank: int,
+    source: CropSource,
+    words: list[str],
+    recipe: Recipe,
+    checkpoint: Path,
+    rendezvous: Path,
+) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group(
+        "gloo", init_method=f"file://{rendezvous}", rank=rank, world_size=recipe.workers
+    )
     torch.manual_seed(recipe.seed)
     form = toy_architecture(words)
     model = build_clip(form)
     tokenizer = WordTokenizer(words, form.context_length)
-    tower = ClipImageTower(model.visual)
     optimizer = _optimizer(model, recipe)
     start = 0
     if checkpoint.exists():
@@ -236,31 +277,44 @@ def train(
         optimizer.load_state_dict(stored["optimizer"])
         start = int(stored["step"])
     model.train()
+    tower = ClipImageTower(model.visual)
     smooth = 0.0
     for step in range(start, recipe.steps):
-        rng = np.random.default_rng([recipe.seed, step, 1])
-        px = recipe.small_px if step < recipe.small_share * recipe.steps else form.image_size
-        batch = _joined(source.batch(step, recipe.batch, px))
+        rng = np.random.default_rng([recipe.seed, step, rank])
+        number = step * recipe.workers + rank
+        batch = _joined(source.batch(number, recipe.batch, recipe.px_at(step)))
         captions = _captions(batch, source.words, rng)
         known = torch.from_numpy(truth(captions, batch.words, batch.colors))
+        loss = _loss(tower, model, batch, tokenizer([one.text for one in captions]), known)
+        optimizer.zero_grad(set_to_none=False)
+        loss.backward()
+        _average_gradients(model, recipe.workers)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
             group["lr"] = _rate(step, recipe)
-        loss = _loss(tower, model, batch, tokenizer([one.text for one in captions]), known)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, _LOGIT_SCALE[1])
         smooth = loss.item() if step == start else 0.95 * smooth + 0.05 * loss.item()
-        if (step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps:
-            content = {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step + 1,
-            }
-            part = checkpoint.with_suffix(".part")
-            torch.save(content, part)
-            part.replace(checkpoint)
-            print(f"step {step + 1} of {recipe.steps}: loss {smooth:.3f}", flush=True)
-    return model.eval()
+        if rank == 0 and ((step + 1) % recipe.save_every == 0 or step + 1 == recipe.steps):
+            _save(checkpoint, model, optimizer, step + 1)
+            spent = time.process_time()
+            print(f"step {step + 1}: loss {smooth:.3f}, {spent:.0f} s of CPU", flush=True)
+    dist.barrier()
+
+
+def _average_gradients(model: torch.nn.Module, workers: int) -> None:
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([one.flatten() for one in gradients])
+    dist.all_reduce(flat)
+    for one, mean in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+        one.copy_(mean.view_as(one) / workers)
+
+
+def _save(
+    checkpoint: Path, model: torch.nn.Module, optimizer: torch.optim.Optimizer, step: int
+) -> None:
+    content = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "step": step}
+    part = checkpoint.with_suffix(".part")
+    torch.save(content, part)
+    part.replace(checkpoint)
