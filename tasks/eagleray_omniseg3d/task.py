@@ -311,7 +311,9 @@ class OmniSeg3DTask(Task[SceneModel, Any, RayBatch, Any, RayBank], Importing, Vi
         """Write a selection; points are in the capture's own coordinates."""
         return export_selection(item, prediction, format, self.data.scene)
 
-    def interactive_scene(self, model: SceneModel) -> InteractiveScene[Prompt]:
+    def interactive_scene(
+        self, model: SceneModel, rows: Mapping[str, Rows]
+    ) -> InteractiveScene[Prompt]:
         """Return the scene for the viewer."""
         faithful = self.settings.faithful
         how = Similarity(normalize=not faithful)

@@ -2,8 +2,11 @@
 
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 from tests.browser.conftest import Visit
+from tests.eagleray.view.block_scene import BlockScene
 from tests.eagleray.view.orbit_scene import START, OrbitScene
 
 from eagleray.view.server import Viewer
@@ -46,6 +49,11 @@ def choose(page, label, option):
     """Choose from a dropdown of the panel."""
     page.get_by_label(label, exact=True).click()
     page.get_by_role("option", name=option, exact=True).click()
+
+
+def input_of(page, label):
+    """Return the text field or box that a label of the panel stands before."""
+    return page.locator(f"xpath=//*[text()='{label}']/following::input[1]")
 
 
 def press(page, text):
@@ -176,3 +184,62 @@ def test_only_who_knows_the_token_sees_anything(chromium):
         guest.context.close()
     finally:
         viewer.close()
+
+
+@pytest.fixture
+def blocks(chromium):
+    scene = BlockScene()
+    viewer = Viewer(scene, "blocks", port=0, max_side_px=160)
+    visit = Visit(chromium, viewer.address, accept_downloads=True)
+    visit.page.goto(viewer.address)
+    visit.page.get_by_text("blocks").first.wait_for()
+    yield scene, visit.page
+    visit.context.close()
+    viewer.close()
+    assert visit.foreign == []
+
+
+def test_blocks_are_drawn_asked_for_and_switched_off(blocks, tmp_path):
+    scene, page = blocks
+
+    def newest():
+        return scene.requests[-1]
+
+    page.get_by_text("8 boxes").wait_for()
+    wait_for(lambda: colors_of(page, tmp_path) >= {"red", "blue"})
+    choose(page, "frame", "two")
+    wait_for(lambda: newest().frame == "two")
+    question = input_of(page, "look for")
+    question.fill("up")
+    page.get_by_role("button", name="find", exact=True).click()
+    page.get_by_text("is no word of left, right").wait_for()
+    question.fill("left")
+    page.get_by_role("button", name="find", exact=True).click()
+    wait_for(lambda: newest().selection == (-1.0,) and newest().mode == "likeness")
+    question.fill("right")
+    press(page, "and this")
+    wait_for(lambda: newest().selection == (-1.0, 1.0))
+    page.get_by_text("6 boxes").wait_for()
+    press(page, "clear")
+    choose(page, "show", "classes")
+    press(page, "classes")
+    input_of(page, "red").click(force=True)
+    wait_for(lambda: newest().hidden == ("red",))
+    wait_for(lambda: "red" not in colors_of(page, tmp_path))
+    with page.expect_download() as download:
+        page.get_by_role("button", name="blocks", exact=True).click()
+    assert download.value.suggested_filename == "blocks.txt"
+
+
+def colors_of(page, folder):
+    """Return which of the blocks' colors are seen beside the panel."""
+    path = folder / "canvas.png"
+    page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 900, "height": 900})
+    with Image.open(path) as picture:
+        rgb = np.asarray(picture.convert("RGB")).astype(int)
+    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
+    seen = {
+        "red": (red > 1.8 * blue) & (red > 1.8 * green) & (red > 60),
+        "blue": (blue > 1.8 * red) & (blue > 1.3 * green) & (blue > 60),
+    }
+    return {name for name, mask in seen.items() if mask.sum() > 50}

@@ -399,7 +399,7 @@ class Window:
 def viewing(done):
     """A window at the first training camera, the start, the view and its rendering."""
     task, *_, model = done
-    scene = task.interactive_scene(model)
+    scene = task.interactive_scene(model, {})
     start = scene.start()
     view = task.data.scene.views[task.data.scene.split("train")[0]]
     window = Window(scene, viewer_camera(start, view.world_from_cam[:, :3]))

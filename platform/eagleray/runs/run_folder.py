@@ -178,7 +178,7 @@ class RunFolder(Store):
         """Add the fingerprints of the prepared data it used (by label), so that ``prune`` keeps
         them; an evaluation uses fewer than the training did.
         """
-        self.write(self.STAGES, encode_json({**self._stored_stages(), **stages}))
+        self.write(self.STAGES, encode_json({**self.fingerprints(), **stages}))
 
     def stages(self) -> set[tuple[str, str, str]]:
         """Return (task, stage, fingerprint) of the prepared data that the run used; the task is
@@ -222,7 +222,10 @@ class RunFolder(Store):
         texts = [path for path in self.files(self.LOG) if path.endswith((".log", ".txt"))]
         return sorted(texts, key=lambda path: (len(path), path))
 
-    def _stored_stages(self) -> dict[str, str]:
+    def fingerprints(self) -> dict[str, str]:
+        """Return the fingerprints of the prepared data that the run used, by label; nothing where
+        the file is missing or damaged.
+        """
         try:
             stored = json.loads(self.read(self.STAGES))
         except (FileNotFoundError, ValueError):

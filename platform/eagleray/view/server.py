@@ -10,6 +10,7 @@ import errno
 import logging
 import socket
 import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import quote
 
@@ -18,10 +19,12 @@ import torch
 from eagleray.contract.task import require
 from eagleray.evaluate.stage import load_model
 from eagleray.evaluate.weights import find_weights
-from eagleray.experiment.discovery import task_type
+from eagleray.experiment.discovery import nearest, task_type
 from eagleray.listening import is_loopback, new_token
-from eagleray.runs.run_folder import find_run
-from eagleray.task import InteractiveScene, SettingsError, Viewing
+from eagleray.prepare import StageAddress, StageFolder, open_rows
+from eagleray.runs.run_folder import RunFolder, find_run
+from eagleray.storage import Store
+from eagleray.task import Rows, Scene, SettingsError, Viewing
 from eagleray.view.session import ClientSession
 from eagleray.view.turns import Turns
 
@@ -46,7 +49,7 @@ class Viewer:
 
     def __init__(
         self,
-        scene: InteractiveScene[Any],
+        scene: Scene[Any],
         title: str,
         *,
         host: str = LOOPBACK,
@@ -128,8 +131,42 @@ def view_run(
     weights = find_weights(run, checkpoint, task, experiment.seed)
     chosen = device if device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
     model = load_model(task, weights, torch.device(chosen))
-    scene = task.interactive_scene(model)
+    scene = task.interactive_scene(model, RecordedRows(run, Store(storage)))
     return Viewer(scene, run_name, host=host, port=port, max_side_px=max_side_px, token=token)
+
+
+class RecordedRows(Mapping[str, Rows]):
+    """Rows of the prepared stages that a run used, by label; opened when they are asked for, since
+    a run outlives the data that it was made from.
+
+    Args:
+        run: The run.
+        storage: Folder that holds prepared data.
+    """
+
+    def __init__(self, run: RunFolder, storage: Store) -> None:
+        self._run, self._storage = run, storage
+        self._opened: dict[str, Rows] = {}
+
+    def __getitem__(self, label: str) -> Rows:
+        if label not in self._opened:
+            fingerprints = self._run.fingerprints()
+            if label not in fingerprints:
+                raise SettingsError(
+                    f"run {self._run.name} used no prepared stage {label!r}; "
+                    f"{nearest(label, list(fingerprints))}"
+                )
+            address = StageAddress(
+                self._run.summary().task, label.partition(":")[0], fingerprints[label]
+            )
+            self._opened[label] = open_rows(StageFolder.prepared(self._storage, address))
+        return self._opened[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._run.fingerprints())
+
+    def __len__(self) -> int:
+        return len(self._run.fingerprints())
 
 
 def serve_forever(viewer: Viewer) -> None:

@@ -1,33 +1,48 @@
-"""One browser window: its panel, and what its buttons and clicks do."""
+"""One browser window: its camera, and what its buttons, clicks and questions do."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Any
 
 import numpy as np
 
-from eagleray.task import Camera, EaglerayError, InteractiveScene, RgbImage, ViewRequest
-from eagleray.view.painter import Painter, SupersededError
+from eagleray.task import (
+    AskableScene,
+    Camera,
+    EaglerayError,
+    InteractiveScene,
+    PicturedScene,
+    RgbImage,
+    Scene,
+    SettingsError,
+    Solid,
+    SolidScene,
+    ViewRequest,
+)
+from eagleray.view.painter import NewestRequest, Painter, SolidSender, SupersededError
+from eagleray.view.panel import CLEAR, LEVELS, OFF, SELECT, TAKE_AWAY, Panel, Reactions
 from eagleray.view.turns import Turns
-
-_log = logging.getLogger(__name__)
 
 _COARSE_QUALITY, _FINE_QUALITY = 80, 92
 """JPEG quality of images that finer ones follow, and of the last one."""
-_SELECT, _ADD, _TAKE_AWAY, _OFF = "select", "add", "take away", "nothing"
-_CLICKS = (_SELECT, _ADD, _TAKE_AWAY, _OFF)
-_LEVELS = ("coarse", "medium", "fine")
-_UNDO, _CLEAR = "undo", "clear"
-_FIRST_THRESHOLD = 0.8
-_QUIET = "gray"
 _REFINING = "_getting sharper ..._"
-_HELP = "Drag to turn, scroll to come closer. **Click at a thing to select it.**"
+_SOLID = "/solid"
+_CUBE_CORNERS = np.array(
+    [(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)], dtype=np.float32
+)
+_CUBE_FACES = np.array(
+    [
+        *((0, 1, 3), (0, 3, 2), (4, 6, 7), (4, 7, 5), (0, 4, 5), (0, 5, 1)),
+        *((2, 3, 7), (2, 7, 6), (0, 2, 6), (0, 6, 4), (1, 5, 7), (1, 7, 3)),
+    ],
+    dtype=np.uint32,
+)
+"""Twelve triangles, seen from outside in counterclockwise order."""
 
 
 class ClientSession:
-    """Panel, camera and clicks of one browser window.
+    """Panel, camera and selection of one browser window.
 
     Args:
         client: viser's handle of the window.
@@ -35,12 +50,15 @@ class ClientSession:
         turns: The device, which all windows share.
         title: Shown on top of the panel.
         max_side_px: Longest side of a rendered image.
+
+    Raises:
+        SettingsError: The scene is neither rendered nor drawn by the browser.
     """
 
     def __init__(
         self,
         client: Any,
-        scene: InteractiveScene[Any],
+        scene: Scene[Any],
         turns: Turns,
         title: str,
         max_side_px: int,
@@ -50,44 +68,40 @@ class ClientSession:
         self._selection: tuple[Any, ...] = ()
         self._history: list[tuple[Any, ...]] = []
         self._changing = threading.Lock()
-        self._painter = Painter(scene, self._show, self._say, turns)
-        self._build_panel(title)
+        self._drawn: Any = None
+        reactions = Reactions(
+            self.repaint,
+            self._place_camera,
+            self._choose_level,
+            self._take_back,
+            self._ask,
+            self._download,
+        )
+        self._panel = Panel(client.gui, scene, title, reactions)
+        self._server = self._serving(scene)
         self._place_camera()
         client.camera.on_update(lambda _: self.repaint())
-        client.scene.on_pointer_event(event_type="click")(self._on_click)
+        if isinstance(scene, InteractiveScene):
+            client.scene.on_pointer_event(event_type="click")(self._on_click)
         self.repaint()
 
     def repaint(self) -> None:
-        """Ask for an image of what the panel and the camera say now."""
-        self._painter.want(self._request())
+        """Ask for what the panel and the camera say now."""
+        self._server.want(self._request())
 
     def close(self) -> None:
         """Stop rendering for this window."""
-        self._painter.close()
+        self._server.close()
 
-    def _build_panel(self, title: str) -> None:
-        gui = self._client.gui
-        gui.set_panel_label(title)
-        gui.add_markdown(_HELP)
-        with gui.add_folder("view"):
-            self._mode = gui.add_dropdown("show", tuple(self._scene.modes))
-            home = gui.add_button("back to the start", color=_QUIET)
-        with gui.add_folder("selection"):
-            self._clicks = gui.add_dropdown("a click will", _CLICKS)
-            self._threshold = gui.add_slider("threshold", 0.0, 0.99, 0.01, _FIRST_THRESHOLD)
-            levels = gui.add_button_group("level", _LEVELS, visible=self._scene.has_levels)
-            self._count = gui.add_text("clicks kept", "0", disabled=True)
-            changes = gui.add_button_group("take back", (_UNDO, _CLEAR))
-        with gui.add_folder("download"):
-            for what in self._scene.downloads:
-                button = gui.add_button(what.replace("_", " "), color=_QUIET, icon="download")
-                button.on_click(lambda _, what=what: self._download(what))
-        self._progress, self._status = gui.add_markdown(""), gui.add_markdown("")
-        self._mode.on_update(lambda _: self.repaint())
-        self._threshold.on_update(lambda _: self.repaint())
-        home.on_click(lambda _: self._place_camera())
-        levels.on_click(self._choose_level)
-        changes.on_click(self._take_back)
+    def _serving(self, scene: Scene[Any]) -> NewestRequest:
+        if isinstance(scene, InteractiveScene):
+            return Painter(scene, self._show, self._panel.say, self._turns)
+        if isinstance(scene, SolidScene):
+            return SolidSender(scene, self._draw, self._panel.say, self._turns)
+        raise SettingsError(
+            f"{type(scene).__name__} cannot be shown: a scene has look(), pick() and thresholds() "
+            "(InteractiveScene), or solid() (SolidScene)"
+        )
 
     def _place_camera(self) -> None:
         start = self._scene.start()
@@ -98,8 +112,15 @@ class ClientSession:
         camera.fov = start.fov_rad
 
     def _request(self) -> ViewRequest[Any]:
+        panel = self._panel
         return ViewRequest(
-            self._camera(), str(self._mode.value), float(self._threshold.value), self._selection
+            self._camera(),
+            panel.mode,
+            panel.threshold,
+            self._selection,
+            panel.frame,
+            panel.hidden,
+            panel.top,
         )
 
     def _camera(self) -> Camera:
@@ -118,8 +139,8 @@ class ClientSession:
         return max(1, round(width * factor)), max(1, round(height * factor))
 
     def _on_click(self, event: Any) -> None:
-        kind = str(self._clicks.value)
-        if kind == _OFF:
+        kind = self._panel.clicks
+        if kind == OFF or not isinstance(self._scene, InteractiveScene):
             return
         camera = self._camera()
         (u, v), *_ = event.screen_pos
@@ -127,33 +148,48 @@ class ClientSession:
         row = min(max(int(v * camera.height_px), 0), camera.height_px - 1)
         try:
             with self._turns.take(urgent=True):
-                positive = kind != _TAKE_AWAY
+                positive = kind != TAKE_AWAY
                 picked = self._scene.pick(camera, column, row, positive=positive)
         except EaglerayError as error:
-            self._say(str(error))
+            self._panel.say(str(error))
             return
+        self._add(picked, joins=kind != SELECT)
+
+    def _ask(self, text: str, joins: bool) -> None:
+        if not isinstance(self._scene, AskableScene):
+            return
+        try:
+            with self._turns.take(urgent=True):
+                answer = self._scene.ask(text.strip(), self._request())
+        except EaglerayError as error:
+            self._panel.say(str(error))
+            return
+        self._add(answer, joins=joins)
+
+    def _add(self, picked: Any, *, joins: bool) -> None:
         is_first = not self._selection
-        self._keep((picked,) if kind == _SELECT else (*self._selection, picked))
+        self._keep((*self._selection, picked) if joins else (picked,))
         if is_first and self._shows_no_selection():
-            self._mode.value = self._scene.selection_mode
+            self._panel.mode = str(self._scene.selection_mode)
 
     def _shows_no_selection(self) -> bool:
         """Return whether a first click would change nothing that is seen."""
-        is_first_mode = self._mode.value == self._scene.modes[0]
+        is_first_mode = self._panel.mode == self._scene.modes[0]
         return self._scene.selection_mode is not None and is_first_mode
 
-    def _choose_level(self, event: Any) -> None:
+    def _choose_level(self, level: str) -> None:
+        if not isinstance(self._scene, InteractiveScene):
+            return
         try:
             with self._turns.take(urgent=True):
                 thresholds = self._scene.thresholds(self._request())
         except EaglerayError as error:
-            self._say(str(error))
+            self._panel.say(str(error))
             return
-        level = min(_LEVELS.index(str(event.target.value)), len(thresholds) - 1)
-        self._threshold.value = min(max(round(thresholds[level], 2), 0.0), 0.99)
+        self._panel.threshold = thresholds[min(LEVELS.index(level), len(thresholds) - 1)]
 
-    def _take_back(self, event: Any) -> None:
-        if event.target.value == _CLEAR:
+    def _take_back(self, what: str) -> None:
+        if what == CLEAR:
             self._keep(())
             return
         with self._changing:
@@ -167,32 +203,63 @@ class ClientSession:
 
     def _show_selection(self, selection: tuple[Any, ...]) -> None:
         self._selection = selection
-        self._count.value = str(len(selection))
-        self._say("")
+        self._panel.count(len(selection))
+        self._panel.say("")
         self.repaint()
 
     def _download(self, what: str) -> None:
         def note(text: str) -> None:
-            if self._painter.is_closed:
+            if self._server.is_closed:
                 raise SupersededError
-            self._say(text)
+            self._panel.say(text)
             self._turns.give_way()
 
         try:
             with self._turns.take():
                 name, content = self._scene.save(self._request(), what, note)
         except EaglerayError as error:
-            self._say(str(error))
+            self._panel.say(str(error))
             return
         except SupersededError:
             return
         self._client.send_file_download(name, content)
-        self._say(f"{name}: {len(content):,} bytes")
+        self._panel.say(f"{name}: {len(content):,} bytes")
 
     def _show(self, image: RgbImage, is_coarse: bool) -> None:
         quality = _COARSE_QUALITY if is_coarse else _FINE_QUALITY
         self._client.scene.set_background_image(image, format="jpeg", jpeg_quality=quality)
-        self._progress.content = _REFINING if is_coarse else ""
+        self._panel.say_progress(_REFINING if is_coarse else "")
 
-    def _say(self, text: str) -> None:
-        self._status.content = text
+    def _draw(self, solid: Solid, request: ViewRequest[Any]) -> None:
+        """Draw a solid in place of the one before, and the pictures that belong to it."""
+        scene, before = self._client.scene, self._drawn
+        with self._client.atomic():
+            if before is not None:
+                before.remove()
+            self._drawn = _drawn(scene, solid) if len(solid.centers) else None
+        self._panel.say_progress(f"{len(solid.centers):,} {'boxes' if solid.sides else 'points'}")
+        if isinstance(self._scene, PicturedScene):
+            with self._turns.take():
+                pictures = dict(self._scene.beside(request))
+            self._panel.show_pictures(pictures)
+
+
+def _drawn(scene: Any, solid: Solid) -> Any:
+    if solid.sides is None:
+        return scene.add_point_cloud(
+            _SOLID, solid.centers, solid.colors, point_size=solid.point_size, precision="float32"
+        )
+    count = len(solid.centers)
+    upright = np.tile(np.array([1.0, 0.0, 0.0, 0.0], dtype=np.float32), (count, 1))
+    return scene.add_batched_meshes_simple(
+        _SOLID,
+        _CUBE_CORNERS * np.asarray(solid.sides, dtype=np.float32),
+        _CUBE_FACES,
+        upright,
+        solid.centers,
+        batched_colors=solid.colors,
+        lod="off",
+        flat_shading=True,
+        cast_shadow=False,
+        receive_shadow=False,
+    )

@@ -2,13 +2,20 @@
 
 import threading
 import time
+from dataclasses import replace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
-from tests.eagleray.view.orbit_scene import OrbitScene
+from tests.eagleray.view.block_scene import BlockScene
+from tests.eagleray.view.orbit_scene import START, OrbitScene
 
-from eagleray.task import Camera, InputError, ViewRequest
-from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, reduced
+from eagleray.runs.run_folder import RunFolder
+from eagleray.storage import Store
+from eagleray.task import Camera, EaglerayError, InputError, SettingsError, ViewRequest
+from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, SolidSender, reduced
+from eagleray.view.server import RecordedRows
+from eagleray.view.session import ClientSession
 from eagleray.view.turns import Turns
 
 CAMERA = Camera((0.0, -3.0, 0.0), (1.0, 0.0, 0.0, 0.0), 0.9, 64, 48)
@@ -148,3 +155,66 @@ def test_urgent_work_goes_before_the_rest_of_long_work():
     assert order == ["urgent", "long"]
     with turns.take():
         turns.give_way()
+
+
+class Shown:
+    """Takes what a sender shows."""
+
+    def __init__(self):
+        self.scene, self.solids, self.texts = BlockScene(), [], []
+        self.sender = SolidSender(
+            self.scene, lambda solid, request: self.solids.append(solid), self.texts.append, Turns()
+        )
+
+
+@pytest.fixture
+def shown():
+    shown = Shown()
+    yield shown
+    shown.sender.close()
+
+
+def test_solids_are_sent_when_something_else_than_the_camera_changed(shown):
+    request = ViewRequest(CAMERA, "classes", 0.5, frame="one")
+    shown.sender.want(request)
+    wait_for(lambda: len(shown.solids) == 1)
+    shown.sender.want(replace(request, camera=reduced(CAMERA, 2)))
+    time.sleep(0.1)
+    assert len(shown.solids) == 1
+    for change in (
+        {"hidden": ("red",)},
+        {"frame": "two"},
+        {"top": 0.0},
+        {"selection": (1.0,), "mode": "likeness"},
+    ):
+        request = replace(request, **change)
+        shown.sender.want(request)
+        count = len(shown.solids) + 1
+        wait_for(lambda n=count: len(shown.solids) == n)
+    assert [len(solid.centers) for solid in shown.solids] == [8, 4, 4, 2, 2]
+
+
+def test_a_scene_that_shows_nothing_is_refused(shown):
+    class Nothing:
+        modes, selection_mode, downloads = ("a",), None, ()
+
+        def start(self):
+            return START
+
+        def save(self, request, what, note):
+            raise InputError("nothing")
+
+    with pytest.raises(SettingsError, match=r"Nothing cannot be shown: a scene has look\(\)"):
+        ClientSession(MagicMock(), Nothing(), Turns(), "title", 100)
+
+
+def test_rows_of_a_run_are_opened_when_they_are_asked_for(tmp_path):
+    run = RunFolder(str(tmp_path / "runs/a/main-1"))
+    run.record_stages({"squares:train": "abc"})
+    run.update_summary(task="squares")
+    rows = RecordedRows(run, Store(str(tmp_path)))
+    assert list(rows) == ["squares:train"] and len(rows) == 1
+    with pytest.raises(SettingsError, match="squares:train"):
+        rows["squares:trian"]
+    with pytest.raises(EaglerayError):
+        rows["squares:train"]
