@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eagleray.task import Settings
+from eagleray.task import OF_USE, Settings
 from eagleray_toyworld.settings import WorldSettings
 
 Vector = tuple[float, float, float]
@@ -229,7 +229,7 @@ class OmniSeg3DSettings(Settings):
     """The color phase."""
     semantics: SemanticSettings = SemanticSettings()
     """The semantic phase."""
-    evaluation: EvaluationSettings = EvaluationSettings()
+    evaluation: Annotated[EvaluationSettings, OF_USE] = EvaluationSettings()
     """The evaluation."""
 
     @model_validator(mode="after")

@@ -18,7 +18,7 @@ from eagleray.evaluate.driver import evaluate_checkpoints
 from eagleray.experiment import schema
 from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
-from eagleray.runs.run_folder import RunFolder
+from eagleray.runs.run_folder import RunFolder, training_digest
 from eagleray.storage import Store
 from eagleray.task import Camera, InputError, Item, SettingsError, StepContext, ViewRequest
 from eagleray.train import checkpoint_weights, train_run
@@ -318,6 +318,16 @@ def test_task_pickles_without_its_scene(done):
     assert len(pickle.dumps(task)) < 20000
     again = pickle.loads(pickle.dumps(task))
     assert again.settings == task.settings
+
+
+def test_numbers_of_the_evaluation_are_no_part_of_a_run():
+    def digest(**values):
+        settings = OmniSeg3DSettings.model_validate(values)
+        return training_digest(schema.ExperimentSettings(task="omniseg3d", settings=settings))
+
+    plain = digest()
+    assert digest(evaluation={"image_scale": 0.5, "replica": {"negative_weight": 0.3}}) == plain
+    assert digest(semantics={"steps": 7}) != plain
 
 
 @pytest.mark.parametrize(
