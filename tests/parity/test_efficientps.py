@@ -75,9 +75,9 @@ def test_backbone(path: Path) -> None:
     for stage, blocks in zip(network.stages, meta["stages"], strict=True):
         assert [
             {
-                "k": b.depthwise.kernel,
+                "k": b.depthwise.conv.kernel_size[0],
                 "out": b.project.conv.out_channels,
-                "s": b.depthwise.stride,
+                "s": b.depthwise.conv.stride[0],
                 "type": "ds" if b.expand is None else "mb",
             }
             for b in stage

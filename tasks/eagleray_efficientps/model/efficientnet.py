@@ -72,13 +72,18 @@ def round_channels(channels: float) -> int:
     return rounded + _CHANNEL_STEP if rounded < _LARGEST_LOSS * channels else rounded
 
 
-def same_padding(x: Tensor, kernel: int, stride: int) -> Tensor:
-    """Pad so that the output has ceil(size / stride) cells, the odd pixel at the end."""
-    padding: list[int] = []
-    for size in (x.shape[3], x.shape[2]):
-        total = max((-(-size // stride) - 1) * stride + kernel - size, 0)
-        padding += [total // 2, total - total // 2]
-    return F.pad(x, padding)
+class StridedConv(nn.Conv2d):
+    """Convolution of stride 2 with TensorFlow's padding: ceil(size / 2) cells.
+
+    The odd pixel of padding belongs at the end. Where sizes are even, a row or column of zeros in
+    front of the kernel puts it there; padding the input would copy the largest maps of the network.
+    """
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        rows, columns = (1 - size % 2 for size in input.shape[2:])
+        grown = F.pad(weight, (columns, 0, rows, 0))
+        padding = weight.shape[2] // 2
+        return F.conv2d(input, grown, bias, self.stride, padding, groups=self.groups)
 
 
 class SameConv(nn.Module):
@@ -89,7 +94,7 @@ class SameConv(nn.Module):
         out_channels: Channels of the output.
         kernel: Odd side of the kernel.
         norm: Normalization and activation.
-        stride: Stride.
+        stride: 1 or 2.
         groups: Convolution groups.
         activated: Whether the activation follows.
     """
@@ -106,14 +111,12 @@ class SameConv(nn.Module):
         activated: bool = True,
     ) -> None:
         super().__init__()
-        self.kernel, self.stride = kernel, stride
-        padding = 0 if stride > 1 else kernel // 2
-        self.conv = nn.Conv2d(
+        self.conv = (nn.Conv2d if stride == 1 else StridedConv)(
             in_channels,
             out_channels,
             kernel,
             stride=stride,
-            padding=padding,
+            padding=kernel // 2,
             groups=groups,
             bias=False,
         )
@@ -121,8 +124,6 @@ class SameConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``(n, in, h, w)`` to ``(n, out, ceil(h / stride), ceil(w / stride))``."""
-        if self.stride > 1:
-            x = same_padding(x, self.kernel, self.stride)
         return norm_after(self.conv, self.norm, x)
 
 

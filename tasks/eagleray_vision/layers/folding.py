@@ -45,12 +45,5 @@ def _apply_with(
             layer.groups,
             layer.dilation,
         )
-    return F.conv2d(
-        x,
-        layer.weight * factor.view(-1, 1, 1, 1),
-        offset,
-        layer.stride,
-        layer.padding,  # type: ignore[arg-type]
-        layer.dilation,
-        layer.groups,
-    )
+    # what the layer does with a weight, its own kind of padding included
+    return layer._conv_forward(x, layer.weight * factor.view(-1, 1, 1, 1), offset)

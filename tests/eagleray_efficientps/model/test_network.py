@@ -3,8 +3,10 @@
 import pytest
 import torch
 from tests.eagleray_efficientps.small_network import NUM_THING, SIZES, images, small_network
+from torch.nn import functional as F
 
 from eagleray_efficientps.model.config import NetworkSettings
+from eagleray_efficientps.model.efficientnet import StridedConv
 from eagleray_efficientps.model.network import EfficientPsNetwork, edge_based, inclusive
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm
 
@@ -85,7 +87,7 @@ def test_inference_finds_boxes_inside_of_each_image():
         assert (found.boxes_yxyx >= 0).all()
         assert (found.boxes_yxyx[:, 2] <= height).all() and (found.boxes_yxyx[:, 3] <= width).all()
         assert int(found.classes.max()) < NUM_THING
-        assert found.semantic_classes.shape == (height, width)
+        assert found.semantic_classes.shape == (0, 0)  # the fusion takes logits
 
 
 def test_no_detection_is_no_mask():
@@ -97,3 +99,18 @@ def test_edges_and_inclusive_corners():
     boxes = torch.tensor([[3.0, 4.0, 5.0, 6.0]])
     assert edge_based(boxes).tolist() == [[3, 4, 6, 7]]
     assert torch.equal(inclusive(edge_based(boxes)), boxes)
+
+
+@pytest.mark.parametrize("kernel", [3, 5])
+@pytest.mark.parametrize("size", [(8, 12), (7, 11), (8, 11), (7, 12)])
+def test_strided_convolutions_pad_at_the_end(kernel, size):
+    torch.manual_seed(0)
+    conv = StridedConv(4, 6, kernel, stride=2, padding=kernel // 2, groups=2, bias=False).double()
+    x = torch.randn(2, 4, *size, dtype=torch.float64)
+    padding = []
+    for side in reversed(size):  # "SAME" of TensorFlow
+        total = max((-(-side // 2) - 1) * 2 + kernel - side, 0)
+        padding += [total // 2, total - total // 2]
+    expected = F.conv2d(F.pad(x, padding), conv.weight, stride=2, groups=2)
+    torch.testing.assert_close(conv(x), expected, rtol=1e-12, atol=1e-12)
+    assert expected.shape[2:] == tuple(-(-side // 2) for side in size)
