@@ -128,6 +128,11 @@ class EfficientPsNetwork(nn.Module):
         return True
 
     @property
+    def fuses_logits(self) -> bool:
+        """Whether the fusion reads semantic logits alone: it does, at a size of its own."""
+        return True
+
+    @property
     def semantic_stride(self) -> int:
         """Stride of the semantic logits in pixels of the input."""
         return PYRAMID_STRIDES[0]

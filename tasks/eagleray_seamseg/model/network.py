@@ -411,6 +411,11 @@ class SeamlessNetwork(nn.Module):
         return self.sem_head is not None
 
     @property
+    def fuses_logits(self) -> bool:
+        """Whether the fusion reads semantic logits alone: it takes classes."""
+        return False
+
+    @property
     def semantic_stride(self) -> int:
         """Stride of the semantic logits in pixels of the input."""
         return FINEST_STRIDE << self.settings.sem.fpn_min_level

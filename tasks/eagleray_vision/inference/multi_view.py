@@ -29,7 +29,7 @@ from torch import Tensor
 
 from eagleray_vision.detection.boxes import clip_boxes, scaled_boxes
 from eagleray_vision.detection.detections import Detections
-from eagleray_vision.inference.network import PanopticNetwork, Size
+from eagleray_vision.inference.network import PanopticNetwork, Size, no_classes
 from eagleray_vision.inference.prediction import PanopticInference
 from eagleray_vision.losses.bootstrapped_ce import VOID_ID, upsample_rows
 
@@ -87,7 +87,11 @@ def infer_views(
         classes=merged.classes,
         scores=merged.scores,
         mask_logits=_mean_masks(network, views, merged, size_hw),
-        semantic_classes=_mean_classes(network, views, logits, size_hw, chunk_pixels),
+        semantic_classes=(
+            no_classes(logits[0])
+            if network.fuses_logits
+            else _mean_classes(network, views, logits, size_hw, chunk_pixels)
+        ),
         semantic_logits=_mean_logits(network, views, logits, size_hw),
     )
 

@@ -26,6 +26,10 @@ class PanopticNetwork(Protocol):
         """Whether there is a semantic head."""
 
     @property
+    def fuses_logits(self) -> bool:
+        """Whether the fusion reads semantic logits alone; then no classes per pixel are made."""
+
+    @property
     def semantic_stride(self) -> int:
         """Stride of the semantic logits in pixels of the input."""
 
@@ -62,6 +66,11 @@ class PanopticNetwork(Protocol):
         """Return the class of every pixel of one image ``valid_size``; void without a head."""
 
 
+def no_classes(logits: Tensor) -> Tensor:
+    """Return the classes per pixel where nobody asks for them, ``(0, 0)`` int64."""
+    return torch.zeros((0, 0), dtype=torch.int64, device=logits.device)
+
+
 @torch.no_grad()
 def infer_images(
     network: PanopticNetwork, images: Tensor, valid_sizes: Sequence[Size]
@@ -88,7 +97,11 @@ def infer_images(
             classes=detection.classes,
             scores=detection.scores,
             mask_logits=mask.to(detection.boxes.dtype),
-            semantic_classes=network.semantic_classes(one, image_size, size),
+            semantic_classes=(
+                no_classes(one)
+                if network.fuses_logits
+                else network.semantic_classes(one, image_size, size)
+            ),
             semantic_logits=one,
         )
         for detection, mask, one, size in zip(detections, masks, logits, valid_sizes, strict=True)

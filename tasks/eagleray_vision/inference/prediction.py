@@ -25,7 +25,7 @@ class PanopticInference:
         scores: Softmax score of the class, ``(n,)``.
         mask_logits: Logits of the class's mask over the box, ``(n, 28, 28)``.
         semantic_classes: Class of highest semantic logit per pixel of the unpadded input, the
-            first one on ties, ``(h, w)`` int64.
+            first one on ties, ``(h, w)`` int64; ``(0, 0)`` of a network that ``fuses_logits``.
         semantic_logits: Semantic logits of the padded input at the stride of the finest feature
             level, ``(classes, H / 4, W / 4)``.
     """

@@ -104,7 +104,7 @@ class ShapeFinder(nn.Module):
         self.anchor = nn.Parameter(torch.zeros(1))
         self.score = score
 
-    has_semantics, semantic_stride, mask_hw = True, 4, (28, 28)
+    has_semantics, fuses_logits, semantic_stride, mask_hw = True, False, 4, (28, 28)
 
     def merge_detections(self, views) -> Detections:
         return merge_detections(views, self.num_thing, DetectionRule(0.05, 0.3, 100))
