@@ -20,7 +20,7 @@ from eagleray_ops.stages import (
     WILDPASS_VAL,
     area_source,
 )
-from eagleray_vision.datasets.coco_stuff import COCO_STUFF
+from eagleray_ops.vocabulary import training_words
 from eagleray_vision.datasets.indoor_panoramas import AREAS, MATTERPORT3D, STANFORD2D3D
 from eagleray_vision.datasets.wildpass import WILDPASS
 from eagleray_vision.metrics.mean_iou import (
@@ -71,12 +71,12 @@ def ops_benchmarks(
     whole = {"inference": {"window_px": sizes.long_edge_px, "stride_px": sizes.long_edge_px}}
 
     def coco(name: str, source: str, what: str) -> Benchmark:
-        names = COCO_STUFF.class_names
+        names = training_words(settings)
         return Benchmark(
             name,
             source,
             METRIC,
-            f"{what}. {resized}, the whole image at once. {_RULE}",
+            f"{what}, {len(names)} classes. {resized}, the whole image at once. {_RULE}",
             _COCO_SCHEMA,
             vocabulary=names,
             published=tuple(published.get(name, ())),
@@ -96,7 +96,7 @@ def ops_benchmarks(
         )
 
     stanford = STANFORD2D3D.class_names
-    found = [coco(COCO_VAL, VAL, "COCO-Stuff 164k, validation split, 171 classes")]
+    found = [coco(COCO_VAL, VAL, "COCO-Stuff 164k, validation split")]
     if settings.rerp.mode == "offline":
         found.append(coco(COCO_RERP, RERP_VAL, "The same, projected by RERP without shuffling"))
     found.append(

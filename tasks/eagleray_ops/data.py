@@ -8,7 +8,7 @@ generator that belongs to (seed, epoch, sample).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,15 @@ from eagleray.task import Dataset, Rows
 from eagleray_ops.photometric import distort_colors, draw_colors
 from eagleray_ops.rerp import rerp
 from eagleray_ops.settings import InputSettings, OpsSettings
-from eagleray_ops.stages import RERP_IMAGE, RERP_LABEL
+from eagleray_ops.stages import (
+    RERP_IMAGE,
+    RERP_LABEL,
+    RERP_VAL,
+    VAL,
+    data_folders,
+    stage_labels,
+)
+from eagleray_ops.vocabulary import training_classes
 from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.images.resizing import shortest_edge_size
@@ -58,6 +66,7 @@ class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
         replaced = distorted is not None and self._rerp.share == 1
         self._keys = list(distorted.keys() if replaced and distorted else labels.keys())
         self._known = frozenset(distorted.keys()) if distorted is not None else frozenset()
+        self._classes = training_classes(settings)
 
     def __len__(self) -> int:
         """Return the number of photographs."""
@@ -75,6 +84,7 @@ class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
         """Read one photograph and its classes, and draw what training sees of them."""
         key = self._keys[index]
         photo, classes = self._read(key, rng)
+        classes = self._classes[classes]
         photo, classes = self._resized_and_cropped(photo, classes, rng)
         if self._input.photometric.enabled:
             photo = distort_colors(photo, draw_colors(self._input.photometric, rng))
@@ -89,9 +99,7 @@ class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
     def _read(self, key: str, rng: np.random.Generator) -> tuple[Photo, Photo]:
         is_distorted = self._rerp.mode != "off" and rng.random() < self._rerp.share
         if is_distorted and self._distorted is not None and key in self._known:
-            image = self._distorted.read_file(key, RERP_IMAGE.format(key=key))
-            label = self._distorted.read_file(key, RERP_LABEL.format(key=key))
-            return read_rgb(image), read_deep_ids(label).astype(np.uint8)
+            return read_distorted(self._distorted, key)
         photo, classes = read_labeled(self._labels, key, self._root)
         if not is_distorted or self._rerp.mode != "online":
             return photo, classes
@@ -126,11 +134,23 @@ class LabeledFolder:
         rows: Rows of its label stage.
         root: Folder that ``image_path`` of the rows is relative to.
         prefix: Put before the names of its panoramas.
+        is_distorted: Whether the rows are those of RERP, which hold the images.
+        classes: ``(256,)`` uint8 class of each stored one; None: as they are stored.
     """
 
     rows: Rows
     root: Path
     prefix: str = ""
+    is_distorted: bool = False
+    classes: npt.NDArray[np.uint8] | None = None
+
+    def read(self, key: str) -> tuple[Photo, Photo]:
+        """Read an image and its classes, both ``(H, W)`` uint8, 255 is void."""
+        if self.is_distorted:
+            photo, classes = read_distorted(self.rows, key)
+        else:
+            photo, classes = read_labeled(self.rows, key, self.root)
+        return photo, classes if self.classes is None else self.classes[classes]
 
 
 class EvaluationImages(Dataset[SemanticSample, SemanticBatch]):
@@ -164,14 +184,47 @@ class EvaluationImages(Dataset[SemanticSample, SemanticBatch]):
     def load(self, index: int, rng: np.random.Generator) -> SemanticSample:
         """Read one image and its classes."""
         part, key = self._units[index]
-        folder = self._folders[part]
-        photo, truth = read_labeled(folder.rows, key, folder.root)
+        photo, truth = self._folders[part].read(key)
         image = network_image(photo, self._settings)
         return SemanticSample(self.key(index), image, photo=photo, truth=truth, part=part)
 
     def collate(self, samples: Sequence[SemanticSample]) -> SemanticBatch:
         """Pad images to a common size; their classes stay with the samples."""
         return semantic_batch(samples, side_px=self._settings.input.pad_multiple_px)
+
+
+def evaluation_images(
+    source: str, rows: Mapping[str, Rows], settings: OpsSettings
+) -> EvaluationImages:
+    """Return the images of a benchmark's source, or of several joined by ``+``.
+
+    Args:
+        source: The source.
+        rows: Rows of the prepared stages, by label.
+        settings: Settings of the experiment.
+    """
+    known, sources = data_folders(settings.data), source.split("+")
+    folders = []
+    for one, label in zip(sources, stage_labels(source, settings), strict=True):
+        is_distorted = one == RERP_VAL
+        of_coco = is_distorted or one == VAL
+        folders.append(
+            LabeledFolder(
+                rows[label],
+                known[VAL if is_distorted else one].root,
+                prefix=f"{one}/" if len(sources) > 1 else "",
+                is_distorted=is_distorted,
+                classes=training_classes(settings) if of_coco else None,
+            )
+        )
+    return EvaluationImages(folders, settings)
+
+
+def read_distorted(rows: Rows, key: str) -> tuple[Photo, Photo]:
+    """Read an image that RERP has made and its classes."""
+    image = rows.read_file(key, RERP_IMAGE.format(key=key))
+    label = rows.read_file(key, RERP_LABEL.format(key=key))
+    return read_rgb(image), read_deep_ids(label).astype(np.uint8)
 
 
 def read_labeled(rows: Rows, key: str, root: Path) -> tuple[Photo, Photo]:

@@ -6,6 +6,8 @@ abstract. Differences that the abstract states are no results, and are told in p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from eagleray.task import PublishedResult
 
 _QUOTED = "arXiv 2601.07447, table {}, quoting the paper"
@@ -43,3 +45,10 @@ STANFORD2D3D_NOTE = (
     "Published: with RERP 2.4 points of mean IoU above the best open-vocabulary method before "
     "(abstract)."
 )
+
+PUBLISHED: Mapping[str, tuple[PublishedResult, ...]] = {
+    "stanford2d3d": STANFORD2D3D,
+    "matterport3d": MATTERPORT3D,
+    "wildpass": WILDPASS,
+}
+"""Results by the benchmark's name."""

@@ -84,6 +84,12 @@ class DataSettings(Settings):
     root: str = Field("data/coco_stuff164k", description="Folder of the data set.")
     train_split: str = Field("train2017", description="Split that is trained on.")
     val_split: str = Field("val2017", description="Split of the validation benchmark.")
+    words: dict[str, str] = Field(
+        {},
+        description="Word that stands for a class of COCO-Stuff in training, by the class's name "
+        "(building-other: building); classes that are not among them are void then. Empty: all "
+        "171 by their own names, as they are written.",
+    )
     wildpass_root: str = Field(
         "data/WildPASS", description="Folder of WildPASS, with images/val and annotations/val."
     )

@@ -1,0 +1,247 @@
+"""OPS as a task (Zheng et al., Open Panoramic Segmentation, ECCV 2024)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+from torch import Tensor
+
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    Download,
+    FrozenFile,
+    ImportedCheckpoint,
+    Importing,
+    Item,
+    LossTerm,
+    Metrics,
+    ParameterGroup,
+    Phase,
+    PublishedFiles,
+    Record,
+    Requirement,
+    Rows,
+    Settings,
+    Stage,
+    StepContext,
+    Task,
+)
+from eagleray_ops.benchmarks import compute_split, ops_benchmarks, score_image
+from eagleray_ops.checkpoint_import import convert_checkpoint, import_original, read_checkpoint
+from eagleray_ops.data import TrainingImages, evaluation_images, network_hw, network_image
+from eagleray_ops.downloads import CLIP_HINT, DOWNLOADS
+from eagleray_ops.exports import EXPORT_FORMATS, export_index, export_prediction
+from eagleray_ops.losses import proposal_losses, step_draws
+from eagleray_ops.model.network import CLIP_PREFIX, OpsNetwork
+from eagleray_ops.model.words import clip_file, clip_form, read_clip_for, word_rows
+from eagleray_ops.picture import sample_pictures
+from eagleray_ops.predict import predict_image
+from eagleray_ops.published import PUBLISHED
+from eagleray_ops.recipes import parameter_groups, phases
+from eagleray_ops.settings import OpsSettings
+from eagleray_ops.stages import TRAIN, data_folders, ops_stages, stage_labels
+from eagleray_ops.vocabulary import Vocabulary, training_words
+from eagleray_vision.images.errors import UnreadableImageError, UnsupportedImageError
+from eagleray_vision.images.reading import read_rgb
+from eagleray_vision.inputs import list_inputs
+from eagleray_vision.inputs.listing import PROBLEM, input_path
+from eagleray_vision.samples.semantic import SemanticBatch, SemanticPrediction, SemanticSample
+
+
+class OpsFlags(Settings):
+    """What ``predict`` takes beside the engine's own flags."""
+
+    classes: str = Field(
+        "",
+        description='Words that pixels are compared with, such as "road, car|automobile"; empty: '
+        "those of the experiment.",
+    )
+
+
+class OPSTask(
+    Task[OpsNetwork, SemanticSample, SemanticBatch, SemanticPrediction, TrainingImages], Importing
+):
+    """Classes by their names, in panoramas and photographs, with a frozen CLIP."""
+
+    name: ClassVar[str] = "ops"
+    summary: ClassVar[str] = "OPS: segments panoramas into whatever classes are named."
+    settings_type: ClassVar[type[Settings]] = OpsSettings
+    formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
+    flags_type: ClassVar[type[Settings]] = OpsFlags
+    settings: OpsSettings
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the training data and CLIP's weights."""
+        train = data_folders(self.settings.data)[TRAIN]
+        weights = clip_file(self.settings.clip)
+        return (
+            Requirement(
+                "training data",
+                train.is_there,
+                f"set {train.setting} to the folder of COCO-Stuff 164k (now {str(train.root)!r})",
+                training_only=True,
+            ),
+            Requirement(
+                "CLIP's weights", weights.is_file(), self._clip_hint(weights), training_only=True
+            ),
+        )
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return the published networks and the CLIPs that they begin with."""
+        return DOWNLOADS
+
+    def stages(self) -> Sequence[Stage]:
+        """Return the labels of the data sets that are there, and the images of RERP."""
+        return ops_stages(self.settings)
+
+    def stages_of(self, source: str) -> Sequence[str]:
+        """Return the labels, and for distorted images their stage."""
+        return stage_labels(source, self.settings)
+
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset | TrainingImages:
+        """Return the images of a source."""
+        if source != TRAIN:
+            return evaluation_images(source, rows, self.settings)
+        labels, *distorted = stage_labels(source, self.settings)
+        root = data_folders(self.settings.data)[TRAIN].root
+        others = rows[distorted[0]] if distorted else None
+        return TrainingImages(rows[labels], others, root, self.settings)
+
+    def build(self) -> OpsNetwork:
+        """Return the network with random weights."""
+        settings = self.settings
+        return OpsNetwork(
+            settings.clip,
+            settings.adapter,
+            clip_form(settings.clip),
+            faithful=settings.faithful,
+        )
+
+    def frozen_files(self) -> Sequence[FrozenFile]:
+        """Return the file of CLIP's weights."""
+        weights = clip_file(self.settings.clip)
+        return (FrozenFile("clip", weights, self._clip_hint(weights)),)
+
+    def read_frozen(self, model: OpsNetwork, file: FrozenFile) -> Mapping[str, Tensor]:
+        """Return CLIP's tensors; training changes its table of positions alone."""
+        clip = read_clip_for(self.settings.clip, model.form, file.path)
+        return {CLIP_PREFIX + name: value for name, value in clip.model.state_dict().items()}
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the only phase."""
+        return phases()
+
+    def parameter_groups(self, model: OpsNetwork, phase: Phase) -> Sequence[ParameterGroup]:
+        """Return the adapter, the background vector and CLIP's positions."""
+        return parameter_groups(model, faithful=self.settings.faithful)
+
+    def on_phase_start(self, model: OpsNetwork, phase: Phase, data: TrainingImages) -> None:
+        """Embed the words of training, before the weights are divided among ranks."""
+        self._training_rows(model)
+
+    def losses(
+        self, model: OpsNetwork, batch: SemanticBatch, step: StepContext
+    ) -> Mapping[str, LossTerm]:
+        """Return class, mask and Dice losses of the supervised layers."""
+        proposals = model(batch.images, self._training_rows(model), supervised=True)
+        draw = step_draws(step, batch.images.device)
+        return proposal_losses(proposals, batch.labels, self.settings.loss, draw)
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return COCO-Stuff and all panoramas."""
+        return ops_benchmarks(self.settings, PUBLISHED)
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The words that pixels are compared with."""
+        given = self.settings.vocabulary or training_words(self.settings)
+        return Vocabulary.of(given, self.settings.background_words)
+
+    def predict(
+        self, model: OpsNetwork, samples: Sequence[SemanticSample]
+    ) -> Sequence[SemanticPrediction]:
+        """Return a class per pixel."""
+        rows = word_rows(model, self.settings.clip, self.vocabulary.words)
+
+        def windows(images: Tensor) -> Tensor:
+            return self.vocabulary.class_scores(model.scores(images, rows))
+
+        return [predict_image(sample, windows, self.settings) for sample in samples]
+
+    def score(
+        self, benchmark: str, sample: SemanticSample, prediction: SemanticPrediction
+    ) -> Mapping[str, Any]:
+        """Return confusion matrices of one image."""
+        return score_image(sample, prediction, benchmark, len(self._words_of(benchmark)))
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return mean IoU, on panoramas also by latitude, by area and at the seam."""
+        return compute_split(rows, benchmark, self._words_of(benchmark))
+
+    def picture(
+        self, sample: SemanticSample, prediction: SemanticPrediction
+    ) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return photograph, truth and prediction."""
+        return sample_pictures(sample, prediction, self.vocabulary.classes)
+
+    def with_flags(self, flags: OpsFlags) -> Self:
+        """Return the task that looks for other words."""
+        words = Vocabulary.parse(flags.classes)
+        values = {**self.settings.model_dump(), "vocabulary": words}
+        return type(self)(OpsSettings.model_validate(values))
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List image files."""
+        return list_inputs(paths)
+
+    def load_input(self, item: Item) -> SemanticSample:
+        """Read one image file; it is turned upright by its EXIF tag."""
+        if PROBLEM in item.payload:
+            raise UnreadableImageError(f"{item.payload['path']}: {item.payload[PROBLEM]}")
+        photo = read_rgb(input_path(item), apply_orientation=True)
+        size = (photo.shape[0], photo.shape[1])
+        short, patch = min(network_hw(size, self.settings)), self.settings.adapter.patch_px
+        if short < patch:
+            raise UnsupportedImageError(
+                f"{item.payload['path']}: {size[1]} x {size[0]} pixels become a network input "
+                f"whose short side is {short}, at least {patch} are needed: cut it to a shape "
+                "whose sides differ less, or raise input.long_edge_px"
+            )
+        return SemanticSample(item.key, network_image(photo, self.settings), photo=photo)
+
+    def export(
+        self, item: Item, sample: SemanticSample, prediction: SemanticPrediction, format: str
+    ) -> Record:
+        """Write one prediction."""
+        classes = self.vocabulary.classes
+        return export_prediction(item, sample, prediction, format, classes)
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        """Write the list of classes."""
+        return export_index(format, rows, self.vocabulary.classes)
+
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read weights of OPS, SAN or CLIP for this network."""
+        return convert_checkpoint(read_checkpoint(path), self.settings.clip, self.settings.adapter)
+
+    def import_published(self, path: Path, folder: Path) -> PublishedFiles:
+        """Read weights of OPS, SAN or CLIP, with the sizes that they tell."""
+        return import_original(path)
+
+    def _training_rows(self, model: OpsNetwork) -> Tensor:
+        return word_rows(model, self.settings.clip, training_words(self.settings))
+
+    def _words_of(self, benchmark: str) -> Sequence[str]:
+        known = {one.name: one.vocabulary for one in self.benchmarks()}
+        return known[benchmark]
+
+    def _clip_hint(self, weights: Path) -> str:
+        return f"set clip.weights (now {str(weights)!r}); {CLIP_HINT}"
