@@ -21,6 +21,7 @@ from eagleray.task import (
     FolderWriter,
     Item,
     Record,
+    Requirement,
     Resources,
     Rows,
     Settings,
@@ -78,9 +79,14 @@ class DataFolder(NamedTuple):
     labels: SemanticSource
 
     @property
+    def photos(self) -> Path:
+        """Folder of the split's photographs."""
+        return self.root / self.labels.photo_folder(self.split)
+
+    @property
     def is_there(self) -> bool:
-        """Whether the folder exists."""
-        return self.root.is_dir()
+        """Whether there is a folder of photographs."""
+        return self.photos.is_dir()
 
 
 def area_source(area: str) -> str:
@@ -127,6 +133,30 @@ def ops_stages(settings: OpsSettings) -> tuple[Stage, ...]:
     return tuple(stages)
 
 
+def data_requirements(data: DataSettings) -> Iterator[Requirement]:
+    """Yield every data set; only that of training is needed, and by training alone."""
+    named: set[str] = set()
+    for source, folder in data_folders(data).items():
+        if folder.setting in named:
+            continue
+        named.add(folder.setting)
+        is_trained = source == TRAIN
+        yield Requirement(
+            "training data" if is_trained else f"panoramas of {source.partition('_')[0]}",
+            folder.is_there,
+            f"set {folder.setting} to the folder of the data set (now {str(folder.root)!r})"
+            + ("" if is_trained else "; its benchmarks are offered where its images are"),
+            training_only=is_trained,
+            optional=not is_trained,
+        )
+
+
+def has_images(source: str, data: DataSettings) -> bool:
+    """Return whether the images of a benchmark's source are there."""
+    folders = data_folders(data)
+    return all(folders[VAL if one == RERP_VAL else one].is_there for one in source.split("+"))
+
+
 def label_of(source: str) -> str:
     """Return the label of the stage that reads the labels of a source."""
     return f"{STAGE_NAME}:{source}"
@@ -151,8 +181,9 @@ def stage_labels(source: str, settings: OpsSettings) -> list[str]:
         folder = folders[one]
         if not folder.is_there:
             raise SettingsError(
-                f"{folder.setting} {str(folder.root)!r} is no folder, so there are no images of "
-                f"{one}: set it, or name the benchmarks whose data are there"
+                f"{str(folder.photos)!r} is no folder, so there are no images of {one}: set "
+                f"{folder.setting} (now {str(folder.root)!r}), or name benchmarks whose data are "
+                "there"
             )
     return [label_of(one) for one in source.split("+")]
 

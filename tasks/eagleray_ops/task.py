@@ -46,7 +46,14 @@ from eagleray_ops.predict import predict_image
 from eagleray_ops.published import PUBLISHED
 from eagleray_ops.recipes import parameter_groups, phases
 from eagleray_ops.settings import OpsSettings
-from eagleray_ops.stages import TRAIN, data_folders, ops_stages, stage_labels
+from eagleray_ops.stages import (
+    TRAIN,
+    data_folders,
+    data_requirements,
+    has_images,
+    ops_stages,
+    stage_labels,
+)
 from eagleray_ops.vocabulary import Vocabulary, training_words
 from eagleray_vision.images.errors import UnreadableImageError, UnsupportedImageError
 from eagleray_vision.images.reading import read_rgb
@@ -78,16 +85,10 @@ class OPSTask(
     settings: OpsSettings
 
     def requirements(self) -> Sequence[Requirement]:
-        """Return the training data and CLIP's weights."""
-        train = data_folders(self.settings.data)[TRAIN]
+        """Return the data sets and CLIP's weights."""
         weights = clip_file(self.settings.clip)
         return (
-            Requirement(
-                "training data",
-                train.is_there,
-                f"set {train.setting} to the folder of COCO-Stuff 164k (now {str(train.root)!r})",
-                training_only=True,
-            ),
+            *data_requirements(self.settings.data),
             Requirement(
                 "CLIP's weights", weights.is_file(), self._clip_hint(weights), training_only=True
             ),
@@ -156,8 +157,9 @@ class OPSTask(
         return proposal_losses(proposals, batch.labels, self.settings.loss, draw)
 
     def benchmarks(self) -> Sequence[Benchmark]:
-        """Return COCO-Stuff and all panoramas."""
-        return ops_benchmarks(self.settings, PUBLISHED)
+        """Return COCO-Stuff and panoramas, those whose images are there; all where none are."""
+        known = ops_benchmarks(self.settings, PUBLISHED)
+        return [one for one in known if has_images(one.source, self.settings.data)] or known
 
     @cached_property
     def vocabulary(self) -> Vocabulary:
@@ -240,7 +242,7 @@ class OPSTask(
         return word_rows(model, self.settings.clip, training_words(self.settings))
 
     def _words_of(self, benchmark: str) -> Sequence[str]:
-        known = {one.name: one.vocabulary for one in self.benchmarks()}
+        known = {one.name: one.vocabulary for one in ops_benchmarks(self.settings, {})}
         return known[benchmark]
 
     def _clip_hint(self, weights: Path) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.eagleray_omniseg3d.small_scene import task_of, write_scene
+from tests.eagleray_ops.small_task import small_experiment
 
 from eagleray.api import Experiment
 from eagleray.testing import check_task
@@ -39,3 +40,7 @@ def test_omniseg3d(tmp_path):
     root = tmp_path / "scene"
     root.mkdir()
     assert check_task(task_of(write_scene(root)), items=9) == []
+
+
+def test_ops(tmp_path):
+    assert check_task(small_experiment(tmp_path, rerp={"mode": "offline"})) == []
