@@ -1,11 +1,19 @@
-"""GridMask (Chen et al., "GridMask Data Augmentation", 2020) as POP-3D's training uses it."""
+"""What training does to photographs: colors of each camera on its own, and one GridMask for all.
+
+GridMask: Chen et al., "GridMask Data Augmentation", 2020. Numbers are those of the released
+configuration (docs/originals/pop3d.md, section 12).
+"""
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from dataclasses import dataclass
+from typing import Any
 
-PROBABILITY = 0.7
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+MASK_PROBABILITY = 0.7
 """Of a sample to be masked (released configuration)."""
 _RATIO = 0.5
 """Width of a stripe over the period (released configuration)."""
@@ -13,7 +21,81 @@ _CANVAS = 1.5
 """Size of the canvas over the image, from whose middle the mask is cut."""
 
 
-def grid_mask(size_hw: tuple[int, int], period: int, row_phase: int, column_phase: int) -> Tensor:
+_BRIGHTNESS = 32.0
+"""Largest shift, 8-bit levels."""
+_CONTRAST = (0.5, 1.5)
+_SATURATION = (0.5, 1.5)
+_HUE_DEG = 18.0
+_TURN_DEG = 360.0
+
+Image = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ColorDraw:
+    """One draw of the color distortion; None: the step is left out.
+
+    Attributes:
+        brightness: Added to all channels, 8-bit levels.
+        contrast: Factor of all channels.
+        contrast_first: Whether contrast comes before saturation and hue, not behind them.
+        saturation: Factor of the saturation.
+        hue_deg: Added to the hue, in degrees.
+        channels: New order of the three channels.
+    """
+
+    brightness: float | None
+    contrast: float | None
+    contrast_first: bool
+    saturation: float | None
+    hue_deg: float | None
+    channels: tuple[int, ...] | None
+
+
+def draw_colors(rng: np.random.Generator) -> ColorDraw:
+    """Draw a distortion; each step is made with probability 1/2."""
+
+    def maybe(value: Any) -> Any:
+        return value if rng.integers(2) else None
+
+    return ColorDraw(
+        brightness=maybe(rng.uniform(-_BRIGHTNESS, _BRIGHTNESS)),
+        contrast_first=bool(rng.integers(2)),
+        contrast=maybe(rng.uniform(*_CONTRAST)),
+        saturation=maybe(rng.uniform(*_SATURATION)),
+        hue_deg=maybe(rng.uniform(-_HUE_DEG, _HUE_DEG)),
+        channels=maybe(tuple(rng.permutation(3).tolist())),
+    )
+
+
+def distort_colors(rgb: Image, draw: ColorDraw) -> Image:
+    """Distort the colors of a photograph; nothing is clipped or rounded.
+
+    Args:
+        rgb: ``(H, W, 3)`` float32, 8-bit levels.
+        draw: What is done.
+
+    Returns:
+        An image of the same shape and type.
+    """
+    if draw.brightness is not None:
+        rgb = rgb + np.float32(draw.brightness)
+    if draw.contrast is not None and draw.contrast_first:
+        rgb = rgb * np.float32(draw.contrast)
+    if draw.saturation is not None or draw.hue_deg is not None:
+        hsv = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2HSV)
+        if draw.saturation is not None:
+            hsv[..., 1] *= np.float32(draw.saturation)
+        if draw.hue_deg is not None:
+            hsv[..., 0] = (hsv[..., 0] + np.float32(draw.hue_deg)) % np.float32(_TURN_DEG)
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32, copy=False)
+    if draw.contrast is not None and not draw.contrast_first:
+        rgb = rgb * np.float32(draw.contrast)
+    return rgb if draw.channels is None else rgb[..., list(draw.channels)]
+
+
+def grid_mask(size_hw: tuple[int, int], period: int, row_phase: int, column_phase: int) -> Mask:
     """Return ``(H, W)`` bool, True where the image is kept: horizontal and vertical stripes.
 
     Args:
@@ -30,18 +112,18 @@ def grid_mask(size_hw: tuple[int, int], period: int, row_phase: int, column_phas
     return rows[:, None] | columns[None]
 
 
-def draw_grid_mask(size_hw: tuple[int, int], generator: torch.Generator) -> Tensor | None:
-    """Draw the mask of a sample, the same for all its cameras; None: it is left as it is."""
-    if torch.rand((), generator=generator) >= PROBABILITY:
+def draw_grid_mask(size_hw: tuple[int, int], rng: np.random.Generator) -> Mask | None:
+    """Draw the mask of a key frame, the same for all its cameras; None: it is left as it is."""
+    if rng.random() >= MASK_PROBABILITY:
         return None
-    period = int(torch.randint(2, size_hw[0], (), generator=generator))
-    phases = torch.randint(0, period, (2,), generator=generator).tolist()
-    return grid_mask(size_hw, period, *phases)
+    period = int(rng.integers(2, size_hw[0]))
+    row_phase, column_phase = rng.integers(0, period, size=2).tolist()
+    return grid_mask(size_hw, period, row_phase, column_phase)
 
 
-def _stripes(size: int, period: int, phase: int, width: int) -> Tensor:
+def _stripes(size: int, period: int, phase: int, width: int) -> Mask:
     canvas = int(_CANVAS * size)
-    place = torch.arange(canvas) - phase
+    place = np.arange(canvas) - phase
     # The original draws whole periods only, so what is left of the canvas stays empty.
     whole = place < (canvas // period) * period
     kept = (place >= 0) & (place % period < width) & whole

@@ -6,6 +6,7 @@ and 6).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,31 @@ def occupancy_labels(xyz: Points, grid: GridSettings) -> Labels:
     return labels
 
 
+def observed_labels(
+    sweeps: Sequence[tuple[Points, npt.NDArray[np.float64]]], grid: GridSettings
+) -> Labels:
+    """Return occupancy with what nobody saw left out: 1 where a voxel has a point, 0 where a ray
+    runs through, 255 elsewhere. Points outside of the box are clipped to end rays, and count as
+    occupied nowhere.
+
+    Args:
+        sweeps: Points ``(n, 3)`` in metres in the lidar frame, with the place ``(3,)`` that each
+            sweep was taken from.
+        grid: Box and cells.
+    """
+    labels = np.full(grid.size_xyz, IGNORED_LABEL, dtype=np.uint8)
+    flat = labels.reshape(-1)
+    for xyz, origin in sweeps:
+        ways = xyz.astype(np.float64) - origin
+        for part in np.linspace(0.0, 1.0, _RAY_SAMPLES):
+            places = origin + part * ways
+            flat[_flat(voxel_coordinates(places[_inside(places, grid)], grid), grid)] = 0
+    for xyz, _ in sweeps:
+        kept = xyz[_inside(xyz, grid)]
+        flat[_flat(voxel_coordinates(kept, grid), grid)] = OCCUPIED_LABEL
+    return labels
+
+
 def majority_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Labels:
     """Return the majority class of every voxel's points (after clipping), class 0 included; 17
     where there are none.
@@ -98,8 +124,7 @@ def evaluation_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Label
         InputError: There are not as many classes as points.
     """
     classes = _one_class_per_point(xyz, classes)
-    inside = (xyz > np.array(grid.range_min_m)) & (xyz < np.array(grid.range_max_m))
-    kept = inside.all(axis=1)
+    kept = _inside(xyz, grid)
     xyz, classes = xyz[kept], np.where(classes[kept] == 0, IGNORED_LABEL, classes[kept])
     labels = np.full(grid.size_xyz, IGNORED_LABEL, dtype=np.uint8)
     ends = xyz.astype(np.float64)
@@ -107,6 +132,12 @@ def evaluation_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Label
         labels.reshape(-1)[_flat(voxel_coordinates(part * ends, grid), grid)] = FREE_LABEL
     _vote(labels, _flat(voxel_coordinates(xyz, grid), grid), classes)
     return labels
+
+
+def _inside(xyz: Points, grid: GridSettings) -> npt.NDArray[np.bool_]:
+    """Return which points lie strictly inside of the box, ``(n,)``."""
+    above = (xyz > np.array(grid.range_min_m)) & (xyz < np.array(grid.range_max_m))
+    return above.all(axis=1)
 
 
 def _flat(places: npt.NDArray[np.float64], grid: GridSettings) -> npt.NDArray[np.int64]:

@@ -116,13 +116,17 @@ def test_enlarged_planes_keep_places() -> None:
 
 
 def test_photographs_become_padded_bgr() -> None:
-    rgb = torch.tensor(IMAGE_MEAN_RGB)[:, None, None].expand(1, 2, 3, 45, 70).clone()
-    rgb[:, :, 0] += 1.0
-    images = normalize_images(rgb)
+    rgb = torch.tensor(IMAGE_MEAN_RGB).expand(1, 2, 64, 96, 3).clone()
+    rgb[..., 0] += 1.0
+    images = normalize_images(rgb, torch.tensor([[[45, 70], [45, 70]]]))
     assert images.shape == (1, 2, 3, 64, 96)
+    kept = torch.zeros(1, 64, 96, dtype=torch.bool)
+    kept[:, 3] = True
+    masked = normalize_images(rgb, torch.tensor([[[45, 70], [10, 20]]]), kept)
+    assert masked.abs().sum(dim=2).gt(0).sum(dim=(0, 2, 3)).tolist() == [70, 20]
     assert images[..., 2, :45, :70].sub(1).abs().max() < 1e-4
     assert images[..., :2, :, :].abs().max() < 1e-4
-    assert images[..., 45:, :].abs().max() == 0
+    assert images[..., 45:, :].abs().max() == images[..., 70:].abs().max() == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from eagleray.task import InputError
 from eagleray_pop3d.model.aggregator import Aggregator, Planes
@@ -15,8 +14,6 @@ from eagleray_pop3d.model.backbone import ImageBackbone, ImagePyramid
 from eagleray_pop3d.model.config import NetworkSettings
 from eagleray_pop3d.model.encoder import TpvHead
 
-SIZE_DIVISOR = 32
-"""Images are padded to multiples of the coarsest backbone map's stride."""
 IMAGE_MEAN_RGB = (123.675, 116.28, 103.53)
 """Subtracted from pixel values 0..255, which are not divided (released configuration)."""
 _NUM_LEVELS = 4
@@ -131,17 +128,25 @@ class Pop3dNetwork(nn.Module):
         return list(torch.split(decoded, [len(x) for x in sampled]))
 
 
-def normalize_images(images_rgb: Tensor) -> Tensor:
+def normalize_images(images_rgb: Tensor, sizes_hw: Tensor, kept: Tensor | None = None) -> Tensor:
     """Make network input of photographs, on their device.
 
     Args:
-        images_rgb: ``(B, N, 3, H, W)`` values 0..255.
+        images_rgb: ``(B, N, H, W, 3)`` values 0..255, filled to equal sizes.
+        sizes_hw: ``(B, N, 2)`` sizes of the photographs in them.
+        kept: ``(B, H, W)`` bool, which pixels a GridMask leaves; None for all.
 
     Returns:
-        ``(B, N, 3, H', W')`` float32 BGR minus the mean; zeros (the mean color) at the lower and
-        right edges fill the sides to multiples of 32.
+        ``(B, N, 3, H, W)`` float32 BGR minus the mean; zero, the mean color, where a photograph
+        ends or is masked.
     """
-    mean = torch.tensor(IMAGE_MEAN_RGB, device=images_rgb.device)[:, None, None]
-    images = (images_rgb.float() - mean).flip(-3)
-    height, width = images.shape[-2:]
-    return F.pad(images, (0, -width % SIZE_DIVISOR, 0, -height % SIZE_DIVISOR))
+    height, width = images_rgb.shape[2:4]
+    device = images_rgb.device
+    rows = torch.arange(height, device=device) < sizes_hw[..., :1]
+    columns = torch.arange(width, device=device) < sizes_hw[..., 1:]
+    inside = rows[..., :, None] & columns[..., None, :]
+    if kept is not None:
+        inside = inside & kept[:, None]
+    mean = torch.tensor(IMAGE_MEAN_RGB, device=device)
+    images = (images_rgb.float() - mean) * inside[..., None]
+    return images.flip(-1).permute(0, 1, 4, 2, 3).contiguous()
