@@ -284,6 +284,12 @@ def network_image(photo: Photo, settings: OpsSettings, scale: float = 1.0) -> Te
 
 def normalized(photo: npt.NDArray[np.integer[Any]], sizes: InputSettings) -> Tensor:
     """Return ``(H, W, 3)`` 8-bit colors as CLIP expects them, ``(3, H, W)`` float32."""
-    mean, std = (np.asarray(one, dtype=np.float32) for one in (sizes.rgb_mean, sizes.rgb_std))
-    values = (photo.astype(np.float32) / np.float32(255) - mean) / std
-    return torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    values = np.empty((3, *photo.shape[:2]), dtype=np.float32)
+    for channel in range(3):  # one at a time: a large panorama takes its own size, not four times
+        mean, std = np.float32(sizes.rgb_mean[channel]), np.float32(sizes.rgb_std[channel])
+        plane = values[channel]
+        plane[:] = photo[..., channel]
+        plane /= np.float32(255)
+        plane -= mean
+        plane /= std
+    return torch.from_numpy(values)

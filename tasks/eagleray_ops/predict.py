@@ -101,6 +101,8 @@ def _looks(sample: SemanticSample, settings: OpsSettings) -> list[SlidingView]:
 def _padded(image: Tensor, multiple: int) -> Tensor:
     """Pad with zeros at the bottom and right, as the original does behind the normalization."""
     height, width = image.shape[1:]
+    if height % multiple == 0 and width % multiple == 0:
+        return image  # padding copies, and this may be the largest array that there is
     return F.pad(image, (0, -width % multiple, 0, -height % multiple))
 
 

@@ -271,7 +271,7 @@ class RerpStage(Stage[_Pair, Sequence[Record]]):
         table = np.asarray(row["categories"], dtype=np.uint8).copy()
         table[0] = VOID_CLASS
         photo = read_rgb(self._root / row["image_path"])
-        return _Pair(item.key, photo, table[read_deep_ids(row["id_map"])])
+        return _Pair(item.key, photo, np.take(table, read_deep_ids(row["id_map"])))
 
     def process(self, samples: Sequence[_Pair]) -> Sequence[Sequence[Record]]:
         """Distort and encode."""

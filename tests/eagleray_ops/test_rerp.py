@@ -24,10 +24,10 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("block", [1, 16])
+@pytest.mark.parametrize("block", [1, 8, 40])
 def test_faithful_colors_are_those_of_scipy_on_the_extended_cube_to_the_bit(block):
     """Flat areas too, where the order of four additions decides between 99 and 100."""
-    side = 64
+    side = 160
     image = noise(side // block, side // block).repeat(block, 0).repeat(block, 1)
     faces = np.zeros((6, side, side, 3))
     faces[0] = image
