@@ -2,14 +2,8 @@
 
 import pytest
 import torch
-from tests.eagleray_efficientps.small_network import (
-    NUM_STUFF,
-    SIZES,
-    generators,
-    images,
-    small_network,
-    target,
-)
+from tests.eagleray_efficientps.small_network import small_network
+from tests.eagleray_vision.small_batch import NUM_STUFF, SIZES, generators, images, target
 from torch.nn import functional as F
 
 from eagleray_efficientps.losses import (

@@ -4,7 +4,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import NUM_STUFF, NUM_THING, small_network, small_settings
+from tests.eagleray_seamseg.small_network import small_network, small_settings
+from tests.eagleray_vision.small_batch import NUM_STUFF, NUM_THING
 
 from eagleray_seamseg.checkpoint_import import MODULES, import_snapshot
 from eagleray_vision.weights.tensors import WeightFileError

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import NUM_STUFF, target
+from tests.eagleray_vision.small_batch import NUM_STUFF, target
 
 from eagleray_seamseg.losses import assign_anchors, roi_targets, sample_anchors
 from eagleray_seamseg.model.config import RoiSettings, RpnSettings

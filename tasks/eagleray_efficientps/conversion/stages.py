@@ -26,6 +26,7 @@ from eagleray_efficientps.conversion.converted_frame import (
 )
 from eagleray_efficientps.settings import DataSettings
 from eagleray_vision.datasets.label_stage import check_sizes, file_stamp
+from eagleray_vision.datasets.list_stage import ListStage
 from eagleray_vision.datasets.source import LabeledImage, ValueSource
 from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
 from eagleray_vision.images.reading import read_bytes, read_rgb
@@ -161,7 +162,7 @@ class ConvertedFrameStage(Stage[_Loaded, _Loaded]):
             self._folder.write(name, read_bytes(path))
 
 
-class ConvertedIndexStage(Stage[Item, Sequence[Record]]):
+class ConvertedIndexStage(ListStage):
     """Writes the lists of one split: COCO's of the things and, for ``val``, the exact truth's.
 
     Args:
@@ -171,39 +172,26 @@ class ConvertedIndexStage(Stage[Item, Sequence[Record]]):
     """
 
     name = "converted_index"
-    version = 1
     schema: Mapping[str, str] = {"images": "int64", "annotations": "int64"}
-    resources = Resources(seconds_per_item=60)
 
     def __init__(
         self, frames: ConvertedFrameStage, labels: ValueSource, data: DataSettings
     ) -> None:
+        super().__init__(frames.label)
         self._labels, self._data = labels, data
         self._folder, self.source = converted_folder(data), frames.source
-        self.upstream = (frames.label,)
 
     def settings(self) -> ConversionSettings:
         """Return folder, format and class list."""
         return conversion_settings(self._data, self._labels)
 
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the one thing to do."""
-        yield Item("lists", f"{claim(self._folder)}/{self.source}", {})
+    def identity(self) -> str:
+        """Return the folder's own name, and the split."""
+        return f"{claim(self._folder)}/{self.source}"
 
-    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
-        """Keep the rows of the frames."""
-        self._rows = upstream[self.upstream[0]]
-
-    def load(self, item: Item) -> Item:
-        """Return the item: there is nothing to decode."""
-        return item
-
-    def process(self, samples: Sequence[Item]) -> Sequence[Sequence[Record]]:
+    def write(self, rows: Rows) -> Mapping[str, Any]:
         """Write the lists, that of the things last: it says that the split is whole."""
-        return [[self._written(item)] for item in samples]
-
-    def _written(self, item: Item) -> Record:
-        space, rows = self._labels.label_space(), self._rows
+        space = self._labels.label_space()
         chosen = [(key, rows[key]) for key in sorted(rows.keys())]
         content = detection_json(
             (
@@ -218,8 +206,7 @@ class ConvertedIndexStage(Stage[Item, Sequence[Record]]):
             exact = json.dumps(panoptic_json(pairs, space), sort_keys=True, indent=4)
             files[f"{exact_name(self._data)}.json"] = exact.encode()
         self._folder.commit(files, index_name(self.source), json.dumps(content).encode())
-        counts = {"images": len(chosen), "annotations": len(content["annotations"])}
-        return Record(item.key, counts)
+        return {"images": len(chosen), "annotations": len(content["annotations"])}
 
 
 def conversion_stages(data: DataSettings, labels: ValueSource) -> tuple[Stage, ...]:

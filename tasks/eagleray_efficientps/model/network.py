@@ -25,14 +25,12 @@ from eagleray_vision.detection.boxes import clip_boxes
 from eagleray_vision.detection.detections import (
     DetectionRule,
     Detections,
-    merge_detections,
     select_by_image,
 )
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
-from eagleray_vision.inference.network import infer_images
-from eagleray_vision.inference.prediction import PanopticInference
+from eagleray_vision.inference.network import PanopticModule
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import upsampled_argmax
 
@@ -74,7 +72,7 @@ def norm_spec(settings: BackboneSettings, eps: float) -> NormSpec:
     )
 
 
-class EfficientPsNetwork(nn.Module):
+class EfficientPsNetwork(PanopticModule):
     """Backbone, pyramid, semantic head, RPN, box head and mask head, with random weights.
 
     Inside, boxes are xyxy and inclusive (a side measures x1 - x0 + 1), as in the released code;
@@ -291,7 +289,7 @@ class EfficientPsNetwork(nn.Module):
             codes: ``(sum of k_i, things + 1, 4)``.
             valid_sizes: Unpadded height and width per image.
         """
-        rule = replace(self._detection_rule(), inclusive=True)
+        rule = replace(self.detection_rule(), inclusive=True)
         counts = [len(p) for p in proposals]
         references = torch.cat(list(proposals))
         scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
@@ -305,10 +303,6 @@ class EfficientPsNetwork(nn.Module):
             return clip_boxes(own, (width, height), inclusive=True)
 
         return select_by_image(boxes, scores, counts, rule, clip)
-
-    def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
-        """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""
-        return infer_images(self, images, valid_sizes)
 
     def detect(
         self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
@@ -328,11 +322,8 @@ class EfficientPsNetwork(nn.Module):
             for found in self.detections(proposals, class_logits, codes, valid_sizes)
         ]
 
-    def merge_detections(self, views: Sequence[Detections]) -> Detections:
-        """Choose among the united detections of several views as among those of one."""
-        return merge_detections(views, self.num_thing, self._detection_rule())
-
-    def _detection_rule(self) -> DetectionRule:
+    def detection_rule(self) -> DetectionRule:
+        """Return the rule of the settings."""
         roi = self.settings.roi
         return DetectionRule(
             roi.score_threshold,

@@ -20,6 +20,7 @@ from eagleray_seamseg.intermediate.folder import SeamlessFolder
 from eagleray_seamseg.intermediate.source import coco_annotations, coco_image, metadata_entry
 from eagleray_seamseg.settings import ConvertSettings
 from eagleray_vision.datasets.label_stage import PHOTO_FILE
+from eagleray_vision.datasets.list_stage import ListStage
 from eagleray_vision.panoptic.errors import LabelSizeError, SegmentListError
 from eagleray_vision.panoptic.label_image import encode_png, read_deep_ids
 from eagleray_vision.panoptic.label_space import LabelSpace
@@ -188,7 +189,7 @@ class SeamlessImageStage(Stage):
             )
 
 
-class SeamlessIndexStage(Stage):
+class SeamlessIndexStage(ListStage):
     """Writes the lists over all images: ``metadata.bin``, ``lst`` and ``coco``.
 
     Args:
@@ -199,9 +200,7 @@ class SeamlessIndexStage(Stage):
     """
 
     name = "seamless_index"
-    version = 1
     schema: Mapping[str, str] = {"images": "int64", "annotations": "int64"}
-    resources = Resources(seconds_per_item=60)
 
     def __init__(
         self,
@@ -210,33 +209,21 @@ class SeamlessIndexStage(Stage):
         space: LabelSpace,
         settings: ConversionSettings,
     ) -> None:
+        super().__init__(images.label)
         self._folder = SeamlessFolder(Path(convert.folder).absolute())
         self._space, self._settings = space, settings
-        self.upstream = (images.label,)
 
     def settings(self) -> ConversionSettings:
         """Return folder, splits and class list."""
         return self._settings
 
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the one thing to do."""
-        yield Item("lists", self._folder.claim(), {})
+    def identity(self) -> str:
+        """Return the folder's own name."""
+        return self._folder.claim()
 
-    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
-        """Keep the rows of the images."""
-        self._rows = upstream[self.upstream[0]]
-
-    def load(self, item: Item) -> Item:
-        """Return the item: there is nothing to decode."""
-        return item
-
-    def process(self, samples: Sequence[Item]) -> Sequence[Sequence[Record]]:
-        """Write the lists."""
-        return [[self._written(item)] for item in samples]
-
-    def _written(self, item: Item) -> Record:
+    def write(self, rows: Rows) -> Mapping[str, Any]:
+        """Write the lists of every split, and the metadata last."""
         self._folder.remove_temporaries()
-        rows = self._rows
         keys, num_annotations = list(rows.keys()), 0
         for split in dict.fromkeys(name for name, _ in self._settings.splits):
             chosen = [key for key in keys if split in rows[key]["splits"]]
@@ -250,7 +237,7 @@ class SeamlessIndexStage(Stage):
                 first_annotation_id=self._settings.first_annotation_id,
             )
         self._folder.write_metadata((json.loads(rows[key]["entry"]) for key in keys), self._space)
-        return Record(item.key, {"images": len(keys), "annotations": num_annotations})
+        return {"images": len(keys), "annotations": num_annotations}
 
 
 def conversion_stages(

@@ -25,15 +25,13 @@ from eagleray_vision.detection.boxes import clip_boxes
 from eagleray_vision.detection.detections import (
     DetectionRule,
     Detections,
-    merge_detections,
     select_by_image,
 )
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
 from eagleray_vision.heads.mask_rcnn import BOX_AVERAGE, MaskRcnnHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
-from eagleray_vision.inference.network import infer_images
-from eagleray_vision.inference.prediction import PanopticInference
+from eagleray_vision.inference.network import PanopticModule
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
 from eagleray_vision.layers.residual import ResidualBlock
@@ -103,7 +101,7 @@ def _build_backbone(body: BodySettings) -> ResNet | MobileNetV2 | TimmBackbone:
     return TimmBackbone(body.backbone.removeprefix("timm:"))
 
 
-class SeamlessNetwork(nn.Module):
+class SeamlessNetwork(PanopticModule):
     """Backbone, pyramid and three heads, with random weights.
 
     ``settings.layout`` leaves heads out, or gives the semantic head a body of its own
@@ -350,7 +348,7 @@ class SeamlessNetwork(nn.Module):
             codes: ``(sum of k_i, things, 4)``.
             valid_sizes: Unpadded height and width per image.
         """
-        roi, rule = self.settings.roi, self._detection_rule()
+        roi, rule = self.settings.roi, self.detection_rule()
         counts = [len(p) for p in proposals]
         references = torch.cat(list(proposals))
         scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
@@ -359,10 +357,6 @@ class SeamlessNetwork(nn.Module):
         return select_by_image(
             boxes, scores, counts, rule, lambda own, image: clip_boxes(own, valid_sizes[image])
         )
-
-    def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
-        """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""
-        return infer_images(self, images, valid_sizes)
 
     def detect(
         self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
@@ -426,11 +420,8 @@ class SeamlessNetwork(nn.Module):
         rows, columns = self.settings.roi.roi_size
         return (2 * rows, 2 * columns)
 
-    def merge_detections(self, views: Sequence[Detections]) -> Detections:
-        """Choose among the united detections of several views as among those of one."""
-        return merge_detections(views, self.num_thing, self._detection_rule())
-
-    def _detection_rule(self) -> DetectionRule:
+    def detection_rule(self) -> DetectionRule:
+        """Return the rule of the settings."""
         roi = self.settings.roi
         return DetectionRule(roi.score_threshold, roi.nms_threshold, roi.max_predictions)
 

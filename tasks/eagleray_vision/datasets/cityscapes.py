@@ -11,8 +11,6 @@ import numpy.typing as npt
 from eagleray_vision.datasets.source import (
     LabeledImage,
     ValueSource,
-    fixed_folder,
-    paths_matching,
 )
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids
@@ -33,14 +31,8 @@ class CityscapesSource(ValueSource):
             replaced, and the first file that matches a ``*`` is taken.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        images: str = "leftImg8bit/{split}/*/*_leftImg8bit.png",
-        labels: str = "gtFine/{split}/{city}/{id}_gtFine_instanceIds.png",
-    ) -> None:
-        self._root, self._images, self._labels = root, images, labels
+    published_images = "leftImg8bit/{split}/*/*_leftImg8bit.png"
+    published_labels = "gtFine/{split}/{city}/{id}_gtFine_instanceIds.png"
 
     def label_space(self) -> LabelSpace:
         """Return the 19 evaluated classes."""
@@ -48,7 +40,7 @@ class CityscapesSource(ValueSource):
 
     def labeled_images(self, split: str) -> Iterator[LabeledImage]:
         """List the photographs by path; keys are ``city_sequence_frame``."""
-        for path in paths_matching(self._root, self._images.format(split=split)):
+        for path in self.photos(split):
             key = path.stem.removesuffix(_PHOTO_SUFFIX)
             label = self._labels.format(split=split, city=key.split("_")[0], id=key)
             yield LabeledImage(key, path, self._label_path(label))
@@ -59,10 +51,6 @@ class CityscapesSource(ValueSource):
         """
         matching = sorted(self._root.glob(name)) if "*" in name else []
         return matching[0] if matching else self._root / name
-
-    def photo_folder(self, split: str) -> str:
-        """Return the fixed part of the photographs' pattern."""
-        return fixed_folder(self._images.format(split=split))
 
     def read_values(self, image: LabeledImage) -> npt.NDArray[np.int32]:
         """Read the instance values as stored, ``(H, W)``."""

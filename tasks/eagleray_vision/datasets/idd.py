@@ -8,7 +8,6 @@ level-3 id of stuff or of a group, from 1000 on ``level-3 id * 1000 + number``; 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,6 @@ import numpy.typing as npt
 from eagleray_vision.datasets.source import (
     LabeledImage,
     ValueSource,
-    fixed_folder,
-    paths_matching,
 )
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids
@@ -89,14 +86,8 @@ class IddSource(ValueSource):
         labels: Label file relative to ``root``; ``{split}``, ``{drive}`` and ``{id}`` are replaced.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        images: str = "leftImg8bit/{split}/*/*_leftImg8bit.*",
-        labels: str = "gtFine/{split}/{drive}/{id}_gtFine_instancelevel3Ids.png",
-    ) -> None:
-        self._root, self._images, self._labels = root, images, labels
+    published_images = "leftImg8bit/{split}/*/*_leftImg8bit.*"
+    published_labels = "gtFine/{split}/{drive}/{id}_gtFine_instancelevel3Ids.png"
 
     def label_space(self) -> LabelSpace:
         """Return the classes of level 3."""
@@ -104,14 +95,10 @@ class IddSource(ValueSource):
 
     def labeled_images(self, split: str) -> Iterator[LabeledImage]:
         """List the photographs by path; keys are ``drive_id``, since ids repeat between drives."""
-        for path in paths_matching(self._root, self._images.format(split=split)):
+        for path in self.photos(split):
             drive, name = path.parent.name, path.stem.removesuffix(_PHOTO_MARK)
             label = self._labels.format(split=split, drive=drive, id=name)
             yield LabeledImage(f"{drive}_{name}", path, self._root / label)
-
-    def photo_folder(self, split: str) -> str:
-        """Return the fixed part of the photographs' pattern."""
-        return fixed_folder(self._images.format(split=split))
 
     def read_values(self, image: LabeledImage) -> npt.NDArray[np.int32]:
         """Read the instance values as stored, ``(H, W)``."""

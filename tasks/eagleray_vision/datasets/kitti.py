@@ -8,7 +8,6 @@ on ``label id * 1000 + number``.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,6 @@ import numpy.typing as npt
 from eagleray_vision.datasets.source import (
     LabeledImage,
     ValueSource,
-    fixed_folder,
-    paths_matching,
 )
 from eagleray_vision.panoptic.cityscapes import cityscapes_to_indexed
 from eagleray_vision.panoptic.label_image import read_rgb_ids
@@ -34,14 +31,8 @@ class KittiPanopticSource(ValueSource):
         labels: Annotation relative to ``root``; ``{split}`` and ``{id}`` are replaced.
     """
 
-    def __init__(
-        self,
-        root: Path,
-        *,
-        images: str = "{split}/images/*.png",
-        labels: str = "{split}/annotations/{id}.png",
-    ) -> None:
-        self._root, self._images, self._labels = root, images, labels
+    published_images = "{split}/images/*.png"
+    published_labels = "{split}/annotations/{id}.png"
 
     def label_space(self) -> LabelSpace:
         """Return Cityscapes' 19 classes."""
@@ -49,13 +40,9 @@ class KittiPanopticSource(ValueSource):
 
     def labeled_images(self, split: str) -> Iterator[LabeledImage]:
         """List the photographs by path."""
-        for path in paths_matching(self._root, self._images.format(split=split)):
+        for path in self.photos(split):
             label = self._root / self._labels.format(split=split, id=path.stem)
             yield LabeledImage(path.stem, path, label)
-
-    def photo_folder(self, split: str) -> str:
-        """Return the fixed part of the photographs' pattern."""
-        return fixed_folder(self._images.format(split=split))
 
     def read_values(self, image: LabeledImage) -> npt.NDArray[np.uint32]:
         """Read the 24-bit ids as stored, ``(H, W)``."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -78,7 +78,39 @@ class LabelSource(ABC):
         return image_hw == label_hw
 
 
-class ValueSource(LabelSource):
+class PatternSource(LabelSource):
+    """A data set whose photographs match a glob pattern, with a label file for each.
+
+    Args:
+        root: Folder of the data set.
+        images: Glob pattern of the photographs relative to ``root``; ``{split}`` is replaced.
+            Empty: that of the published layout.
+        labels: Label file relative to ``root``; ``{split}``, ``{id}`` and what the data set has
+            beside are replaced. Empty: likewise.
+    """
+
+    published_images: ClassVar[str]
+    published_labels: ClassVar[str]
+
+    def __init__(self, root: Path, *, images: str = "", labels: str = "") -> None:
+        self._root = root
+        self._images = images or self.published_images
+        self._labels = labels or self.published_labels
+
+    def photos(self, split: str) -> list[Path]:
+        """Return the photographs of a split by path.
+
+        Raises:
+            MissingLabelFileError: There is none.
+        """
+        return paths_matching(self._root, self._images.format(split=split))
+
+    def photo_folder(self, split: str) -> str:
+        """Return the fixed part of the photographs' pattern."""
+        return fixed_folder(self._images.format(split=split))
+
+
+class ValueSource(PatternSource):
     """A data set whose label files hold ``label id``, or ``label id * 1000 + number``."""
 
     @abstractmethod

@@ -13,9 +13,7 @@ from typing import Literal
 
 from eagleray_vision.datasets.source import (
     LabeledImage,
-    LabelSource,
-    fixed_folder,
-    paths_matching,
+    PatternSource,
 )
 from eagleray_vision.panoptic.cityscapes import vistas_to_indexed
 from eagleray_vision.panoptic.label_image import read_deep_ids
@@ -42,7 +40,7 @@ _LAYOUTS: Mapping[VistasVersion, tuple[tuple[str, str], ...]] = {
 them."""
 
 
-class VistasSource(LabelSource):
+class VistasSource(PatternSource):
     """Photographs in ``<split>/images``, instance images beside, and a class list at the root.
 
     Args:
@@ -55,19 +53,21 @@ class VistasSource(LabelSource):
         faithful: Divide instance values by 255 like the original converter, instead of 256.
     """
 
+    published_images = "{split}/images/*.jpg"
+    published_labels = ""
+
     def __init__(
         self,
         root: Path,
         *,
         version: VistasVersion = "1.2",
-        images: str = "{split}/images/*.jpg",
+        images: str = "",
         labels: str = "",
         annotations: str = "",
         faithful: bool = False,
     ) -> None:
-        self._root, self._version, self._images = root, version, images
-        self._given = (annotations, labels)
-        self._faithful = faithful
+        super().__init__(root, images=images, labels=labels)
+        self._version, self._annotations, self._faithful = version, annotations, faithful
 
     def label_space(self) -> LabelSpace:
         """Return the evaluated classes of the configuration, stuff first."""
@@ -76,17 +76,13 @@ class VistasSource(LabelSource):
     def labeled_images(self, split: str) -> Iterator[LabeledImage]:
         """List the photographs by path."""
         _, labels = self._layout
-        for path in paths_matching(self._root, self._images.format(split=split)):
+        for path in self.photos(split):
             label = self._root / labels.format(split=split, id=path.stem)
             yield LabeledImage(path.stem, path, label)
 
     def version(self) -> str:
         """Return what the configuration states."""
         return str(read_vistas_config(self._root / self._layout[0]).get("version", self._version))
-
-    def photo_folder(self, split: str) -> str:
-        """Return the fixed part of the photographs' pattern."""
-        return fixed_folder(self._images.format(split=split))
 
     def read_label(self, image: LabeledImage) -> IndexedPanoptic:
         """Read the instance values; classes called a group become crowd segments."""
@@ -98,7 +94,7 @@ class VistasSource(LabelSource):
         layouts = _LAYOUTS[self._version]
         there = [layout for layout in layouts if (self._root / layout[0]).is_file()]
         annotations, labels = there[0] if there else layouts[0]
-        return (self._given[0] or annotations, self._given[1] or labels)
+        return (self._annotations or annotations, self._labels or labels)
 
     @cached_property
     def _space(self) -> LabelSpace:

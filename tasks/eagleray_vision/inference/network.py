@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
-from eagleray_vision.detection.detections import Detections
+from eagleray_vision.detection.detections import DetectionRule, Detections, merge_detections
 from eagleray_vision.inference.prediction import PanopticInference
 
 Size = tuple[int, int]
@@ -64,6 +64,28 @@ class PanopticNetwork(Protocol):
 
     def semantic_classes(self, logits: Tensor, image_size: Size, valid_size: Size) -> Tensor:
         """Return the class of every pixel of one image ``valid_size``; void without a head."""
+
+
+class PanopticModule(nn.Module):
+    """What panoptic networks do alike.
+
+    Attributes:
+        num_thing: Thing classes.
+    """
+
+    num_thing: int
+
+    def detection_rule(self) -> DetectionRule:
+        """Return how detections are chosen among scored boxes."""
+        raise NotImplementedError
+
+    def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
+        """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""
+        return infer_images(cast("PanopticNetwork", self), images, valid_sizes)
+
+    def merge_detections(self, views: Sequence[Detections]) -> Detections:
+        """Choose among the united detections of several views as among those of one."""
+        return merge_detections(views, self.num_thing, self.detection_rule())
 
 
 def no_classes(logits: Tensor) -> Tensor:

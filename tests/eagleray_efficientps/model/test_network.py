@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.eagleray_efficientps.small_network import NUM_THING, SIZES, images, small_network
+from tests.eagleray_efficientps.small_network import small_network
+from tests.eagleray_vision.small_batch import NUM_THING, SIZES, images
 from torch.nn import functional as F
 
 from eagleray_efficientps.model.config import NetworkSettings

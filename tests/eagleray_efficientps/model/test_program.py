@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.eagleray_efficientps.small_network import images, small_network
+from tests.eagleray_efficientps.small_network import small_network
+from tests.eagleray_vision.small_batch import images
 
 from eagleray_efficientps.model.program import dense_program
 

@@ -3,13 +3,13 @@
 import pytest
 import torch
 from pydantic import ValidationError
-from tests.eagleray_seamseg.small_network import (
+from tests.eagleray_seamseg.small_network import small_settings
+from tests.eagleray_vision.small_batch import (
     NUM_STUFF,
     NUM_THING,
     SIZES,
     generators,
     images,
-    small_settings,
     target,
 )
 

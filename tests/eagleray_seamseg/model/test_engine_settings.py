@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import SIZES, generators, images, small_network, target
+from tests.eagleray_seamseg.small_network import small_network
+from tests.eagleray_vision.small_batch import SIZES, generators, images, target
 from torch import Tensor, nn
 from torch._dynamo.testing import CompileCounterWithBackend
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import NUM_STUFF, NUM_THING, small_network, small_settings
+from tests.eagleray_seamseg.small_network import small_network, small_settings
+from tests.eagleray_vision.small_batch import NUM_STUFF, NUM_THING
 from torch import Tensor, nn
 from torch.nn import functional as F
 

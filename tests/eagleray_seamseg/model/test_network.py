@@ -3,14 +3,13 @@ from typing import get_args
 
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import (
+from tests.eagleray_seamseg.small_network import small_network, small_settings
+from tests.eagleray_vision.small_batch import (
     NUM_STUFF,
     NUM_THING,
     SIZES,
     generators,
     images,
-    small_network,
-    small_settings,
     target,
 )
 

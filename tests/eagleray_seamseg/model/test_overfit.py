@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from tests.eagleray_seamseg.small_network import NUM_STUFF, SIZES, small_network, target
+from tests.eagleray_seamseg.small_network import small_network
+from tests.eagleray_vision.small_batch import NUM_STUFF, SIZES, target
 
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
