@@ -6,10 +6,11 @@ trained model. Stanford2D3D is three folds, each a benchmark, and their mean one
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eagleray.task import Benchmark, InputError, Metrics, PublishedResult
 from eagleray_ops.settings import OpsSettings
@@ -154,7 +155,10 @@ def score_image(
 
 
 def compute_split(
-    rows: Iterable[Mapping[str, Any]], benchmark: str, classes: Sequence[str]
+    rows: Iterable[Mapping[str, Any]],
+    benchmark: str,
+    classes: Sequence[str],
+    trained: Collection[str] = (),
 ) -> Metrics:
     """Turn the rows of a benchmark into metrics, in percent.
 
@@ -162,11 +166,14 @@ def compute_split(
         rows: Rows of `score_image`; they are gone through once.
         benchmark: Name of the benchmark.
         classes: Names of the classes.
+        trained: Words that were trained on.
 
     Returns:
-        ``miou``, ``pixel_accuracy``, ``mean_accuracy``; on panoramas also ``miou_area`` (pixels
-        count with their area on the sphere), ``miou_seam`` and ``miou_elsewhere``, and
-        ``miou_latitude_60_90`` and so on; what has no labeled pixel is left out.
+        ``miou``, ``pixel_accuracy``, ``mean_accuracy``, ``miou_new_words`` (classes whose names
+        were not trained on), and both mean IoUs with ``_shuffled_words`` (see `_open_words`); on
+        panoramas also ``miou_area`` (pixels count with their area on the sphere), ``miou_seam`` and
+        ``miou_elsewhere``, and ``miou_latitude_60_90`` and so on; what has no labeled pixel is left
+        out.
     """
     count = len(classes)
     if benchmark in (COCO_VAL, COCO_RERP):
@@ -176,19 +183,28 @@ def compute_split(
             start=np.zeros(shape, np.int64),
         )
         iou = compute_mean_iou([matrix])
-        return Metrics(_usual(iou, mean_accuracy(matrix)), _per_class(iou, classes))
+        values = {**_usual(iou, mean_accuracy(matrix)), **_open_words(matrix, classes, trained)}
+        return Metrics(values, _per_class(iou, classes))
     totals: dict[int, PanoramaStatistics] = {}
     for row in rows:
         one, part = PanoramaStatistics.from_row(row, count), int(row["part"])
         totals[part] = totals[part] + one if part in totals else one
     if len(totals) < 2:
-        return _panorama_metrics(list(totals.values()), classes)
-    return _mean_of_folds([_panorama_metrics([totals[part]], classes) for part in sorted(totals)])
+        return _panorama_metrics(list(totals.values()), classes, trained)
+    folds = [_panorama_metrics([totals[part]], classes, trained) for part in sorted(totals)]
+    return _mean_of_folds(folds)
 
 
-def _panorama_metrics(statistics: Sequence[PanoramaStatistics], classes: Sequence[str]) -> Metrics:
+def _panorama_metrics(
+    statistics: Sequence[PanoramaStatistics], classes: Sequence[str], trained: Collection[str]
+) -> Metrics:
     found = compute_panorama_iou(statistics)
-    values = {**_usual(found.total, found.mean_accuracy), "miou_area": _PERCENT * found.area.mean}
+    matrix = sum((one.bands.sum(axis=0) for one in statistics), start=np.int64(0))
+    values = {
+        **_usual(found.total, found.mean_accuracy),
+        **_open_words(np.asarray(matrix), classes, trained),
+        "miou_area": _PERCENT * found.area.mean,
+    }
     for name, iou in (("seam", found.seam), ("elsewhere", found.elsewhere)):
         if iou is not None:
             values[f"miou_{name}"] = _PERCENT * iou.mean
@@ -209,6 +225,36 @@ def _mean_of_folds(folds: Sequence[Metrics]) -> Metrics:
         for name in known
     }
     return Metrics(values, per_class)
+
+
+def _open_words(
+    matrix: npt.NDArray[np.int64], classes: Sequence[str], trained: Collection[str]
+) -> dict[str, float]:
+    """Return mean IoU over names that were not trained on, and what shuffled words would give.
+
+    With the rows of two words exchanged a network answers the one for the other, so words that are
+    shuffled in a circle are columns of the confusion matrix that are: the mean over all such turns
+    is what a network gets whose masks are as good and whose words mean nothing.
+    """
+    new = [index for index, name in enumerate(classes) if name not in trained]
+    turned = [
+        np.concatenate([np.roll(matrix[:, :-1], shift, axis=1), matrix[:, -1:]], axis=1)
+        for shift in range(1, len(classes))
+    ]
+    named = {"": [matrix], "_shuffled_words": turned}
+    values: dict[str, float] = {}
+    for ending, matrices in named.items():
+        if not matrices:
+            continue
+        each = np.array([compute_mean_iou([one]).per_class for one in matrices])
+        # the classes that the truth has, so that both kinds of number are over the same ones
+        there = matrix.sum(axis=1) > 0
+        if ending:
+            values[f"miou{ending}"] = _PERCENT * float(np.nanmean(each[:, there]))
+        chosen = [index for index in new if there[index]]
+        if trained and chosen:
+            values[f"miou_new_words{ending}"] = _PERCENT * float(np.nanmean(each[:, chosen]))
+    return values
 
 
 def _usual(iou: MeanIou, accuracy: float) -> dict[str, float]:

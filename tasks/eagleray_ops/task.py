@@ -185,8 +185,9 @@ class OPSTask(
         return score_image(sample, prediction, benchmark, len(self._words_of(benchmark)))
 
     def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
-        """Return mean IoU, on panoramas also by latitude, by area and at the seam."""
-        return compute_split(rows, benchmark, self._words_of(benchmark))
+        """Return mean IoU: of all and of new words, on panoramas also by latitude and so on."""
+        trained = training_words(self.settings)
+        return compute_split(rows, benchmark, self._words_of(benchmark), trained)
 
     def picture(
         self, sample: SemanticSample, prediction: SemanticPrediction

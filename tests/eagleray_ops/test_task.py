@@ -13,6 +13,7 @@ from tests.eagleray_ops.small_task import small_experiment, small_task
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.run_folder import training_digest
 from eagleray.task import SettingsError
+from eagleray_ops.benchmarks import compute_split
 from eagleray_ops.settings import OpsSettings
 from eagleray_ops.task import OpsFlags, OPSTask
 from eagleray_ops.vocabulary import training_classes, training_words
@@ -133,3 +134,20 @@ def test_data_that_are_not_there_are_no_benchmarks(tmp_path):
     }
     everything = OPSTask(OpsSettings()).benchmarks()
     assert len(everything) == 7 and len({one.name for one in everything}) == 7
+
+
+def test_new_and_shuffled_words_are_told_beside(tmp_path):
+    confusion = np.array([[8, 0, 0, 0], [0, 6, 2, 0], [0, 2, 6, 0]])
+    row = {"confusion": confusion.ravel().tolist()}
+    values = compute_split([row], "coco_val", ("car", "road", "sky"), {"car"}).values
+    assert values["miou"] == pytest.approx(100 * (1 + 0.6 + 0.6) / 3)
+    assert values["miou_new_words"] == pytest.approx(60.0)
+    # turned by one and by two: what is found for a word is given to the next ones
+    first = [0.0, 0.0, 2 / 14]
+    second = [0.0, 2 / 14, 0.0]
+    assert values["miou_shuffled_words"] == pytest.approx(100 * np.mean([first, second]))
+    assert values["miou_new_words_shuffled_words"] == pytest.approx(
+        100 * np.mean([first[1:], second[1:]])
+    )
+    alone = compute_split([{"confusion": [4, 0]}], "coco_val", ("car",), {"car"}).values
+    assert "miou_shuffled_words" not in alone and "miou_new_words" not in alone
