@@ -6,34 +6,38 @@ import os
 import subprocess
 import sys
 import tomllib
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
 from tests.conftest import ROOT, SOURCE_ROOTS
 
 from eagleray.cli import creating, main
 from eagleray.testing import check_task
-from eagleray_vision.templates.segmentation.settings import MyTaskSettings
-from eagleray_vision.templates.segmentation.task import MyTask
 
+TEMPLATES = {"detection": "ap50", "scene": "psnr", "segmentation": "miou"}
+"""The templates, and the metric in which each one's table ends."""
 COMMAND = ("-c", "from eagleray.cli.main import main; main()")
-
-
-class Installed:
-    """The repository's own templates, whatever is installed."""
-
-    name, value = "segmentation", "eagleray_vision.templates.segmentation"
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch, tmp_path):
-    monkeypatch.setattr(creating, "entry_points", lambda group: [Installed])
+    """Let the command find the repository's own templates, whatever is installed."""
+    points = [SimpleNamespace(name=n, value=f"eagleray_vision.templates.{n}") for n in TEMPLATES]
+    monkeypatch.setattr(creating, "entry_points", lambda group: points)
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.fixture(params=sorted(TEMPLATES))
+def like(request):
+    """Name of a template."""
+    return request.param
+
+
 @pytest.fixture
-def made(tmp_path):
+def made(tmp_path, like):
     """Make a package and install it for processes that are started with this environment."""
-    assert main.run(["new", "street_crops"]) == 0
+    assert main.run(["new", "street_crops", "--like", like]) == 0
     folder = tmp_path / "street_crops"
     info = folder / "street_crops-0.1.dist-info"
     info.mkdir()
@@ -61,17 +65,19 @@ def ended(made, *command):
     return done.stdout
 
 
-def test_the_distribution_offers_the_template():
+def test_the_distribution_offers_the_templates():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert project["entry-points"][creating.TEMPLATE_GROUP] == {Installed.name: Installed.value}
+    offered = {name: f"eagleray_vision.templates.{name}" for name in TEMPLATES}
+    assert project["entry-points"][creating.TEMPLATE_GROUP] == offered
 
 
-def test_the_template_keeps_the_contract_where_it_stands():
-    assert check_task(MyTask(MyTaskSettings())) == []
+def test_the_template_keeps_the_contract_where_it_stands(like):
+    task = import_module(f"eagleray_vision.templates.{like}.task").MyTask
+    assert check_task(task(task.settings_type())) == []
 
 
-def test_a_package_is_made_under_its_name(tmp_path):
-    assert main.run(["new", "street_crops", "--to", str(tmp_path / "mine")]) == 0
+def test_a_package_is_made_under_its_name(tmp_path, like):
+    assert main.run(["new", "street_crops", "--like", like, "--to", str(tmp_path / "mine")]) == 0
     folder = tmp_path / "mine" / "street_crops"
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     assert {
@@ -103,13 +109,12 @@ def test_an_unknown_template_names_those_there_are(capsys):
 
 
 @pytest.mark.slow
-def test_it_is_checked_run_and_swept(made):
+def test_it_is_checked_run_and_swept(made, like):
     assert "0 findings" in ended(made, *COMMAND, "check", "experiment.yaml")
     table = ended(made, *COMMAND, "run", "experiment.yaml", "--inline")
-    assert "| miou" in table
-    short = ("--settings.epochs", "1")
-    swept = ended(made, *COMMAND, "sweep", "experiment.yaml", "--inline", *short)
-    assert "narrow" in swept
+    assert f"| {TEMPLATES[like]}" in table
+    swept = ended(made, *COMMAND, "sweep", "experiment.yaml", "--inline", "--limit", "4")
+    assert "low_rate" in swept
     assert "2 passed" in ended(made, "-m", "pytest", "-q")
 
 
