@@ -25,6 +25,14 @@ SMALL, MIDDLE, OUTPUT = (128, 228), (1024, 1820), (900, 1600)
 CHANNELS, POINTS, CHANNELS_AT_A_TIME = 512, 3738, 16
 
 
+def through_full_maps(channels: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """Return (n, C) values at pixels of maps that were enlarged as a whole."""
+    whole = channels[None]
+    for size in (MIDDLE, OUTPUT):
+        whole = F.interpolate(whole, size=size, mode="bilinear", align_corners=False)
+    return whole[0][:, pixels[:, 0], pixels[:, 1]].T
+
+
 def main() -> None:
     """Measure and record."""
     torch.set_num_threads(1)
@@ -43,12 +51,11 @@ def main() -> None:
     begin, error = time.process_time(), 0.0
     for first in range(0, CHANNELS, CHANNELS_AT_A_TIME):
         part = slice(first, first + CHANNELS_AT_A_TIME)
-        whole = small[None, part]
-        for size in (MIDDLE, OUTPUT):
-            whole = F.interpolate(whole, size=size, mode="bilinear", align_corners=False)
-        gathered = whole[0][:, pixels[:, 0], pixels[:, 1]].T
-        error = max(error, float((gathered - ours[:, part]).abs().max()))
+        error = max(
+            error, float((through_full_maps(small[part], pixels) - ours[:, part]).abs().max())
+        )
     full_s = time.process_time() - begin
+    exact = through_full_maps(small[:2].double(), pixels)
     full_gb = 4e-9 * CHANNELS * (MIDDLE[0] * MIDDLE[1] + OUTPUT[0] * OUTPUT[1])
     results: dict[str, Any] = {
         "ours_ms": 1e3 * min(times),
@@ -57,10 +64,12 @@ def main() -> None:
         "ours_mb": (after - before) / 1024,
         "full_maps_gb": full_gb,
         "largest_difference": error,
+        "largest_difference_from_float64": float((exact - ours[:, :2]).abs().max()),
         "points": POINTS,
     }
     print(results)
-    if error > 1e-5:
+    # PyTorch computes positions along 1820 columns in float32: most of the difference.
+    if error > 1e-4 or results["largest_difference_from_float64"] > 1e-6:
         raise SystemExit("the two ways differ")
     write_record("feature_sampling", results)
 
