@@ -9,12 +9,23 @@ integers, and zero outside of the map. The projections, the softmax over the wei
 center-feature scale are the caller's.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from eagleray_kernels import twin
 from eagleray_kernels.bilinear import with_positions_type
+from eagleray_kernels.dispatch import LIBRARY, define_operator, uses_compiled
 from eagleray_kernels.errors import KernelInputError, require_shape
+
+_ARGUMENTS = (
+    "Tensor value, Tensor offsets, Tensor weights, int[] kernel_size, int[] stride, "
+    "int[] padding, int[] dilation, int groups, float offset_scale"
+)
+define_operator(f"dcn_v3({_ARGUMENTS}) -> Tensor")
+define_operator(f"dcn_v3_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 
 Size = int | tuple[int, int]
 """One number for both axes, or (along y, along x)."""
@@ -83,6 +94,8 @@ def dcn_v3(
     require_shape("weights", weights, (images, *out, points))
     offsets, weights = with_positions_type(value, offsets=offsets, weights=weights)
     numbers = kernel, strides, pads, dilations, groups, float(offset_scale)
+    if uses_compiled(value.device.type):
+        return torch.ops.eagleray.dcn_v3(value, offsets, weights, *numbers)
     with torch.autocast(value.device.type, enabled=False):
         return twin.dcn_v3(value, offsets, weights, *numbers)
 
@@ -98,3 +111,51 @@ def _pair(name: str, size: Size, least: int) -> tuple[int, int]:
         message = f"{name} must be one number or (along y, along x), {least} or more, found {size}"
         raise KernelInputError(message)
     return pair[0], pair[1]
+
+
+@torch.library.register_fake("eagleray::dcn_v3", lib=LIBRARY)
+def _dcn_v3_fake(
+    value: Tensor,
+    offsets: Tensor,
+    weights: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    offset_scale: float,
+) -> Tensor:
+    return value.new_empty(*offsets.shape[:3], value.shape[3])
+
+
+@torch.library.register_fake("eagleray::dcn_v3_backward", lib=LIBRARY)
+def _dcn_v3_backward_fake(
+    grad: Tensor,
+    value: Tensor,
+    offsets: Tensor,
+    weights: Tensor,
+    kernel_size: Sequence[int],
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+    offset_scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        value.new_empty(value.shape),
+        offsets.new_empty(offsets.shape),
+        weights.new_empty(weights.shape),
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:3])
+    ctx.numbers = inputs[3:]
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grads = torch.ops.eagleray.dcn_v3_backward(grad, *ctx.saved_tensors, *ctx.numbers)
+    return *grads, *(None for _ in ctx.numbers)
+
+
+torch.library.register_autograd("eagleray::dcn_v3", _backward, setup_context=_save, lib=LIBRARY)

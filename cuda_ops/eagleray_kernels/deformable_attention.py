@@ -5,13 +5,23 @@ Projections and the softmax are the caller's.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from eagleray_kernels import twin
 from eagleray_kernels.bilinear import with_positions_type
+from eagleray_kernels.dispatch import LIBRARY, define_operator, uses_compiled
 from eagleray_kernels.errors import KernelInputError, require_shape
+
+_ARGUMENTS = "Tensor value, int[] heights, int[] widths, Tensor locations, Tensor weights"
+define_operator(f"deformable_attention({_ARGUMENTS}) -> Tensor")
+define_operator(
+    f"deformable_attention_backward(Tensor grad, {_ARGUMENTS}) -> (Tensor, Tensor, Tensor)"
+)
+
+MAX_LEVELS = 16
 
 
 def deformable_attention(
@@ -40,8 +50,11 @@ def deformable_attention(
         KernelInputError: if shapes, types or sizes do not fit.
     """
     shapes = spatial_shapes.tolist() if isinstance(spatial_shapes, Tensor) else spatial_shapes
-    if not shapes or any(len(shape) != 2 or min(shape) < 1 for shape in shapes):
-        message = f"spatial_shapes must be (height, width) per level, found {shapes}"
+    has_sizes = all(len(shape) == 2 and min(shape) >= 1 for shape in shapes)
+    if not 1 <= len(shapes) <= MAX_LEVELS or not has_sizes:
+        message = (
+            f"spatial_shapes must be (height, width) of 1 to {MAX_LEVELS} levels, found {shapes}"
+        )
         raise KernelInputError(message)
     heights, widths = ([int(shape[axis]) for shape in shapes] for axis in range(2))
     require_shape("value", value, ("B", "S", "M", "D"))
@@ -54,5 +67,53 @@ def deformable_attention(
     require_shape("weights", weights, tuple(locations.shape[:-1]))
     locations, weights = with_positions_type(value, locations=locations, weights=weights)
     value = value.to(locations.dtype)
+    if uses_compiled(value.device.type):
+        return torch.ops.eagleray.deformable_attention(value, heights, widths, locations, weights)
     with torch.autocast(value.device.type, enabled=False):
         return twin.deformable_attention(value, heights, widths, locations, weights)
+
+
+@torch.library.register_fake("eagleray::deformable_attention", lib=LIBRARY)
+def _attention_fake(
+    value: Tensor,
+    heights: Sequence[int],
+    widths: Sequence[int],
+    locations: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    return value.new_empty(value.shape[0], weights.shape[1], value.shape[2] * value.shape[3])
+
+
+@torch.library.register_fake("eagleray::deformable_attention_backward", lib=LIBRARY)
+def _attention_backward_fake(
+    grad: Tensor,
+    value: Tensor,
+    heights: Sequence[int],
+    widths: Sequence[int],
+    locations: Tensor,
+    weights: Tensor,
+) -> tuple[Tensor, Tensor, Tensor]:
+    return (
+        value.new_empty(value.shape),
+        locations.new_empty(locations.shape),
+        weights.new_empty(weights.shape),
+    )
+
+
+def _save(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    value, *sizes, locations, weights = inputs
+    ctx.save_for_backward(value, locations, weights)
+    ctx.sizes = sizes
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    value, locations, weights = ctx.saved_tensors
+    on_value, on_locations, on_weights = torch.ops.eagleray.deformable_attention_backward(
+        grad, value, *ctx.sizes, locations, weights
+    )
+    return on_value, None, None, on_locations, on_weights
+
+
+torch.library.register_autograd(
+    "eagleray::deformable_attention", _backward, setup_context=_save, lib=LIBRARY
+)

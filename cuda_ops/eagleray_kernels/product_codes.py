@@ -7,7 +7,11 @@ import torch
 from torch import Tensor
 
 from eagleray_kernels import twin
+from eagleray_kernels.dispatch import LIBRARY, define_operator, uses_compiled
 from eagleray_kernels.errors import KernelInputError, require_shape
+
+define_operator("pq_decode(Tensor codes, Tensor codebook) -> Tensor")
+define_operator("pq_scores(Tensor tables, Tensor codes) -> Tensor")
 
 NUM_ENTRIES = 256
 """Rows of a part's codebook: all values of a byte."""
@@ -31,6 +35,8 @@ def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
     if not codebook.dtype.is_floating_point:
         message = f"codebook must be of a floating type, found {codebook.dtype}"
         raise KernelInputError(message)
+    if uses_compiled(codes.device.type):
+        return torch.ops.eagleray.pq_decode(codes, codebook.detach())
     return twin.pq_decode(codes, codebook.detach())
 
 
@@ -58,7 +64,10 @@ def pq_scores(codes: Tensor, table: Tensor) -> Tensor:
         raise KernelInputError(message)
     # Texts last: one code then reads the values of all texts from one place.
     tables = table.detach().reshape(-1, codes.shape[1], NUM_ENTRIES).permute(1, 2, 0).contiguous()
-    scores = twin.pq_scores(codes, tables)
+    if uses_compiled(codes.device.type):
+        scores = torch.ops.eagleray.pq_scores(tables, codes)
+    else:
+        scores = twin.pq_scores(tables, codes)
     return scores[:, 0] if table.dim() == 2 else scores
 
 
@@ -67,3 +76,13 @@ def _check_codes(codes: Tensor) -> None:
     if codes.dtype != torch.uint8 or codes.shape[1] == 0:
         message = f"codes must be uint8 of 1 or more parts, found {codes.dtype} {codes.shape}"
         raise KernelInputError(message)
+
+
+@torch.library.register_fake("eagleray::pq_decode", lib=LIBRARY)
+def _decode_fake(codes: Tensor, codebook: Tensor) -> Tensor:
+    return codebook.new_empty(codes.shape[0], codes.shape[1] * codebook.shape[2])
+
+
+@torch.library.register_fake("eagleray::pq_scores", lib=LIBRARY)
+def _scores_fake(tables: Tensor, codes: Tensor) -> Tensor:
+    return tables.new_empty(codes.shape[0], tables.shape[2])

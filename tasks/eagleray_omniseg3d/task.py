@@ -91,12 +91,12 @@ from eagleray_omniseg3d.predict import (
     read_click_file,
     score_instance,
 )
-from eagleray_omniseg3d.requirements import operator_requirements
 from eagleray_omniseg3d.scenes.ray_bank import COLOR, SEMANTICS, RayBank, RayBatch
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import ROOMS_LABEL, MaskStage, OriginalFolderStage, PatchStage
 from eagleray_omniseg3d.view.trained_scene import TrainedScene
 from eagleray_toyworld.stage import WorldStage
+from eagleray_vision.operators import operator_requirements
 
 _EPOCH_STEPS = 1000
 """The original's schedules move once per epoch of 1000 steps."""

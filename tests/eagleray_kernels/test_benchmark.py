@@ -1,4 +1,4 @@
-"""The benchmark of the operators runs, compares before it times, and writes what it found."""
+"""The benchmarks of the operators run, compare before they time, and write what they found."""
 
 import json
 import runpy
@@ -11,19 +11,21 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "experiments" / "benchmarks"
 
 
 @pytest.fixture
-def benchmark(monkeypatch, compiled):
+def run(monkeypatch, compiled):
+    """Runs a file of the benchmarks and gives what it defines."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     threads = torch.get_num_threads()
-    yield runpy.run_path(str(BENCHMARKS / "kernels.py"))
+    yield lambda name: runpy.run_path(str(BENCHMARKS / f"{name}.py"))
     torch.set_num_threads(threads)
 
 
-def test_a_small_run_writes_every_operator(benchmark, tmp_path, capsys):
-    status = benchmark["main"](["--repeats", "1", "--scale", "0.01", "--folder", str(tmp_path)])
-    assert status == 0
-    record = json.loads((tmp_path / "kernels.json").read_text())
+@pytest.mark.parametrize(("name", "number"), [("kernels", 6), ("learned_sampling", 10)])
+def test_a_small_run_writes_every_operator(name, number, run, tmp_path, capsys):
+    arguments = ["--repeats", "1", "--scale", "0.01", "--folder", str(tmp_path)]
+    assert run(name)["main"](arguments) == 0
+    record = json.loads((tmp_path / f"{name}.json").read_text())
     operators = record["results"]["operators"]
-    assert len(operators) == 6
+    assert len(operators) == number
     printed = capsys.readouterr().out
     for timing in operators:
         assert timing["name"] in printed
@@ -34,7 +36,8 @@ def test_a_small_run_writes_every_operator(benchmark, tmp_path, capsys):
     assert {"machine", "versions", "commit"} <= set(record)
 
 
-def test_results_that_differ_are_not_timed(benchmark):
+def test_results_that_differ_are_not_timed(run):
+    benchmark = run("operator_timing")
     choices = iter([torch.zeros(3), torch.ones(3)])
     workload = benchmark["Workload"](
         "broken", lambda: (next(choices),), 3, benchmark["Accesses"](), goal=1.0

@@ -82,6 +82,37 @@ def encoding_arguments(name):
     }[name]
 
 
+def sampling_arguments(name):
+    half = torch.randn(1, 4, 5, 6, dtype=torch.float16, requires_grad=True)
+    offsets = torch.randn(1, 2, 3, 36, requires_grad=True)
+    weights = torch.rand(1, 2, 3, 18, requires_grad=True)
+    geometry = ((3, 3), (2, 2), (1, 1), (1, 1), 2, 1.0)
+    value = torch.randn(2, 10, 3, 4, requires_grad=True)
+    sizes = [3, 1], [3, 1]
+    places = torch.rand(2, 5, 3, 2, 2, 2, requires_grad=True), torch.rand(2, 5, 3, 2, 2)
+    fixed = half.detach(), offsets.detach(), weights.detach()
+    return {
+        "dcn_v3": (half, offsets, weights, *geometry),
+        "dcn_v3_backward": (torch.randn(1, 2, 3, 6).half(), *fixed, *geometry),
+        "deformable_attention": (value, *sizes, *places),
+        "deformable_attention_backward": (
+            torch.randn(2, 5, 12),
+            value.detach(),
+            *sizes,
+            places[0].detach(),
+            places[1],
+        ),
+    }[name]
+
+
+def code_arguments(name):
+    codes = torch.randint(0, 256, (5, 3), dtype=torch.uint8)
+    return {
+        "pq_decode": (codes, torch.randn(3, 256, 2)),
+        "pq_scores": (torch.randn(3, 256, 7), codes),
+    }[name]
+
+
 ARGUMENTS = {
     "encode_morton": grid_arguments,
     "decode_morton": grid_arguments,
@@ -100,6 +131,12 @@ ARGUMENTS = {
     "hash_grid_position_gradient": encoding_arguments,
     "spherical_harmonics": encoding_arguments,
     "spherical_harmonics_backward": encoding_arguments,
+    "dcn_v3": sampling_arguments,
+    "dcn_v3_backward": sampling_arguments,
+    "deformable_attention": sampling_arguments,
+    "deformable_attention_backward": sampling_arguments,
+    "pq_decode": code_arguments,
+    "pq_scores": code_arguments,
 }
 
 
@@ -145,4 +182,21 @@ def test_rendering_is_compiled_in_one_graph(compiled):
     wanted = torch.autograd.grad(render(table, positions), table)[0]
     compiled_render = torch.compile(render, backend="aot_eager", fullgraph=True)
     found = torch.autograd.grad(compiled_render(table, positions), table)[0]
+    torch.testing.assert_close(found, wanted)
+
+
+def test_sampling_is_compiled_in_one_graph(compiled):
+    value, offsets, weights, *_ = sampling_arguments("dcn_v3")
+    leaves = value.detach().float().requires_grad_(), offsets, weights
+
+    def sample(value, offsets, weights):
+        out = kernels.dcn_v3(value, offsets, weights, stride=2, groups=2)
+        places = out[:, :, :, None, :2].sigmoid().reshape(1, 6, 1, 1, 1, 2)
+        rows = value.flatten(1, 2)[:, :, None]
+        weight = torch.ones(1, 6, 1, 1, 1)
+        return kernels.deformable_attention(rows, ((4, 5),), places, weight).square().sum()
+
+    wanted = torch.autograd.grad(sample(*leaves), leaves)
+    compiled_sample = torch.compile(sample, backend="aot_eager", fullgraph=True)
+    found = torch.autograd.grad(compiled_sample(*leaves), leaves)
     torch.testing.assert_close(found, wanted)

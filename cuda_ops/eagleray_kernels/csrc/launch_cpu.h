@@ -38,6 +38,31 @@ struct CpuLaunch {
     });
   }
 
+  // f(image, query, lane), all independent; `lanes` belong to each of `owners`. What an owner reads
+  // stays in cache, as its queries follow each other. `cost` is that of one owner's lanes.
+  template <class F>
+  void for_each_cell(int64_t images, int64_t owners, int64_t queries, int64_t lanes, int64_t cost,
+                     const F& f) const {
+    const int64_t blocks = (queries + kQueryBlock - 1) / kQueryBlock;
+    const int64_t grain = kGrainCost / (std::max<int64_t>(1, cost) * kQueryBlock) + 1;
+    at::parallel_for(0, images * owners * blocks, grain, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const int64_t owner = i / blocks, first = (i - owner * blocks) * kQueryBlock;
+        cells_of_owner(owner, owners, first, std::min(queries, first + kQueryBlock), lanes, f);
+      }
+    });
+  }
+
+  // The same where calls of one image and one owner write to the same memory: one thread does them
+  // in order, as in for_each_owned_row.
+  template <class F>
+  void for_each_owned_cell(int64_t images, int64_t owners, int64_t queries, int64_t lanes,
+                           const F& f) const {
+    at::parallel_for(0, images * owners, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) cells_of_owner(i, owners, 0, queries, lanes, f);
+    });
+  }
+
   // Whether the rows of rays_a follow each other without gap and take in all samples, so that every
   // element of a per-sample output gets written and needs no zeros first.
   bool covers_all(const at::Tensor& rays_a, int64_t num_samples) const {
@@ -54,7 +79,18 @@ struct CpuLaunch {
  private:
   static constexpr int64_t kGrainCost = 50000;
   static constexpr int64_t kPairGrain = 2048;
+  static constexpr int64_t kQueryBlock = 64;
   static constexpr int64_t kBlock = 65536;  // long, so that a row's table is worth keeping in cache
+
+  template <class F>
+  static void cells_of_owner(int64_t image_and_owner, int64_t owners, int64_t begin, int64_t end,
+                             int64_t lanes, const F& f) {
+    const int64_t image = image_and_owner / owners;
+    const int64_t first_lane = (image_and_owner - image * owners) * lanes;
+    for (int64_t query = begin; query < end; ++query) {
+      for (int64_t lane = 0; lane < lanes; ++lane) f(image, query, first_lane + lane);
+    }
+  }
 
   template <class F>
   static void pairs_of_block(int64_t first_row, int64_t last_row, int64_t begin, int64_t end,

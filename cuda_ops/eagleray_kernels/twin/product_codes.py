@@ -13,7 +13,7 @@ def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
     return decoded.reshape(codes.shape[0], parts * size)
 
 
-def pq_scores(codes: Tensor, tables: Tensor) -> Tensor:
+def pq_scores(tables: Tensor, codes: Tensor) -> Tensor:
     """Twin of `torch.ops.eagleray.pq_scores`."""
     parts, entries, texts = tables.shape
     rows = _rows(codes, entries)
