@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import ClassVar
 
+import numpy as np
 import pytest
+import torch
+import torch.nn.functional as F
 from tests import sixth_task
 
 import eagleray.api
@@ -13,7 +17,8 @@ from eagleray.api import Experiment
 from eagleray.cli import main
 from eagleray.experiment import load
 from eagleray.storage import Store
-from eagleray.task import Requirement, SettingsError
+from eagleray.task import LossTerm, Requirement, SettingsError
+from eagleray.testing import check_task
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +51,54 @@ def test_prepare_train_evaluate_predict(tmp_path):
     assert (tmp_path / "out/mine.json").read_text() == "0"
     assert json.loads((tmp_path / "out/labels.json").read_text()) == [0]
     assert [key for key, _ in summary.rejected] == ["broken"]
+
+
+class MeasuredSquares(sixth_task.DrawSquares):
+    """Squares that know their mean (``fit``) and how many there are of each class (``finish``)."""
+
+    fit_items = 8
+
+    def fit(self, samples):
+        return {"mean": float(np.mean([square.mean() for _, square, _ in samples]))}
+
+    def finish(self, rows):
+        return {"counts": [int(n) for n in np.bincount([rows[k]["label"] for k in rows.keys()])]}  # noqa: SIM118
+
+
+class BalancedTask(sixth_task.SquareTask):
+    """The sixth task with centered squares and weighted classes."""
+
+    seen: ClassVar[list] = []
+
+    def stages(self):
+        return [MeasuredSquares(self.settings, source) for source in ("train", "val")]
+
+    def stages_of(self, source):
+        return ["squares:train", *super().stages_of(source)]
+
+    def dataset(self, source, rows):
+        self.seen.append(("dataset", rows["squares:train"].fitted()["mean"]))
+        return super().dataset(source, rows)
+
+    def losses(self, model, batch, step):
+        squares, labels = batch
+        counts = torch.tensor(step.rows["squares:train"].summary()["counts"]).float()
+        self.seen.append(("losses", step.rows["squares:train"].fitted()["mean"]))
+        weights = 1 / counts
+        loss = F.cross_entropy(model(squares), labels, weight=weights, reduction="sum")
+        return {"cross_entropy": LossTerm(loss, weights[labels].sum())}
+
+
+@pytest.mark.parametrize("materialise", [True, False])
+def test_what_fit_and_finish_gave_reaches_dataset_and_losses(tmp_path, monkeypatch, materialise):
+    for module in (load, eagleray.api):
+        monkeypatch.setattr(module, "task_type", lambda name: BalancedTask)
+    monkeypatch.setattr(BalancedTask, "seen", [])
+    asked = values(tmp_path, steps=2) | {"prepare": {"materialise": materialise}}
+    assert Experiment.from_values(asked, inline=True).train().finished
+    means = dict(BalancedTask.seen)
+    assert set(means) == {"dataset", "losses"} and means["dataset"] == means["losses"] != 0
+    assert check_task(BalancedTask(sixth_task.SquareSettings())) == []
 
 
 def test_run_folder_holds_what_the_result_was_made_with(tmp_path):

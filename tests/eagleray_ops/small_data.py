@@ -41,6 +41,9 @@ class FileRows:
     def summary(self) -> Mapping[str, Any]:
         return {}
 
+    def fitted(self) -> Mapping[str, Any]:
+        return {}
+
 
 def run(stage: Stage, upstream: Mapping[str, FileRows]) -> tuple[FileRows, dict[str, InputError]]:
     """Run a stage inline."""

@@ -42,6 +42,9 @@ class MemoryRows:
     def summary(self) -> Mapping[str, Any]:
         return self._summary
 
+    def fitted(self) -> Mapping[str, Any]:
+        return {}
+
 
 def run_stage(stage: Stage) -> tuple[MemoryRows, dict[str, InputError]]:
     """Run a stage as the engine does and return its rows and its rejects."""

@@ -70,7 +70,7 @@ def check_training(
         if not batches:
             return model
     for phase in phases:
-        _check_phase(task, model, phase, data, batches, report)
+        _check_phase(task, model, phase, data, batches, rows, report)
     return model
 
 
@@ -133,6 +133,7 @@ def _check_phase(
     phase: Phase,
     data: Dataset | Batches,
     batches: list[RankBatch],
+    rows: Mapping[str, Rows],
     report: CheckReport,
 ) -> None:
     where = f"phase {phase.name}"
@@ -151,7 +152,7 @@ def _check_phase(
     ranks: list[Mapping[str, LossTerm]] = []
     for rank, (batch, keys) in enumerate(batches):
         with report.checking("losses are computed", where):
-            step = StepContext(phase, 0, phase.steps or _STEPS, 0, keys)
+            step = StepContext(phase, 0, phase.steps or _STEPS, 0, keys, rows)
             seed_step(step, 0, rank)
             if rank == 0:
                 task.before_step(model, step)

@@ -69,6 +69,10 @@ class Rows(Protocol):
         """Return what ``Stage.finish`` gave."""
         ...
 
+    def fitted(self) -> Mapping[str, Any]:
+        """Return what ``Stage.fit`` found; nothing for a stage without one."""
+        ...
+
 
 class Resources(Settings):
     """What one worker of a stage asks for; the engine fits it to the machine at hand."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from eagleray.contract.base import DataTask, ModelTask
 from eagleray.contract.generics import B, D, M
 from eagleray.contract.phase import Phase
+from eagleray.contract.prepare import Rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class StepContext:
     seed: int
     sample_keys: tuple[str, ...] = ()
     """Names of the samples of this micro-batch, in collation order."""
+    rows: Mapping[str, Rows] = field(default_factory=dict, repr=False, compare=False)
+    """Rows of the prepared stages by label, as ``dataset`` was given them: ``summary()`` is what
+    ``finish`` gave, ``fitted()`` what ``fit`` found. (Rows themselves are read by the dataset.)"""
 
     def generator(self, sample_idx: int | None = None, salt: str = "") -> torch.Generator:
         """Return a CPU generator for one sample of the micro-batch (None: one shared by all

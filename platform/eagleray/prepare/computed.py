@@ -168,6 +168,10 @@ class ComputedRows(IdentifiedRows):
         """Return what ``Stage.finish`` gives; computes all rows if the stage has a ``finish``."""
         return self._summary
 
+    def fitted(self) -> Mapping[str, Any]:
+        """Return what ``Stage.fit`` found; nothing for a stage without one."""
+        return self._how.fitted
+
     @property
     def how(self) -> Computation:
         """Return what computes the rows."""

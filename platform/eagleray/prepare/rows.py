@@ -94,6 +94,14 @@ class StoredRows(IdentifiedRows):
         """Return what ``Stage.finish`` gave."""
         return self.manifest.summary
 
+    def fitted(self) -> Mapping[str, Any]:
+        """Return what ``Stage.fit`` found; nothing for a stage without one."""
+        return self._fitted
+
+    @cached_property
+    def _fitted(self) -> Mapping[str, Any]:
+        return self._folder.read_fitted(self.manifest.fit) or {}
+
     @cached_property
     def manifest(self) -> Manifest:
         """The listing's manifest."""

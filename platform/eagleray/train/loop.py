@@ -271,6 +271,7 @@ class PhaseTrainer:
             total_steps=self._plan.total_steps,
             seed=self._context.job.experiment.seed,
             sample_keys=keys,
+            rows=self._context.job.rows,
         )
 
     def _count_skipped(self, result: StepResult) -> None:
