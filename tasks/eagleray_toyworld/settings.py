@@ -13,17 +13,18 @@ from eagleray_toyworld.scene.words import SURFACE_WORDS
 StreetFormat = Literal["coco_panoptic", "cityscapes", "kitti", "vistas", "idd"]
 RoomFormat = Literal["replica", "colmap"]
 WordFormat = Literal["coco_stuff", "wildpass", "matterport3d", "stanford2d3d"]
+DriveFormat = Literal["nuscenes"]
 
 
 class WorldSettings(Settings):
     """A generated dataset: how many scenes, how large, in which format."""
 
-    format: StreetFormat | RoomFormat | WordFormat = Field(
+    format: StreetFormat | RoomFormat | WordFormat | DriveFormat = Field(
         "coco_panoptic",
         description="On-disk format: street frames as coco_panoptic, cityscapes, kitti (KITTI "
         "panoptic), vistas (Mapillary Vistas 1.2 and 2.0) or idd (India Driving, level 3), rooms "
         "as replica or colmap; streets and homes as coco_stuff, panoramas of streets as wildpass, "
-        "of homes as matterport3d or stanford2d3d.",
+        "of homes as matterport3d or stanford2d3d; drives with lidar and six cameras as nuscenes.",
     )
     seed: int = Field(0, ge=0, description="Seed of the world; other seeds share no scene.")
     scenes: int = Field(100, ge=1, description="Number of scenes over all splits.")
@@ -51,6 +52,21 @@ class WorldSettings(Settings):
         (),
         description="Words of surfaces whose pixels are void (formats with a class per pixel), so "
         "that a model is never shown them.",
+    )
+    nuscenes_version: Annotated[Literal["v1.0-mini", "v1.0-trainval", "v1.0-test"], LATER] = Field(
+        "v1.0-mini",
+        description="Tables of format nuscenes: 8 and 2 scenes at most (mini), 700 and 150, or 150 "
+        "without labels (test).",
+    )
+    roadworks: Annotated[bool, LATER] = Field(
+        False,
+        description="Barriers, cones, a trailer and a digger beside the street (format nuscenes).",
+    )
+    sweeps_per_frame: Annotated[int, Field(ge=0, le=9), LATER] = Field(
+        0, description="Sweeps of the lidar between two key frames (format nuscenes)."
+    )
+    lidar_firings: Annotated[int, Field(ge=36, le=4000), LATER] = Field(
+        1080, description="Firings per turn of the lidar (format nuscenes)."
     )
     folder: str = Field(
         "",

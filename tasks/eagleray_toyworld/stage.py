@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol, get_args
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, Stage
+from eagleray_toyworld.drive_format import DriveFormat
 from eagleray_toyworld.formats.cityscapes import CityscapesName, cityscapes_files
 from eagleray_toyworld.formats.coco import (
     coco_annotation,
@@ -89,6 +90,8 @@ def output_format(settings: WorldSettings) -> OutputFormat:
         return StreetFormat(settings)
     if settings.format in get_args(WordLayoutName):
         return WordFormat(settings)
+    if settings.format == "nuscenes":
+        return DriveFormat(settings)
     return RoomFormat(settings)
 
 
@@ -268,7 +271,11 @@ class RoomFormat:
 
 
 def world_stages(settings: WorldSettings) -> tuple[WorldStage, ...]:
-    """Return the stages that make a generated dataset, one per split that has scenes."""
+    """Return the stages that make a generated dataset, one per split that has scenes; nuScenes'
+    tables hold all splits, so that one stage makes them.
+    """
+    if settings.format == "nuscenes":
+        return (WorldStage(settings, "train"),)
     return tuple(
         WorldStage(settings, split)
         for split in ("train", "val")

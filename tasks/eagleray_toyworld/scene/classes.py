@@ -63,6 +63,13 @@ INDOOR_CLASSES: tuple[StreetClass, ...] = tuple(
 )
 """Classes of homes, with Matterport3D's names where it has one (Stanford2D3D's otherwise)."""
 
+_ROADWORKS = ("barrier", "traffic cone", "trailer", "construction vehicle")
+ROADWORK_CLASSES: tuple[StreetClass, ...] = tuple(
+    StreetClass(train_id=VOID_CLASS, label_id=_STATIC_LABEL_ID, name=name, is_thing=True)
+    for name in _ROADWORKS
+)
+"""Classes of nuScenes that Cityscapes leaves out of its evaluation."""
+
 _BY_NAME = {entry.name: entry for entry in STREET_CLASSES}
 _INDOOR_BY_NAME = {entry.name: entry for entry in INDOOR_CLASSES}
 
@@ -98,3 +105,19 @@ def indoor_class(name: str) -> StreetClass:
     except KeyError:
         known = ", ".join(_INDOOR_BY_NAME)
         raise ValueError(f"unknown indoor class {name!r}; known: {known}") from None
+
+
+def roadwork_class(name: str) -> StreetClass:
+    """Look a class of roadworks up by its name.
+
+    Raises:
+        ValueError: There is no such class.
+
+    Example:
+        >>> roadwork_class("trailer").is_thing
+        True
+    """
+    try:
+        return ROADWORK_CLASSES[_ROADWORKS.index(name)]
+    except ValueError:
+        raise ValueError(f"unknown class {name!r}; known: {', '.join(_ROADWORKS)}") from None

@@ -1,0 +1,215 @@
+"""Drives in nuScenes' layout: labels under projected points, equal sources, the devkit as it is."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from eagleray.experiment.schema import PrepareSettings
+from eagleray.options import RunOptions
+from eagleray.prepare import prepare_stages
+from eagleray.storage import Store
+from eagleray.task import SettingsError
+from eagleray_toyworld.drive_format import DriveFormat, drive_scene, scene_name
+from eagleray_toyworld.formats.nuscenes import camera_at_time, raw_labels
+from eagleray_toyworld.rendering.render import render
+from eagleray_toyworld.settings import WorldSettings
+from eagleray_toyworld.task import ToyworldTask
+from eagleray_toyworld.worlds.roadworks import with_roadworks
+from eagleray_toyworld.worlds.street import street_scene
+from eagleray_vision.driving.frame_json import read_frame_json
+from eagleray_vision.driving.info_pickle import read_info_pickle
+from eagleray_vision.driving.key_frame import key_frame_of_row
+from eagleray_vision.driving.lidar import read_lidarseg, read_sweep
+from eagleray_vision.driving.lidarseg import RAW_NAMES, evaluated_classes
+from eagleray_vision.driving.nuscenes import CAMERAS
+from eagleray_vision.driving.nuscenes_tables import read_table_frames
+from eagleray_vision.driving.projection import project_frame
+from eagleray_vision.driving.visibility import ZBuffer
+
+SMALL = {
+    "format": "nuscenes",
+    "scenes": 2,
+    "val_every": 2,
+    "frames_per_scene": 2,
+    "height_px": 45,
+    "width_px": 80,
+    "lidar_firings": 180,
+    "sweeps_per_frame": 1,
+    "roadworks": True,
+}
+SIZE = (45, 80)
+
+
+def generate(root: Path, **settings) -> WorldSettings:
+    asked = WorldSettings(**SMALL | settings | {"folder": str(root / "data")})
+    options = RunOptions(device="cpu", inline=True)
+    prepared = prepare_stages(
+        ToyworldTask(asked), Store(str(root / "storage")), PrepareSettings(), options
+    )
+    assert prepared.rejected == 0
+    return asked
+
+
+@pytest.fixture(scope="module")
+def drives(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("drives")
+    generate(root)
+    return root / "data"
+
+
+def comparable(frame) -> dict:
+    return {k: np.asarray(v).tolist() for k, v in frame.to_row().items() if "from_lidar" not in k}
+
+
+def test_tables_pickles_and_json_give_equal_rows(drives):
+    for split in ("mini_train", "mini_val"):
+        of_tables = list(read_table_frames(drives, "v1.0-mini", split=split, num_sweeps=1))
+        assert len(of_tables) == 2 and [len(f.sweeps) for f in of_tables] == [0, 1]
+        infos = drives / f"nuscenes_infos_{split}.pkl"
+        pickled = read_info_pickle(infos, split=split, num_sweeps=1)
+        of_json = [
+            read_frame_json(drives / "frames" / split / f"{one.token}.json") for one in of_tables
+        ]
+        for one, other, third in zip(of_tables, pickled, of_json, strict=True):
+            assert comparable(one) == comparable(other) == comparable(third)
+
+
+def test_files_are_there_and_labels_are_official(drives):
+    tables = drives / "v1.0-mini"
+    data = json.loads((tables / "sample_data.json").read_text())
+    assert len(data) == 4 * 7 + 2 and all((drives / row["filename"]).is_file() for row in data)
+    assert len({row["timestamp"] for row in data[:7]}) >= 6  # sensors at their own times
+    categories = json.loads((tables / "category.json").read_text())
+    assert [row["name"] for row in categories] == list(RAW_NAMES)
+    used = set()
+    for frame in read_table_frames(drives, "v1.0-mini"):
+        points = read_sweep(drives / frame.lidar.path)
+        raw = read_lidarseg(drives / frame.lidarseg_path, len(points))
+        used |= set(raw.tolist())
+        ground = points[np.isin(raw, (24, 26, 27))]
+        assert abs(np.median(ground[:, 2]) + 1.84) < 0.3  # z up, the sensor above the ground
+        road = points[raw == 24]  # the street runs along the lidar's y
+        assert road[:, 1].std() > 1.2 * road[:, 0].std()
+    named = {RAW_NAMES[k] for k in used}
+    assert {"vehicle.car", "movable_object.barrier", "movable_object.trafficcone"} <= named
+    assert {"vehicle.trailer", "vehicle.construction", "flat.driveable_surface"} <= named
+    boxes = json.loads((tables / "sample_annotation.json").read_text())
+    assert {len(b["size"]) for b in boxes} == {3} and min(b["num_lidar_pts"] for b in boxes) >= 1
+
+
+def test_boxes_hold_their_points(drives):
+    tables = drives / "v1.0-mini"
+    frames = {f.token: f for f in read_table_frames(drives, "v1.0-mini")}
+    inside = total = 0
+    for box in json.loads((tables / "sample_annotation.json").read_text()):
+        frame = frames[box["sample_token"]]
+        points = read_sweep(drives / frame.lidar.path)[:, :3]
+        world = frame.lidar.world_from_sensor
+        placed = points @ world[:3, :3].T + world[:3, 3]
+        w, _, _, z = box["rotation"]
+        yaw = 2 * np.arctan2(z, w)
+        turn = np.array([[np.cos(yaw), np.sin(yaw)], [-np.sin(yaw), np.cos(yaw)]])
+        local = np.abs((placed[:, :2] - box["translation"][:2]) @ turn.T)
+        near = (local <= np.array(box["size"])[[1, 0]] / 2 + 0.15).all(axis=1)
+        inside += min(int(near.sum()), box["num_lidar_pts"])
+        total += box["num_lidar_pts"]
+    assert inside > 0.95 * total
+
+
+def test_queries_are_about_what_the_sweep_meets(drives):
+    root = drives / "retrieval_benchmark"
+    lines = (root / "retrieval_anns_all.csv").read_text().splitlines()
+    assert lines
+    frames = {f.token: f for f in read_table_frames(drives, "v1.0-mini")}
+    for line in lines:
+        token, split, annotation, matching, text = line.split(";")
+        wanted = np.load(root / annotation)
+        points = read_sweep(drives / frames[token].lidar.path)
+        assert wanted.shape == (len(points),) and set(np.unique(wanted)) == {0, 1}
+        matches = project_frame(frames[token], points, dict.fromkeys(CAMERAS, SIZE))
+        expected = np.concatenate([matches[c].points for c in CAMERAS])
+        assert np.array_equal(np.load(root / matching), expected)
+        assert len(text.split()) >= 2 and split in ("train", "val")
+
+
+@pytest.mark.slow
+def test_points_carry_the_class_of_their_pixel():
+    settings = WorldSettings(**SMALL | {"height_px": 225, "width_px": 400, "lidar_firings": 1080})
+    agree = {"all": [], "visible": []}
+    for scene_idx in range(2):
+        (job, *_) = [j for j in DriveFormat(settings).jobs("train") if j.scene_idx == scene_idx]
+        record = DriveFormat(settings).record(job, "train")
+        frame = key_frame_of_row(json.loads(record.row["frame"]))
+        points = np.frombuffer(record.files[frame.lidar.path], "<f4").reshape(-1, 5)
+        raw = np.frombuffer(record.files[frame.lidarseg_path], np.uint8)
+        classes = evaluated_classes(raw)
+        scene = drive_scene(settings, scene_idx)
+        for name, found in project_frame(
+            frame, points, dict.fromkeys(CAMERAS, settings.size_hw)
+        ).items():
+            camera, own_s = camera_at_time(scene, name, 0.0, settings.size_hw)
+            seen = raw_labels(scene, render(scene, camera, time_s=own_s).object_id)
+            under = evaluated_classes(seen)[tuple(found.pixels.T)]
+            same = under == classes[found.points]
+            (one,) = (c for c in frame.cameras if c.name == name)
+            kept = ZBuffer().visible(found, one.matrix, settings.size_hw)
+            agree["all"].append(same)
+            agree["visible"].append(same[kept])
+    shares = {name: float(np.concatenate(parts).mean()) for name, parts in agree.items()}
+    print(shares)
+    assert shares["all"] >= 0.95 and shares["visible"] >= 0.99
+
+
+@pytest.mark.slow
+def test_the_devkit_opens_renders_and_projects(drives, tmp_path):
+    nuscenes = pytest.importorskip("nuscenes.nuscenes")
+    import matplotlib
+
+    matplotlib.use("Agg")
+    devkit = nuscenes.NuScenes("v1.0-mini", str(drives), verbose=False)
+    assert [s["name"] for s in devkit.scene] == ["scene-0061", "scene-0103"]
+    sample = devkit.sample[1]
+    frame = next(f for f in read_table_frames(drives, "v1.0-mini") if f.token == sample["token"])
+    points = read_sweep(drives / frame.lidar.path)
+    ours = project_frame(frame, points, dict.fromkeys(CAMERAS, SIZE))
+    for camera in CAMERAS:
+        theirs, _, _ = devkit.explorer.map_pointcloud_to_image(
+            sample["data"]["LIDAR_TOP"], sample["data"][camera]
+        )
+        u, v = ours[camera].uv.T
+        kept = (u > 1) & (v > 1) & (u < SIZE[1] - 1) & (v < SIZE[0] - 1)
+        assert np.array_equal(ours[camera].uv[kept].T, theirs[:2])
+    for channel in ("CAM_FRONT", "LIDAR_TOP"):
+        path = tmp_path / f"{channel}.png"
+        devkit.render_sample_data(sample["data"][channel], out_path=str(path), verbose=False)
+        assert path.stat().st_size > 1000
+    devkit.render_pointcloud_in_image(
+        sample["token"], show_lidarseg=True, out_path=str(tmp_path / "seg.png"), verbose=False
+    )
+    assert (tmp_path / "seg.png").stat().st_size > 1000
+    devkit.get_sample_lidarseg_stats(sample["token"])  # prints them, or fails
+
+
+def test_version_without_labels(tmp_path):
+    generate(tmp_path, scenes=1, frames_per_scene=1, nuscenes_version="v1.0-test", lidar_firings=90)
+    (frame,) = read_table_frames(tmp_path / "data", "v1.0-test")
+    assert frame.lidarseg_path == "" and frame.split == "test" and frame.scene == "scene-0077"
+    assert not (tmp_path / "data" / "lidarseg").exists()
+    boxes = json.loads((tmp_path / "data" / "v1.0-test" / "sample_annotation.json").read_text())
+    assert boxes == []
+
+
+def test_streets_without_roadworks_stay_as_they_are():
+    scene = street_scene(0, 3)
+    with_more = with_roadworks(scene)
+    assert with_more.objects[: len(scene.objects)] == scene.objects
+    assert len(with_more.objects) == len(scene.objects) + 9
+
+
+def test_more_scenes_than_the_version_has():
+    settings = WorldSettings(**SMALL | {"scenes": 9, "val_every": 0})
+    assert scene_name(settings, 7) == ("scene-1100", "mini_train")
+    with pytest.raises(SettingsError, match=r"v1\.0-mini has 8 scenes of mini_train"):
+        list(DriveFormat(settings).jobs("train"))
