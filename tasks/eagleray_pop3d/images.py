@@ -3,17 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from eagleray_vision.driving.errors import DrivingDataError
+from eagleray_vision.driving.key_frame import CameraTime
+from eagleray_vision.images.reading import read_rgb
+
 Image = npt.NDArray[Any]
 Matrix = npt.NDArray[np.float64]
 
 SIZE_DIVISOR = 32
 """Images are padded to multiples of the coarsest map's stride."""
+
+
+def read_photograph(root: Path, camera: CameraTime, token: str) -> npt.NDArray[np.uint8]:
+    """Read the photograph of a camera; it has the size that the key frame states, if it does.
+
+    Raises:
+        InputError: It is missing or damaged, or has another size.
+    """
+    path = root / camera.path
+    if not path.is_file():
+        raise DrivingDataError(
+            f"{path} of key frame {token} does not exist; unpack the part of the data that holds it"
+        )
+    image = read_rgb(path)
+    if camera.size_hw not in ((0, 0), image.shape[:2]):
+        raise DrivingDataError(
+            f"{path} of key frame {token} has {image.shape[0]} x {image.shape[1]} pixels, its "
+            f"table says {camera.size_hw[0]} x {camera.size_hw[1]}: the intrinsic matrix does not "
+            "fit to it"
+        )
+    return image
 
 
 def rescale_view(image: Image, lidar2img: Matrix, rate: float) -> tuple[Image, Matrix]:

@@ -15,12 +15,11 @@ from torch import Tensor
 
 from eagleray.task import InputError, Settings
 from eagleray_pop3d.augmentation import distort_colors, draw_colors, draw_grid_mask
-from eagleray_pop3d.images import Image, fill_to, pad_images, rescale_view
+from eagleray_pop3d.images import Image, fill_to, pad_images, read_photograph, rescale_view
 from eagleray_pop3d.model.config import GridSettings
 from eagleray_pop3d.voxels import Points, observed_labels, occupancy_labels
 from eagleray_vision.driving.key_frame import KeyFrame, SensorTime
 from eagleray_vision.driving.lidar import read_sweep
-from eagleray_vision.images.reading import read_rgb
 
 _WHITE = 255
 
@@ -62,7 +61,8 @@ class FrameSample:
     Attributes:
         token: Its name.
         images: ``(N, H, W, 3)`` uint8 or float32 RGB, sides multiples of 32; N cameras.
-        sizes_hw: ``(N, 2)`` sizes of the photographs within ``images``.
+        sizes_hw: ``(N, 2)`` sizes of the photographs within ``images``, after scaling.
+        photo_sizes_hw: ``(N, 2)`` sizes of the photographs themselves.
         lidar2img: ``(N, 4, 4)`` float32, lidar metres to pixels times depth.
         points: ``(n, 3)`` metres in the lidar frame, all points of the sweep.
         occupancy: ``(W, H, Z)`` uint8 labels of training; None in an evaluation.
@@ -74,6 +74,7 @@ class FrameSample:
     token: str
     images: Image
     sizes_hw: npt.NDArray[np.int64]
+    photo_sizes_hw: npt.NDArray[np.int64]
     lidar2img: npt.NDArray[np.float32]
     points: Points
     occupancy: npt.NDArray[np.uint8] | None = None
@@ -121,15 +122,10 @@ def read_frame(
     Raises:
         InputError: A file is missing or damaged, or a photograph has another size than stated.
     """
-    images, matrices = [], []
+    images, matrices, photo_sizes = [], [], []
     for camera in frame.cameras:
-        image: Image = read_rgb(root / camera.path)
-        if camera.size_hw != (0, 0) and image.shape[:2] != camera.size_hw:
-            raise InputError(
-                f"{camera.path} of key frame {frame.token} is {image.shape[0]} x {image.shape[1]} "
-                f"pixels, its table says {camera.size_hw[0]} x {camera.size_hw[1]}: intrinsics "
-                "belong to the stated size, so one of the two is wrong"
-            )
+        image: Image = read_photograph(root, camera, frame.token)
+        photo_sizes.append(image.shape[:2])
         if rng is not None and settings.distort:
             image = distort_colors(image.astype(np.float32), draw_colors(rng))
         image, matrix = rescale_view(image, frame.image_from_lidar(camera), settings.scale)
@@ -143,6 +139,7 @@ def read_frame(
         frame.token,
         padded,
         sizes_hw,
+        np.array(photo_sizes, dtype=np.int64),
         np.stack(matrices).astype(np.float32),
         read_sweep(root / frame.lidar.path, frame.token)[:, :3],
         kept=mask,

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError, Stage
 from eagleray_pop3d.data_settings import DataSettings, FeatureSettings, SourceSettings
+from eagleray_pop3d.images import read_photograph
 from eagleray_pop3d.stored_features import FEATURE_SCHEMA, INDEX_BYTES, StoredFeatures
 from eagleray_vision.clip.reading import read_clip
 from eagleray_vision.codecs import Codec, Codes, codec_of_json, fit_codec, parse_codec
@@ -28,7 +29,6 @@ from eagleray_vision.driving.frame_json import read_frame_json
 from eagleray_vision.driving.info_pickle import read_info_pickle
 from eagleray_vision.driving.key_frame import (
     KEY_FRAME_SCHEMA,
-    CameraTime,
     KeyFrame,
     key_frame_of_row,
 )
@@ -37,7 +37,6 @@ from eagleray_vision.driving.nuscenes_tables import read_table_frames
 from eagleray_vision.driving.original_files import read_features, read_projection
 from eagleray_vision.driving.projection import project_frame
 from eagleray_vision.driving.visibility import ZBuffer
-from eagleray_vision.images.reading import read_rgb
 
 _MATCHES_PER_FRAME = 22_400
 """docs/originals/pop3d.md 4."""
@@ -362,27 +361,6 @@ def read_extractor(settings: FeatureSettings) -> DenseExtractor:
     if settings.extractor == "maskclip_plus":
         return read_maskclip_plus(Path(settings.weights), **sizes)
     return MaskClip(read_clip(Path(settings.weights)).visual, **sizes)
-
-
-def read_photograph(root: Path, camera: CameraTime, token: str) -> NDArray[np.uint8]:
-    """Read the photograph of a camera; it has the size that the key frame states, if it does.
-
-    Raises:
-        InputError: It is missing or damaged, or has another size.
-    """
-    path = root / camera.path
-    if not path.is_file():
-        raise DrivingDataError(
-            f"{path} of key frame {token} does not exist; unpack the part of the data that holds it"
-        )
-    image = read_rgb(path)
-    if camera.size_hw not in ((0, 0), image.shape[:2]):
-        raise DrivingDataError(
-            f"{path} of key frame {token} has {image.shape[0]} x {image.shape[1]} pixels, its "
-            f"table says {camera.size_hw[0]} x {camera.size_hw[1]}: the intrinsic matrix does not "
-            "fit to it"
-        )
-    return image
 
 
 def _identity(paths: Sequence[Path]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from eagleray.task import InputError
 from eagleray_pop3d.model.config import GridSettings
@@ -50,6 +51,21 @@ def voxel_coordinates(
     if clip:
         places = np.clip(places, low, high - _TOP_MARGIN_M)
     return (places - low) / cell
+
+
+def cells_of(xyz_m: Tensor, grid: GridSettings) -> Tensor:
+    """Return what ``voxel_coordinates`` gives with clipping, on the device of the points.
+
+    Args:
+        xyz_m: ``(n, 3)`` metres in the lidar frame.
+        grid: Box and cells.
+
+    Returns:
+        ``(n, 3)`` float32.
+    """
+    low, high = xyz_m.new_tensor(grid.range_min_m), xyz_m.new_tensor(grid.range_max_m)
+    cell = (high - low) / xyz_m.new_tensor(grid.size_xyz)
+    return (xyz_m.clamp(low, high - _TOP_MARGIN_M) - low) / cell
 
 
 def occupancy_labels(xyz: Points, grid: GridSettings) -> Labels:

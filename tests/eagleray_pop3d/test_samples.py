@@ -110,7 +110,7 @@ def test_colors_are_distorted_step_by_step() -> None:
 
 def test_a_photograph_of_another_size_is_refused(frame: KeyFrame, root: Path) -> None:
     Pillow.new("RGB", (64, 48)).save(root / "left.png")
-    with pytest.raises(InputError, match=r"left.png of key frame t1 is 48 x 64 pixels"):
+    with pytest.raises(InputError, match=r"left.png of key frame t1 has 48 x 64 pixels"):
         read_frame(frame, root, PLAIN)
 
 
@@ -138,6 +138,7 @@ def with_targets(sample: FrameSample, rows: int) -> FrameSample:
         sample.token,
         sample.images,
         sample.sizes_hw,
+        sample.photo_sizes_hw,
         sample.lidar2img,
         sample.points,
         np.zeros(GRID.size_xyz, dtype=np.uint8),

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from eagleray.prepare.faults import Fault, persistently
-from eagleray.task import EaglerayError, InputError, Record, Stage, is_transient
+from eagleray.task import EaglerayError, InputError, Stage, is_transient
 
 _ERROR_CHARACTERS = 2000
 """Longest error text kept in a marker."""
@@ -56,31 +56,6 @@ def judge(label: str, key: str, where: str, error: Exception) -> Failed:
     return Fault.of(key, error)
 
 
-def check_records(outcome: Any) -> Sequence[Record]:
-    """Return what ``process`` and ``encode`` gave for a sample.
-
-    Raises:
-        TypeError: It is no sequence of records, or a file's content is no bytes: a mistake in the
-            task, never a reject.
-    """
-    if not isinstance(outcome, Sequence) or not all(isinstance(one, Record) for one in outcome):
-        kind = type(outcome).__name__
-        if isinstance(outcome, Sequence) and outcome:
-            kind += " of " + ", ".join(sorted({type(one).__name__ for one in outcome}))
-        raise TypeError(
-            f"process() and encode() give {kind} for a sample; each sample needs a sequence of "
-            "Records, [record] where there is one"
-        )
-    for record in outcome:
-        for name, content in record.files.items():
-            if not isinstance(content, bytes):
-                raise TypeError(
-                    f"file {name!r} of record {record.key!r} is {type(content).__name__}; files "
-                    "are bytes (text.encode(), or what an encoder of images gives)"
-                )
-    return outcome
-
-
 def process_batch(
     stage: Stage, samples: Sequence[Any], failed: Callable[[int, Exception], T]
 ) -> list[Any | T]:
@@ -93,9 +68,8 @@ def process_batch(
     try:
         outcome = persistently(lambda: stage.process(samples))
         if len(outcome) != len(samples):
-            raise TypeError(
-                f"process() gives {len(outcome)} results for {len(samples)} samples; give one "
-                "sequence of records per sample, an empty one where there is nothing to record"
+            raise InputError(
+                f"process returned {len(outcome)} lists of records for {len(samples)} samples"
             )
         return list(outcome)
     except torch.AcceleratorError as error:

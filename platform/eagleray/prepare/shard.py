@@ -18,7 +18,7 @@ from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.faults import Fault, Faults, persistently
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
-from eagleray.prepare.item import Failed, check_records, judge, process_batch
+from eagleray.prepare.item import Failed, judge, process_batch
 from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
@@ -326,7 +326,7 @@ class ShardWorker:
             result.error = outcome
             return
         try:
-            keys = _fresh_keys(check_records(outcome), shard.keys)
+            keys = _fresh_keys(outcome, shard.keys)
             identity = record_identity(shard.items[item_idx], self._fit_digest)
             table = to_table(outcome, identity, self._schema) if outcome else None
             files = [

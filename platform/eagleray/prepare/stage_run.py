@@ -140,12 +140,6 @@ def _run_stages(
             )
             run.folder.forget_shards(gone)
     work = [survey(run, items_per_shard=items_per_shard, limit=options.limit) for run in runs]
-    for surveyed in work:
-        if not surveyed.listing.num_items:
-            options.progress.note(
-                f"{surveyed.run.stage.label}: WARNING: there are no items, so the stage has no "
-                "rows; look at the folder or the settings that its items() lists by"
-            )
     with nullcontext(options.session) if options.session else LazySession() as session:
         for position, computed in _compute(work, guards, title, options, session):
             surveyed = work[position]

@@ -7,7 +7,7 @@ unreadable, and no two items share a name, so that no export overwrites another 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
@@ -34,14 +34,15 @@ class _Located:
     problem: str = ""
 
 
-def list_inputs(paths: Sequence[Path]) -> Iterator[Item]:
-    """List a user's photographs; folders are searched recursively, links followed.
+def list_inputs(paths: Sequence[Path], suffixes: Set[str] = INPUT_SUFFIXES) -> Iterator[Item]:
+    """List a user's photographs, or other files; folders are searched recursively, links followed.
 
     A file or folder that cannot be read is an item, too, so that it is counted as a reject under
     its name. A link to a folder that it lies in is not followed.
 
     Args:
         paths: Files (of any suffix) and folders.
+        suffixes: Of the files that are taken from folders, in lower case.
 
     Yields:
         One item per photograph, in the order of ``paths`` and by name within each. Keys are paths
@@ -57,7 +58,7 @@ def list_inputs(paths: Sequence[Path]) -> Iterator[Item]:
     starts = [
         path.resolve() if path.is_dir() else path.parent.resolve() / path.name for path in paths
     ]
-    files = {one.path: one for start in starts for one in _search(start)}
+    files = {one.path: one for start in starts for one in _search(start, suffixes)}
     folders = [start if start.is_dir() else start.parent for start in starts]
     base = Path(os.path.commonpath(folders)) if folders else Path()
     names = [path.relative_to(base) for path in files]
@@ -77,14 +78,16 @@ def _start(path: Path) -> Path:
     return path.resolve() if path.is_dir() else path.parent.resolve() / path.name
 
 
-def _search(path: Path) -> Iterator[_Located]:
+def _search(path: Path, suffixes: Set[str]) -> Iterator[_Located]:
     if path.is_dir():
-        yield from _search_folder(path, frozenset())
+        yield from _search_folder(path, suffixes, frozenset())
     else:
         yield _file(path)
 
 
-def _search_folder(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[_Located]:
+def _search_folder(
+    folder: Path, suffixes: Set[str], above: frozenset[tuple[int, int]]
+) -> Iterator[_Located]:
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
@@ -98,8 +101,8 @@ def _search_folder(folder: Path, above: frozenset[tuple[int, int]]) -> Iterator[
     for name, is_folder in contents:
         path = folder / name
         if is_folder:
-            yield from _search_folder(path, above | {own})
-        elif path.suffix.lower() in INPUT_SUFFIXES:
+            yield from _search_folder(path, suffixes, above | {own})
+        elif path.suffix.lower() in suffixes:
             yield _file(path)
 
 

@@ -6,6 +6,8 @@ import pytest
 import yaml
 from tests.eagleray_omniseg3d.small_scene import task_of, write_scene
 from tests.eagleray_ops.small_task import small_experiment
+from tests.eagleray_pop3d.small_task import small_experiment as pop3d_experiment
+from tests.eagleray_pop3d.small_task import write_rig
 
 from eagleray.api import Experiment
 from eagleray.testing import check_task
@@ -44,3 +46,9 @@ def test_omniseg3d(tmp_path):
 
 def test_ops(tmp_path):
     assert check_task(small_experiment(tmp_path, rerp={"mode": "offline"})) == []
+
+
+def test_pop3d(tmp_path):
+    write_rig(tmp_path)
+    experiment = Experiment.from_values(pop3d_experiment(tmp_path), inline=True)
+    assert check_task(experiment, items=3, inputs=[tmp_path / "frames"]) == []

@@ -218,6 +218,8 @@ class Odd(Squares):
         if row["number"] == 3:
             return [[record, record]]
         if row["number"] == 4:
+            return []
+        if row["number"] == 5:
             return [[Record(record.key, row, {"../x": b""})]]
         return [[Record(record.key, row)]]
 
@@ -225,9 +227,10 @@ class Odd(Squares):
 def test_records_that_break_the_schema_are_rejects(tmp_path):
     summary, _ = run(Odd(7), tmp_path)
     errors = dict(summary.rejects)
-    assert sorted(errors) == [f"n0000{i}" for i in (1, 2, 3, 4)]
+    assert sorted(errors) == [f"n0000{i}" for i in (1, 2, 3, 4, 5)]
     assert "'text'" in errors["n00001"] and "'square'" in errors["n00002"]
-    assert "unique" in errors["n00003"] and "../x" in errors["n00004"]
+    assert "unique" in errors["n00003"] and "1 samples" in errors["n00004"]
+    assert "../x" in errors["n00005"]
 
 
 class SameKeys(Squares):

@@ -1,0 +1,317 @@
+"""Data of training and of benchmarks: key frames, some with targets, queries or denser truth."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eagleray.task import Dataset, InputError, Rows
+from eagleray_pop3d.occ3d import Occ3dTruth, read_occ3d, voxel_centers_m
+from eagleray_pop3d.samples import (
+    FrameBatch,
+    FrameSample,
+    ImageSettings,
+    join_frames,
+    read_frame,
+    training_occupancy,
+)
+from eagleray_pop3d.settings import Pop3dSettings
+from eagleray_pop3d.stored_features import features_of_row
+from eagleray_vision.driving.key_frame import KeyFrame, key_frame_of_row
+from eagleray_vision.driving.lidar import read_lidarseg
+from eagleray_vision.driving.lidarseg import evaluated_classes
+from eagleray_vision.driving.projection import project_frame
+
+Points = npt.NDArray[np.float32]
+
+_CSV_FIELDS = 5
+"""Key frame, split, annotation, matching points, query."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """One query of the retrieval benchmark.
+
+    Attributes:
+        token: Key frame.
+        split: ``train``, ``val`` or ``test``.
+        annotation: File with 1 where a point belongs to the query.
+        matching_points: File with the points that cameras see; None: computed.
+        text: What is looked for.
+    """
+
+    token: str
+    split: str
+    annotation: Path
+    matching_points: Path | None
+    text: str
+
+
+@dataclass(frozen=True)
+class EvaluationSample:
+    """A key frame with what a benchmark compares.
+
+    Attributes:
+        frame: Photographs, matrices and points.
+        classes: ``(n,)`` classes 0..16 of the points, where they are labeled.
+        visible: ``(m,)`` rows of the points that cameras see, one per camera that does.
+        query: What is looked for.
+        truth: ``(n,)`` 1 where a point belongs to the query.
+        occ3d: Denser truth.
+        places_m: ``(k, 3)`` further places in the lidar frame whose labels are asked for.
+    """
+
+    frame: FrameSample
+    classes: npt.NDArray[np.uint8] | None = None
+    visible: npt.NDArray[np.int64] | None = None
+    query: str = ""
+    truth: npt.NDArray[np.uint8] | None = None
+    occ3d: Occ3dTruth | None = None
+    places_m: Points | None = None
+
+
+class TrainingFrames(Dataset[FrameSample, FrameBatch]):
+    """Key frames with voxel labels and encoded targets.
+
+    Args:
+        frames: Rows of the key frames.
+        features: Rows of their features.
+        settings: How they are read.
+    """
+
+    def __init__(self, frames: Rows, features: Rows, settings: Pop3dSettings) -> None:
+        self._frames, self._features, self._settings = frames, features, settings
+        self._tokens = list(features.keys())
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def key(self, index: int) -> str:
+        """Return the key frame's token."""
+        return self._tokens[index]
+
+    def shard_idx(self, index: int) -> int:
+        """Return the shard of its features, which are the larger part."""
+        return self._features.shard_idx(self._tokens[index])
+
+    @property
+    def codec(self) -> Any:
+        """The codec of the targets, as the features' stage fitted it."""
+        return self._features.fitted()["codec"]
+
+    def load(self, index: int, rng: np.random.Generator) -> FrameSample:
+        """Read photographs, sweep and targets."""
+        token, settings = self._tokens[index], self._settings
+        frame = key_frame_of_row(self._frames[token])
+        root = settings.data.folder
+        sample = read_frame(frame, root, settings.images, rng)
+        stored = features_of_row(self._features[token])
+        stored.check_sweep(len(sample.points))
+        grid = settings.network.grid
+        return FrameSample(
+            token,
+            sample.images,
+            sample.sizes_hw,
+            sample.photo_sizes_hw,
+            sample.lidar2img,
+            sample.points,
+            training_occupancy(frame, sample.points, root, grid, settings.targets),
+            sample.kept,
+            stored.points.astype(np.int64),
+            stored.codes.values.numpy(),
+        )
+
+    def collate(self, samples: Sequence[FrameSample]) -> FrameBatch:
+        """Join key frames."""
+        return join_frames(samples)
+
+
+class EvaluationFrames(Dataset[EvaluationSample, Any]):
+    """Key frames with the classes of their points.
+
+    Args:
+        frames: Rows of the key frames.
+        settings: How they are read.
+    """
+
+    def __init__(self, frames: Rows, settings: Pop3dSettings) -> None:
+        self._frames, self._settings = frames, settings
+        self._tokens = list(frames.keys())
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def key(self, index: int) -> str:
+        """Return the key frame's token."""
+        return self._tokens[index]
+
+    def shard_idx(self, index: int) -> int:
+        """Return the shard of its row."""
+        return self._frames.shard_idx(self._tokens[index])
+
+    def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
+        """Read photographs, sweep and labels."""
+        frame, root = (
+            key_frame_of_row(self._frames[self._tokens[index]]),
+            self._settings.data.folder,
+        )
+        sample = read_frame(frame, root, still(self._settings.images))
+        if not frame.lidarseg_path:
+            raise InputError(
+                f"key frame {frame.token} has no lidarseg labels, which this benchmark compares "
+                "with: unpack nuScenes-lidarseg, or evaluate on a split that has them"
+            )
+        raw = read_lidarseg(root / frame.lidarseg_path, len(sample.points), frame.token)
+        visible = _visible_rows(frame, sample)
+        return EvaluationSample(sample, evaluated_classes(raw), visible)
+
+    def collate(self, samples: Sequence[EvaluationSample]) -> list[EvaluationSample]:
+        """Return the samples: key frames are evaluated one by one."""
+        return list(samples)
+
+
+class RetrievalQueries(Dataset[EvaluationSample, Any]):
+    """Queries with the key frames that they are asked of.
+
+    Args:
+        frames: Rows of key frames by split.
+        queries: The queries.
+        settings: How key frames are read.
+
+    Raises:
+        InputError: A query's key frame is in none of the splits that are prepared.
+    """
+
+    def __init__(
+        self, frames: dict[str, Rows], queries: Sequence[Query], settings: Pop3dSettings
+    ) -> None:
+        known = {token: rows for rows in frames.values() for token in rows.keys()}  # noqa: SIM118
+        lost = [query for query in queries if query.token not in known]
+        if lost:
+            raise InputError(
+                f"{len(lost)} of {len(queries)} queries ask key frames of no loaded version, such "
+                f"as {lost[0].token} ({lost[0].text!r}, split {lost[0].split}); loaded are "
+                f"{', '.join(frames)}. Queries of test scenes need v1.0-test"
+            )
+        self._rows, self._queries, self._settings = known, list(queries), settings
+
+    def __len__(self) -> int:
+        return len(self._queries)
+
+    def key(self, index: int) -> str:
+        """Return key frame and query: a key frame may have several."""
+        return f"{self._queries[index].token}/{self._queries[index].text}"
+
+    def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
+        """Read the key frame and the annotation."""
+        query = self._queries[index]
+        frame = key_frame_of_row(self._rows[query.token][query.token])
+        sample = read_frame(frame, self._settings.data.folder, still(self._settings.images))
+        truth = _read_array(query.annotation, query).reshape(-1)
+        if len(truth) != len(sample.points):
+            raise InputError(
+                f"{query.annotation} of key frame {query.token} has {len(truth)} values, its sweep "
+                f"{len(sample.points)} points"
+            )
+        if not truth.any():
+            raise InputError(f"{query.annotation}: no point belongs to {query.text!r}")
+        if query.matching_points is not None:
+            visible = _read_array(query.matching_points, query).reshape(-1).astype(np.int64)
+        else:
+            visible = _visible_rows(frame, sample)
+        return EvaluationSample(
+            sample, visible=visible, query=query.text, truth=truth.astype(np.uint8)
+        )
+
+    def collate(self, samples: Sequence[EvaluationSample]) -> list[EvaluationSample]:
+        """Return the samples: queries are evaluated one by one."""
+        return list(samples)
+
+
+class Occ3dFrames(EvaluationFrames):
+    """Key frames with Occ3D's truth.
+
+    Args:
+        frames: Rows of the key frames.
+        settings: How they are read.
+    """
+
+    def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
+        """Read photographs, sweep and truth."""
+        frame, settings = key_frame_of_row(self._frames[self._tokens[index]]), self._settings
+        sample = read_frame(frame, settings.data.folder, still(settings.images))
+        path = Path(settings.truth.occ3d).expanduser() / frame.scene / frame.token / "labels.npz"
+        ego_from_lidar, _ = frame.lidar.poses
+        lidar_from_ego = np.linalg.inv(ego_from_lidar.matrix)
+        places = voxel_centers_m().reshape(-1, 3) @ lidar_from_ego[:3, :3].T + lidar_from_ego[:3, 3]
+        return EvaluationSample(
+            sample, occ3d=read_occ3d(path, frame.token), places_m=places.astype(np.float32)
+        )
+
+
+def read_queries(folder: Path, splits: Sequence[str]) -> list[Query]:
+    """Read the queries of splits.
+
+    Args:
+        folder: ``retrieval_benchmark``, with ``retrieval_anns_<split>.csv``; five fields per line,
+            separated by semicolons, no header. An empty field of matching points has them
+            computed.
+        splits: ``train``, ``val``, ``test``.
+
+    Raises:
+        InputError: A list is missing or a line has other fields.
+    """
+    queries = []
+    for split in splits:
+        path = queries_file(folder, split)
+        if not path.is_file():
+            raise InputError(f"{path} does not exist; truth.retrieval names the folder that has it")
+        with path.open(newline="", encoding="utf-8") as file:
+            for number, fields in enumerate(csv.reader(file, delimiter=";"), start=1):
+                if len(fields) != _CSV_FIELDS or not fields[0] or not fields[4].strip():
+                    raise InputError(
+                        f"{path}, line {number}: {len(fields)} fields {fields[:_CSV_FIELDS]}; "
+                        "expected are key frame; split; annotation; matching points; query"
+                    )
+                token, part, annotation, matching, text = fields
+                seen = folder / matching if matching else None
+                queries.append(Query(token, part, folder / annotation, seen, text.strip()))
+    return queries
+
+
+def queries_file(folder: Path, split: str) -> Path:
+    """Return where the queries of a split are listed."""
+    return folder.expanduser() / f"retrieval_anns_{split}.csv"
+
+
+def still(images: ImageSettings) -> ImageSettings:
+    """Return the settings of photographs without what training draws."""
+    return images.model_copy(update={"distort": False, "grid_mask": False})
+
+
+def _visible_rows(frame: KeyFrame, sample: FrameSample) -> npt.NDArray[np.int64]:
+    """Return the rows of the sweep that cameras see, one per camera that does."""
+    sizes = {
+        camera.name: (int(height), int(width))
+        for camera, (height, width) in zip(
+            frame.cameras, sample.photo_sizes_hw.tolist(), strict=True
+        )
+    }
+    matches = project_frame(frame, sample.points, sizes)
+    return np.concatenate([matches[camera.name].points for camera in frame.cameras])
+
+
+def _read_array(path: Path, query: Query) -> npt.NDArray[Any]:
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{path} of query {query.text!r} cannot be read: {error}") from error
+    if not isinstance(array, np.ndarray):
+        raise InputError(f"{path} of query {query.text!r} holds several arrays, expected one")
+    return array

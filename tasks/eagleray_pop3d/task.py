@@ -1,0 +1,231 @@
+"""POP-3D as a task (Vobecky et al., NeurIPS 2023)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from eagleray.task import (
+    Benchmark,
+    Dataset,
+    ImportedCheckpoint,
+    Importing,
+    Item,
+    LossTerm,
+    Metrics,
+    ParameterGroup,
+    Phase,
+    Record,
+    Requirement,
+    Rows,
+    Settings,
+    Stage,
+    StepContext,
+    Task,
+)
+from eagleray_pop3d.benchmarks import (
+    RETRIEVAL_SPLITS,
+    compute_benchmark,
+    pop3d_benchmarks,
+    score_frame,
+    splits_of,
+)
+from eagleray_pop3d.checkpoint_import import import_start, import_weights
+from eagleray_pop3d.data import (
+    EvaluationFrames,
+    EvaluationSample,
+    Occ3dFrames,
+    RetrievalQueries,
+    TrainingFrames,
+    read_queries,
+    still,
+)
+from eagleray_pop3d.exports import EXPORT_FORMATS, export_prediction
+from eagleray_pop3d.losses import feature_loss, occupancy_losses
+from eagleray_pop3d.model.network import Pop3dNetwork, normalize_images
+from eagleray_pop3d.picture import sample_pictures
+from eagleray_pop3d.predict import FramePrediction, predict_frame
+from eagleray_pop3d.recipes import BACKBONE_LR_FACTOR, PHASE
+from eagleray_pop3d.samples import FrameBatch, read_frame
+from eagleray_pop3d.settings import Pop3dSettings
+from eagleray_pop3d.stages import FeatureStage, KeyFrameStage
+from eagleray_pop3d.voxels import cells_of
+from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
+from eagleray_vision.codecs import Codec, Codes, codec_of_json
+from eagleray_vision.driving.frame_json import read_frame_json
+from eagleray_vision.inputs import list_inputs
+from eagleray_vision.inputs.listing import input_path
+
+TRAIN = "train"
+_SOURCES = (TRAIN, "val", "test")
+_BACKBONE = "img_backbone."
+
+
+class POP3DTask(
+    Task[Pop3dNetwork, EvaluationSample, FrameBatch, FramePrediction, TrainingFrames], Importing
+):
+    """Open-vocabulary occupancy from camera images."""
+
+    name: ClassVar[str] = "pop3d"
+    summary: ClassVar[str] = "POP-3D: occupancy in 3-D from cameras that can be asked in words."
+    settings_type: ClassVar[type[Settings]] = Pop3dSettings
+    formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
+    settings: Pop3dSettings
+
+    def requirements(self) -> Sequence[Requirement]:
+        """Return the key frames, the extractor's weights and the network's to begin with."""
+        settings = self.settings
+        found = [
+            Requirement(
+                "key frames",
+                settings.data.folder.is_dir(),
+                f"set data.root (now {settings.data.root!r}) to the folder of the data",
+            )
+        ]
+        for name, path in (
+            ("the extractor's weights", settings.features.weights),
+            ("weights to begin with", settings.network.backbone.weights),
+        ):
+            if path:
+                hint = f"{path} does not exist"
+                there = Path(path).expanduser().is_file()
+                found.append(Requirement(name, there, hint, training_only=True))
+        return found
+
+    def stages(self) -> Sequence[Stage]:
+        """Return key frames of all sources, and the features that training learns."""
+        settings = self.settings
+        frames = [KeyFrameStage(settings.data, source) for source in _SOURCES]
+        return [*frames, FeatureStage(settings.data, settings.features, TRAIN)]
+
+    def stages_of(self, source: str) -> Sequence[str]:
+        """Return the key frames; training also reads features, evaluation never does."""
+        if source == TRAIN:
+            return (f"{KeyFrameStage.name}:{TRAIN}", f"{FeatureStage.name}:{TRAIN}")
+        return [f"{KeyFrameStage.name}:{split}" for split in splits_of(source)]
+
+    def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset[Any, Any]:
+        """Return the key frames of training or of a benchmark."""
+        labels = self.stages_of(source)
+        if source == TRAIN:
+            return TrainingFrames(rows[labels[0]], rows[labels[1]], self.settings)
+        frames = {
+            split: rows[label] for split, label in zip(splits_of(source), labels, strict=True)
+        }
+        if source.removeprefix("retrieval_") in RETRIEVAL_SPLITS and source != "val":
+            folder = Path(self.settings.truth.retrieval).expanduser()
+            return RetrievalQueries(frames, read_queries(folder, splits_of(source)), self.settings)
+        own = Occ3dFrames if source == "occ3d" else EvaluationFrames
+        return own(rows[labels[0]], self.settings)
+
+    def build(self) -> Pop3dNetwork:
+        """Return the network with random weights."""
+        return Pop3dNetwork(self.settings.network)
+
+    def load_pretrained(self, model: Pop3dNetwork) -> None:
+        """Put a detector's backbone and pyramid in, or a backbone of torchvision's."""
+        path = self.settings.network.backbone.weights
+        if path:
+            start = import_start(Path(path).expanduser(), self.settings.network)
+            model.load_state_dict(dict(start.state_dict), strict=False)
+
+    def phases(self) -> Sequence[Phase]:
+        """Return the only phase."""
+        return (PHASE,)
+
+    def parameter_groups(self, model: Pop3dNetwork, phase: Phase) -> Sequence[ParameterGroup]:
+        """Return the image backbone, which learns slower, and everything else."""
+        trained = [name for name, p in model.named_parameters() if p.requires_grad]
+        backbone = [name for name in trained if name.startswith(_BACKBONE)]
+        others = [name for name in trained if not name.startswith(_BACKBONE)]
+        return (ParameterGroup(others), ParameterGroup(backbone, lr_factor=BACKBONE_LR_FACTOR))
+
+    def on_phase_start(self, model: Pop3dNetwork, phase: Phase, data: TrainingFrames) -> None:
+        """Read the codec that targets were encoded with."""
+        device = next(model.parameters()).device
+        self._codec: Codec = codec_of_json(data.codec).to(device)
+
+    def losses(
+        self, model: Pop3dNetwork, batch: FrameBatch, step: StepContext
+    ) -> Mapping[str, LossTerm]:
+        """Return the losses of voxels and of point features."""
+        settings = self.settings
+        images = normalize_images(batch.images, batch.sizes_hw, batch.kept)
+        grid = settings.network.grid
+        places = [cells_of(xyz, grid) for xyz in batch.feature_xyz]
+        answers = model(images, batch.lidar2img, feature_points=places)
+        terms = occupancy_losses(answers.voxel_logits, batch.occupancy, settings.losses)
+        targets = [
+            self._codec.decode(Codes(codes, self._codec.fingerprint)) for codes in batch.targets
+        ]
+        features = answers.point_features or []
+        return {**terms, "feature": feature_loss(features, targets, settings.losses)}
+
+    def benchmarks(self) -> Sequence[Benchmark]:
+        """Return occupancy, and those whose truth is named."""
+        return pop3d_benchmarks(self.settings.truth)
+
+    @cached_property
+    def words(self) -> ClassVectors:
+        """Vectors of the classes' words."""
+        return class_vectors(self.settings.text, self.settings.network.heads.feature_channels)
+
+    def predict(
+        self, model: Pop3dNetwork, samples: Sequence[EvaluationSample]
+    ) -> Sequence[FramePrediction]:
+        """Return classes of voxels and points."""
+        cosine = self.settings.cosine_scores
+        return [
+            predict_frame(model, sample, self.words, self._query(sample), cosine=cosine)
+            for sample in samples
+        ]
+
+    def score(
+        self, benchmark: str, sample: EvaluationSample, prediction: FramePrediction
+    ) -> Mapping[str, Any]:
+        """Return counts of a key frame, or the precision of a query."""
+        return score_frame(benchmark, sample, prediction, self.settings.network.grid)
+
+    def compute(self, benchmark: str, rows: Iterable[Mapping[str, Any]]) -> Metrics:
+        """Return IoUs or mean average precisions in percent."""
+        return compute_benchmark(benchmark, rows)
+
+    def picture(
+        self, sample: EvaluationSample, prediction: FramePrediction
+    ) -> Mapping[str, npt.NDArray[np.uint8]]:
+        """Return photographs, and truth and prediction from above."""
+        return sample_pictures(sample, prediction, self.settings.network.grid)
+
+    def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
+        """List key frames of one's own rig, a JSON file each."""
+        return list_inputs(paths, frozenset({".json"}))
+
+    def load_input(self, item: Item) -> EvaluationSample:
+        """Read one key frame; its paths are relative to its folder, or to the data's."""
+        path = Path(input_path(item))
+        frame = read_frame_json(path)
+        beside = (path.parent / frame.lidar.path).is_file()
+        root = path.parent if beside else self.settings.data.folder
+        return EvaluationSample(read_frame(frame, root, still(self.settings.images)))
+
+    def export(
+        self, item: Item, sample: EvaluationSample, prediction: FramePrediction, format: str
+    ) -> Record:
+        """Write one prediction."""
+        return export_prediction(item, sample, prediction, format, self.settings.network.grid)
+
+    def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
+        """Read published weights."""
+        return import_weights(path, self.settings.network)
+
+    def _query(self, sample: EvaluationSample) -> Tensor | None:
+        if not sample.query:
+            return None
+        channels = self.settings.network.heads.feature_channels
+        return embed_texts(self.settings.text, [sample.query], channels)[0]
