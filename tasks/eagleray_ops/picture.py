@@ -68,11 +68,16 @@ def overlay_picture(photo: Rgb, found: npt.NDArray[np.integer[Any]], classes: Se
     mixed = blend(photo, color_labels(found, colors))
     counts = np.bincount(found.ravel(), minlength=len(classes))[: len(classes)]
     shown = [k for k in np.argsort(-counts, kind="stable") if counts[k] > _LEAST_SHARE * found.size]
-    return _with_legend(mixed, [(classes[k], tuple(map(int, colors[k]))) for k in shown])
+    return with_legend(mixed, [(classes[k], tuple(map(int, colors[k]))) for k in shown])
 
 
-def _with_legend(picture: Rgb, entries: Sequence[tuple[str, tuple[int, ...]]]) -> Rgb:
-    """Write names on their colors into the upper left corner, as many as there is room for."""
+def with_legend(picture: Rgb, entries: Sequence[tuple[str, tuple[int, ...]]]) -> Rgb:
+    """Write names on their colors into the upper left corner, as many as there is room for.
+
+    Args:
+        picture: ``(H, W, 3)``.
+        entries: Names and colors.
+    """
     canvas = Image.fromarray(picture)
     draw = ImageDraw.Draw(canvas)
     size = max(_SMALLEST_TEXT_PX, picture.shape[0] // _TEXT_SHARE)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field
 from torch import Tensor
 
@@ -32,6 +34,7 @@ from eagleray.task import (
     Stage,
     StepContext,
     Task,
+    Viewing,
 )
 from eagleray_ops.benchmarks import compute_split, ops_benchmarks, score_image
 from eagleray_ops.checkpoint_import import convert_checkpoint, import_original, read_checkpoint
@@ -54,6 +57,7 @@ from eagleray_ops.stages import (
     ops_stages,
     stage_labels,
 )
+from eagleray_ops.view import PanoramaScene, checked, viewed_benchmark
 from eagleray_ops.vocabulary import Vocabulary, training_words
 from eagleray_vision.images.errors import UnreadableImageError, UnsupportedImageError
 from eagleray_vision.images.reading import read_rgb
@@ -73,7 +77,9 @@ class OpsFlags(Settings):
 
 
 class OPSTask(
-    Task[OpsNetwork, SemanticSample, SemanticBatch, SemanticPrediction, TrainingImages], Importing
+    Task[OpsNetwork, SemanticSample, SemanticBatch, SemanticPrediction, TrainingImages],
+    Importing,
+    Viewing[OpsNetwork],
 ):
     """Classes by their names, in panoramas and photographs, with a frozen CLIP."""
 
@@ -230,6 +236,28 @@ class OPSTask(
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
         """Write the list of classes."""
         return export_index(format, rows, self.vocabulary.classes)
+
+    def interactive_scene(self, model: OpsNetwork, rows: Mapping[str, Rows]) -> PanoramaScene:
+        """Return the images of a benchmark that the run has read, to be looked at from inside."""
+        benchmark = viewed_benchmark(ops_benchmarks(self.settings, {}), rows)
+        settings = self.on_benchmark(benchmark).settings
+        device = model.background.device
+
+        @torch.inference_mode()
+        def predict(
+            sample: SemanticSample, words: Sequence[str], check: Callable[[], None]
+        ) -> SemanticPrediction:
+            vocabulary = Vocabulary.of(words, settings.background_words)
+            embedded = word_rows(model, settings.clip, vocabulary.words)
+
+            def windows(images: Tensor) -> Tensor:
+                return vocabulary.class_scores(model.scores(images, embedded))
+
+            moved = replace(sample, image=sample.image.to(device))
+            return predict_image(moved, checked(windows, check), settings)
+
+        images = evaluation_images(benchmark.source, rows, settings)
+        return PanoramaScene(images, self.settings.vocabulary or benchmark.vocabulary, predict)
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read weights of OPS, SAN or CLIP for this network."""
