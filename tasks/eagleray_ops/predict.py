@@ -156,6 +156,7 @@ def _keeping(
         if _HALF_BYTES * part.shape[0] * network[0] * network[1] <= room:
             kept.append(part.detach().half().cpu())
         yield part
+        del part  # it is large, and the next one is made while this name lives
 
 
 def _photo(sample: SemanticSample) -> npt.NDArray[np.uint8]:

@@ -135,7 +135,8 @@ def classes_of_rows(
         done = max(done, ready)
         if done < height:
             kept = min(int(upper[done]), first + held.shape[1])
-            held, first = held[:, kept - first :], kept
+            held, first = held[:, kept - first :].clone(), kept
+        del part  # a row of windows is large, and the next one is made while this name lives
     return labels
 
 
@@ -239,6 +240,7 @@ def _valid_rows(view: SlidingView, rule: SlidingRule, predict: PredictWindows) -
         if left > 0:
             yield part[:, :left, : view.valid_hw[1]]
         left -= part.shape[1]
+        del part
 
 
 def _check_memory(num_classes: int, sizes: Sequence[Size], rule: SlidingRule) -> None:

@@ -111,9 +111,12 @@ def slide(
     for row in _rows_of_windows(windows):
         top, bottom = row[0].top, row[0].top + row[0].height
         if total is not None and hits is not None and top > done:
-            yield total[:, : top - done] / hits[: top - done]
-            total, hits = total[:, top - done :], hits[top - done :]
-            done = top
+            count, done = top - done, top
+            ready = total[:, :count].div_(hits[:count])
+            # copies, so that what is given out does not live on as a part of what is kept
+            total, hits = total[:, count:].clone(), hits[count:].clone()
+            yield ready
+            del ready
         for start in range(0, len(row), batch):
             group = row[start : start + batch]
             scores = predict(torch.stack([window.of(image) for window in group]))
@@ -128,7 +131,7 @@ def slide(
                 window.add(total, part, done)
                 window.add(hits, torch.ones_like(part[0]), done)
     if total is not None and hits is not None:
-        yield total / hits
+        yield total.div_(hits)
 
 
 def _starts(side: int, window_px: int, stride_px: int) -> list[int]:
