@@ -138,10 +138,11 @@ class EvaluationFrames(Dataset[EvaluationSample, Any]):
     Args:
         frames: Rows of the key frames.
         settings: How they are read.
+        needs_labels: Refuse key frames whose points have none.
     """
 
-    def __init__(self, frames: Rows, settings: Pop3dSettings) -> None:
-        self._frames, self._settings = frames, settings
+    def __init__(self, frames: Rows, settings: Pop3dSettings, *, needs_labels: bool = True) -> None:
+        self._frames, self._settings, self._needs_labels = frames, settings, needs_labels
         self._tokens = list(frames.keys())
 
     def __len__(self) -> int:
@@ -162,13 +163,15 @@ class EvaluationFrames(Dataset[EvaluationSample, Any]):
             self._settings.data.folder,
         )
         sample = read_frame(frame, root, still(self._settings.images))
+        visible = _visible_rows(frame, sample)
+        if not frame.lidarseg_path and not self._needs_labels:
+            return EvaluationSample(sample, None, visible)
         if not frame.lidarseg_path:
             raise InputError(
                 f"key frame {frame.token} has no lidarseg labels, which this benchmark compares "
                 "with: unpack nuScenes-lidarseg, or evaluate on a split that has them"
             )
         raw = read_lidarseg(root / frame.lidarseg_path, len(sample.points), frame.token)
-        visible = _visible_rows(frame, sample)
         return EvaluationSample(sample, evaluated_classes(raw), visible)
 
     def collate(self, samples: Sequence[EvaluationSample]) -> list[EvaluationSample]:

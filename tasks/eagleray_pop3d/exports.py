@@ -47,7 +47,7 @@ def export_prediction(
     occupied = prediction.labels != FREE_LABEL
     row = {"key": item.key, "occupied_voxels": int(occupied.sum())}
     if format == "occupancy":
-        return Record(item.key, row, {f"{item.key}.npz": _arrays(prediction, grid)})
+        return Record(item.key, row, {f"{item.key}.npz": occupancy_arrays(prediction, grid)})
     if format == "ply":
         places = voxel_centers_m(prediction.labels.shape, grid)[occupied]
         colors = np.array(CLASS_COLORS, dtype=np.uint8)[prediction.labels[occupied]]
@@ -86,7 +86,8 @@ def ply_points(places_m: npt.NDArray[np.float32], colors: npt.NDArray[np.uint8])
     return bytes(cloud(places_m, colors).export(file_type="ply"))
 
 
-def _arrays(prediction: FramePrediction, grid: GridSettings) -> bytes:
+def occupancy_arrays(prediction: FramePrediction, grid: GridSettings) -> bytes:
+    """Return an ``.npz`` of labels, features of the voxels that are not free, box and names."""
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,

@@ -25,9 +25,11 @@ from eagleray.task import (
     Requirement,
     Rows,
     Settings,
+    SolidScene,
     Stage,
     StepContext,
     Task,
+    Viewing,
 )
 from eagleray_pop3d.benchmarks import (
     RETRIEVAL_SPLITS,
@@ -55,6 +57,7 @@ from eagleray_pop3d.recipes import BACKBONE_LR_FACTOR, PHASE
 from eagleray_pop3d.samples import FrameBatch, read_frame
 from eagleray_pop3d.settings import Pop3dSettings
 from eagleray_pop3d.stages import FeatureStage, KeyFrameStage
+from eagleray_pop3d.viewing import AskedText, OccupancyScene
 from eagleray_pop3d.voxels import cells_of
 from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
 from eagleray_vision.codecs import Codec, Codes, codec_of_json
@@ -68,7 +71,9 @@ _BACKBONE = "img_backbone."
 
 
 class POP3DTask(
-    Task[Pop3dNetwork, EvaluationSample, FrameBatch, FramePrediction, TrainingFrames], Importing
+    Task[Pop3dNetwork, EvaluationSample, FrameBatch, FramePrediction, TrainingFrames],
+    Importing,
+    Viewing[Pop3dNetwork],
 ):
     """Open-vocabulary occupancy from camera images."""
 
@@ -219,6 +224,19 @@ class POP3DTask(
     ) -> Record:
         """Write one prediction."""
         return export_prediction(item, sample, prediction, format, self.settings.network.grid)
+
+    def interactive_scene(
+        self, model: Pop3dNetwork, rows: Mapping[str, Rows]
+    ) -> SolidScene[AskedText]:
+        """Return the key frames of the validation split."""
+        settings = self.settings
+        channels = settings.network.heads.feature_channels
+        return OccupancyScene(
+            EvaluationFrames(rows[f"{KeyFrameStage.name}:val"], settings, needs_labels=False),
+            lambda sample: self.predict(model, [sample])[0],
+            lambda text: embed_texts(settings.text, [text], channels)[0],
+            settings.network.grid,
+        )
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read published weights."""
