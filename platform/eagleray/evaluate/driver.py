@@ -163,7 +163,7 @@ def _stage(
         arithmetic=Arithmetic.of(experiment.evaluate),
     )
     folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
-    return StageRun(stage, StageFolder(folder), also_read=rows)
+    return StageRun(stage, StageFolder(folder), also_read=read)
 
 
 def _computed(

@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from eagleray.prepare.faults import FaultError
 from eagleray.prepare.marker import ShardEntry, ShardMarker
@@ -22,12 +23,16 @@ _COMMITS_AHEAD = 1
 """Shards that are written while the next one is computed."""
 
 HERE_S = 15.0
-"""What still takes so long goes to Ray: about the start of a pool on two cores, see
+"""What still takes so much CPU time goes to Ray: about the start of a pool on two cores, see
 experiments/benchmarks/engine_start.py."""
 
 _DECLARED_FACTOR = 10.0
 """How far ``Resources.seconds_per_item`` may be off; work that declares more than so many times
 ``HERE_S`` goes to Ray at once."""
+
+_BUSY_FACTOR = 5.0
+"""How much longer than its CPU time work may take on the wall: that much a busy machine delays it,
+and a pool's start too."""
 
 _PROBE_S = 2.0
 """Before, and before the second shard, nothing is said of the speed: the first items import and
@@ -48,55 +53,76 @@ def may_be_short(jobs: Sequence[StageJob]) -> bool:
 class ShortWork:
     """Says whether work is to go on in this process.
 
+    CPU time decides, as long as the clock on the wall does not run far ahead of it: where others
+    keep the machine busy, a pool would start as much later.
+
     Args:
-        jobs: All of it.
-        now: Clock in s.
+        num_items: All that there is to do.
+        wall: Clock in s.
+        cpu: CPU time of this process in s.
 
     Example:
         >>> clock = iter([0.0, 3.0, 5.0, 5.0])
-        >>> work = ShortWork([], num_items=100, now=lambda: next(clock))
+        >>> work = ShortWork(100, wall=lambda: next(clock), cpu=lambda: 0.0)
         >>> work.count(10)
-        >>> work.count(10)  # 10 items in the 2 s since the first ones
+        >>> work.count(10)  # 10 items in the 2 s since the first ones, spent waiting
         >>> work.may_go_on(), work.left_s
-        (False, 16.0)
+        (True, 16.0)
     """
 
     def __init__(
         self,
-        jobs: Sequence[StageJob],
-        num_items: int | None = None,
-        now: Callable[[], float] = time.monotonic,
+        num_items: int,
+        wall: Callable[[], float] = time.monotonic,
+        cpu: Callable[[], float] = time.process_time,
     ) -> None:
-        shards = [shard for job in jobs for shard in job.shards]
-        self._left = sum(s.num_items for s in shards) if num_items is None else num_items
-        self._now, self._begin = now, now()
-        self._first_s, self._last_s, self._measured = 0.0, 0.0, 0
-        self._first = 0
+        self._left, self._wall, self._cpu = num_items, wall, cpu
+        self._begin, self._cpu_begin = wall(), cpu()
+        self._first: _Count | None = None
+        self._last = _Count()
 
     def count(self, num_items: int) -> None:
         """Note that a shard of so many items is committed."""
         self._left -= num_items
-        self._last_s = self._now() - self._begin
-        if not self._first:
-            self._first_s, self._first = self._last_s, num_items
-        else:
-            self._measured += num_items
+        self._last = _Count(
+            self._last.items + num_items, self._wall() - self._begin, self._cpu() - self._cpu_begin
+        )
+        self._first = self._first or self._last
 
     @property
     def left_s(self) -> float:
-        """Seconds that the rest would take, as far as is known; by the items behind the first
-        shard where there are any.
+        """Seconds on the wall that the rest would take, as far as is known; by the items behind
+        the first shard where there are any.
         """
-        if self._measured:
-            return self._left * (self._last_s - self._first_s) / self._measured
-        return self._left * self._first_s / max(1, self._first)
+        return self._left * self._measured.wall_s / max(1, self._measured.items)
+
+    @property
+    def _measured(self) -> _Count:
+        first, last = self._first or self._last, self._last
+        if first is last:
+            return last
+        return _Count(
+            last.items - first.items, last.wall_s - first.wall_s, last.cpu_s - first.cpu_s
+        )
 
     def may_go_on(self) -> bool:
         """Return whether the next shard is to be computed here."""
-        elapsed_s = self._now() - self._begin
-        if elapsed_s < _PROBE_S or not (self._measured or self._first_s > HERE_S / 2):
+        elapsed_s, first = self._wall() - self._begin, self._first
+        if elapsed_s < _PROBE_S or first is None:
             return True
-        return self.left_s <= HERE_S
+        if first is self._last and first.cpu_s < HERE_S / 2:
+            return True
+        left_cpu_s = self._left * self._measured.cpu_s / max(1, self._measured.items)
+        return left_cpu_s <= HERE_S and self.left_s <= _BUSY_FACTOR * HERE_S
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Items that are done, and what they took."""
+
+    items: int = 0
+    wall_s: float = 0.0
+    cpu_s: float = 0.0
 
 
 def compute_here(

@@ -145,7 +145,11 @@ def _run_stages(
             surveyed = work[position]
             manifest = surveyed.manifest or _finish(surveyed, computed)
             folder, listing = surveyed.run.folder, surveyed.listing.digest
-            folder.set_current(listing)
+            try:
+                folder.set_current(listing)
+            except EaglerayError:
+                if surveyed.manifest is None:  # else all is done, and storage may be read-only
+                    raise
             summary = _summary(surveyed, manifest, time.perf_counter() - begin)
             yield position, summary, StoredRows(folder, listing)
 
@@ -291,7 +295,8 @@ def _compute_short(
     session: LazySession,
 ) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
     """Compute what is short in this process, and on Ray what turns out to be long."""
-    clock, rest = ShortWork(jobs), list(jobs)
+    clock = ShortWork(sum(shard.num_items for job in jobs for shard in job.shards))
+    rest = list(jobs)
     options.progress.note(
         f"{jobs[0].run.stage.label}: in this process, as long as that is shorter than Ray's start"
     )

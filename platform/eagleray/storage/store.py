@@ -132,7 +132,7 @@ class Store:
 
     def write(self, path: str, content: bytes | Iterable[bytes]) -> None:
         """Write a whole file, replacing an older one; a reader sees the old or the new content,
-        never a part.
+        never a part. What would change nothing is not refused by storage that is read-only.
 
         Args:
             path: Where, below this folder.
@@ -143,15 +143,31 @@ class Store:
         """
         if not self.is_local:
             whole = content if isinstance(content, bytes) else b"".join(content)
-            self._fs.pipe_file(self.path(path), whole)
+            try:
+                self._fs.pipe_file(self.path(path), whole)
+            except OSError:
+                if not self._holds(path, whole):
+                    raise
             return
         target = Path(self.path(path))
-        temporary = self._temporary(target, content)
+        try:
+            temporary = self._temporary(target, content)
+        except EaglerayError:
+            if not self._holds(path, content):
+                raise
+            return
         try:
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
         _sync_folder(target.parent)
+
+    def _holds(self, path: str, content: bytes | Iterable[bytes]) -> bool:
+        """Return whether a file has this content already."""
+        try:
+            return isinstance(content, bytes) and self.read(path) == content
+        except OSError:
+            return False
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a whole file if there is none of that name; return whether this call wrote it."""
@@ -162,6 +178,8 @@ class Store:
                 return False
             return True
         target = Path(self.path(path))
+        if target.exists():  # also where nothing can be written
+            return False
         temporary = self._temporary(target, content)
         try:
             os.link(temporary, target)

@@ -150,13 +150,42 @@ def test_the_sign_of_life_says_where_the_stage_runs(tmp_path, on_ray):
     assert not list((tmp_path / "in_use").iterdir())
 
 
+class Clock:
+    """A clock that stands until it is moved."""
+
+    s = 0.0
+
+    def __call__(self):
+        return self.s
+
+
+def work_of(num_items):
+    wall, cpu = Clock(), Clock()
+    work = ShortWork(num_items, wall, cpu)
+
+    def shard(num_done, wall_s, cpu_s):
+        wall.s, cpu.s = wall.s + wall_s, cpu.s + cpu_s
+        work.count(num_done)
+        return work.may_go_on()
+
+    return work, shard
+
+
 def test_the_first_shard_says_nothing_of_the_speed():
-    clock = iter([0.0, 5.0, 5.0, 5.1, 5.1])
-    work = ShortWork([], num_items=100, now=lambda: next(clock))
-    work.count(2)  # five seconds of imports
-    assert work.may_go_on()
-    work.count(2)
-    assert work.may_go_on() and work.left_s == pytest.approx(96 * 0.05)
+    work, shard = work_of(100)
+    assert shard(2, 5.0, 5.0), "five seconds of imports"
+    assert shard(2, 0.1, 0.1) and work.left_s == pytest.approx(96 * 0.05)
+
+
+@pytest.mark.parametrize(
+    ("wall_s", "cpu_s", "goes_on"),
+    [(0.1, 0.1, True), (0.2, 0.2, False), (0.7, 0.1, True), (1.0, 0.1, False), (1.0, 0.0, False)],
+    ids=["short", "long", "busy machine", "far too busy", "waits for its storage"],
+)
+def test_cpu_time_decides_unless_the_wall_runs_far_ahead(wall_s, cpu_s, goes_on):
+    _, shard = work_of(110)
+    shard(5, 2.0, 1.0)
+    assert shard(5, 5 * wall_s, 5 * cpu_s) == goes_on
 
 
 def test_a_session_that_nobody_needs_starts_no_ray(monkeypatch):

@@ -77,8 +77,10 @@ def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("eagleray.storage.store.os.fsync", no_space)
-    for write in (store.write, store.create):
+    for write, path in ((store.write, "a"), (store.create, "b")):
         with pytest.raises(EaglerayError, match="No space left on device"):
-            write("a", b"new")
+            write(path, b"new")
+    store.write("a", b"old")  # changes nothing
+    assert not store.create("a", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert store.read("a") == b"old"
