@@ -1,24 +1,35 @@
 """The task on its contract: trained in this process, evaluated, asked for words, imported."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.eagleray_ops.small_network import FORM
+from safetensors.torch import save_file
+from tests.eagleray_ops.small_data import small_settings
+from tests.eagleray_ops.small_network import ADAPTER, FORM
 from tests.eagleray_ops.small_task import small_experiment, small_task
+from tests.eagleray_ops.test_checkpoint_import import original_state
 
+from eagleray.api import Experiment
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.run_folder import training_digest
 from eagleray.task import SettingsError
 from eagleray_ops.benchmarks import compute_split
+from eagleray_ops.checkpoint_import import import_original
+from eagleray_ops.model.config import AdapterSettings, ClipSettings
+from eagleray_ops.model.network import OpsNetwork
 from eagleray_ops.settings import OpsSettings
 from eagleray_ops.task import OpsFlags, OPSTask
 from eagleray_ops.vocabulary import training_classes, training_words
 from eagleray_vision.clip.tokenizer import PromptError
+from eagleray_vision.datasets.wildpass import WILDPASS
 from eagleray_vision.images.errors import UnsupportedImageError
+
+FOLDS = ("", "_fold1", "_fold2", "_fold3")
 
 
 def test_a_run_trains_is_evaluated_and_leaves_clip_out_of_its_checkpoints(tmp_path):
@@ -151,3 +162,53 @@ def test_new_and_shuffled_words_are_told_beside(tmp_path):
     )
     alone = compute_split([{"confusion": [4, 0]}], "coco_val", ("car",), {"car"}).values
     assert "miou_shuffled_words" not in alone and "miou_new_words" not in alone
+
+
+def write_wildpass(root, count=2, size_hw=(32, 128)):
+    """Write panoramas with the ids of WildPASS' authors."""
+    for folder in ("images/val", "annotations/val"):
+        (root / folder).mkdir(parents=True)
+    for index in range(count):
+        rng = np.random.default_rng(index)
+        ids = rng.choice([4, 11, 17, 0], size_hw).astype(np.uint8)
+        Image.fromarray(np.stack([ids * 9] * 3, axis=-1)).save(root / f"images/val/{index}.png")
+        Image.fromarray(ids).save(root / f"annotations/val/{index}.png")
+
+
+def test_an_original_checkpoint_is_evaluated_without_training_data_and_clip(tmp_path, monkeypatch):
+    """Two benchmarks with vocabularies of their own in one call; no run is trained or needed."""
+    form = replace(FORM, vocab_size=49408, context_length=77)
+    for module in ("checkpoint_import", "model.words"):
+        monkeypatch.setattr(f"eagleray_ops.{module}.named_architecture", lambda name: form)
+    torch.manual_seed(0)
+    adapter = AdapterSettings.model_validate({**ADAPTER, "heads": 6})
+    network = OpsNetwork(ClipSettings(), adapter, form, faithful=True)
+    torch.save({"state_dict": original_state(network), "meta": {}}, tmp_path / "ops.pth")
+    published = import_original(tmp_path / "ops.pth")
+    save_file(dict(published.checkpoint.state_dict), tmp_path / "ops.safetensors")
+
+    write_wildpass(tmp_path / "wildpass")
+    for area, room in (("area5", "office"), ("area2_4", "hall"), ("area1_3_6", "lobby")):
+        for kind in ("rgb", "semantic"):
+            (tmp_path / "stanford2d3d" / area / kind).mkdir(parents=True)
+            values = np.full((32, 64, 3) if kind == "rgb" else (32, 64), 3, np.uint8)
+            Image.fromarray(values).save(tmp_path / "stanford2d3d" / area / kind / f"{room}.png")
+    settings = small_settings(
+        tmp_path,
+        **published.experiment["settings"] | {"clip": {"weights": "nowhere.pt", "image_scale": 1}},
+    )
+    experiment = Experiment.from_values(
+        {
+            "task": "ops",
+            "settings": settings.model_dump(mode="json", exclude_unset=True),
+            "storage": str(tmp_path / "storage"),
+            "evaluate": {"benchmarks": ["all"], "checkpoint": str(tmp_path / "ops.safetensors")},
+        },
+        inline=True,
+    )
+    results = {one.benchmark: one for one in experiment.evaluate()}
+    assert set(results) == {"wildpass", *(f"stanford2d3d{fold}" for fold in FOLDS)}
+    assert results["wildpass"].units == 2 and results["stanford2d3d"].units == 3
+    assert set(results["wildpass"].per_class) <= set(WILDPASS.class_names)
+    folds = [results[f"stanford2d3d_fold{k}"].values["miou"] for k in (1, 2, 3)]
+    assert results["stanford2d3d"].values["miou"] == pytest.approx(np.mean(folds))
