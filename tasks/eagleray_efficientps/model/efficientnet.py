@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from eagleray_vision.layers.activated_norm import NormSpec, activate
-from eagleray_vision.layers.folding import norm_after
+from eagleray_vision.layers.folding import add_to, norm_after
 
 STEM_CHANNELS, HEAD_CHANNELS = 32, 1280
 """Channels at width 1 (EfficientNet, table 1)."""
@@ -190,7 +190,7 @@ class Block(nn.Module):
         if self.excite is not None:
             y = self.excite(y)
         y = self.project(y)
-        return y + x if self.has_shortcut else y
+        return add_to(y, x) if self.has_shortcut else y
 
 
 class EfficientNet(nn.Module):

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
+from eagleray_vision.layers.folding import add_to
 from eagleray_vision.layers.separable import SeparableConvNorm
 
 
@@ -61,7 +62,9 @@ class TwoWayPyramid(nn.Module):
         if self.bottom_up is not None:
             rising = _running_sums(zip(inputs, self.bottom_up, strict=True))
             merged = (
-                rising if merged is None else [a + b for a, b in zip(merged, rising, strict=True)]
+                rising
+                if merged is None
+                else [add_to(a, b) for a, b in zip(merged, rising, strict=True)]
             )
         return [output(x) for output, x in zip(self.output, merged or [], strict=True)]
 
@@ -71,6 +74,6 @@ def _running_sums(levels: Iterable[tuple[Tensor, nn.Module]]) -> list[Tensor]:
     for x, lateral in levels:
         y: Tensor = lateral(x)
         if sums:
-            y = y + F.interpolate(sums[-1], y.shape[2:], mode="nearest")
+            y = add_to(y, F.interpolate(sums[-1], y.shape[2:], mode="nearest"))
         sums.append(y)
     return sums

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from eagleray_vision.layers.activated_norm import NormSpec
 from eagleray_vision.layers.conv_norm import ConvNorm
+from eagleray_vision.layers.folding import add_to
 from eagleray_vision.layers.separable import SeparableConvNorm
 
 _ROOT_DILATION = (1, 6)
@@ -130,16 +131,22 @@ class SemanticHead(nn.Module):
         l8, l4 = self.fine[0](levels[1]), self.fine[1](levels[0])
         if self.correct is not None:
             joined = d16 + enlarge(d32, d16.shape[2:])
-            l8 = l8 + self._corrected(self.correct[0], joined, l8)
-            l4 = l4 + self._corrected(self.correct[1], l8, l4)
+            l8 = add_to(l8, self._corrected(self.correct[0], joined, l8))
+            l4 = add_to(l4, self._corrected(self.correct[1], l8, l4))
         return [l4, l8, d16, d32]
 
     def forward(self, levels: Sequence[Tensor]) -> Tensor:
-        """Map levels at strides 4, 8, 16, 32 to logits ``(n, classes, h_0, w_0)`` at stride 4."""
+        """Map levels at strides 4, 8, 16, 32 to logits ``(n, classes, h_0, w_0)`` at stride 4.
+
+        The paper enlarges the features of all levels, joins them and maps them to logits. Enlarging
+        and a 1 x 1 convolution can change places, so that logits are enlarged instead, which are
+        fewer; the sum is the same up to rounding.
+        """
         features = self.level_features(levels)
-        size = features[0].shape[2:]
-        joined = [features[0], *(enlarge(x, size) for x in features[1:])]
-        logits: Tensor = self.logits(torch.cat(joined, dim=1))
+        parts = self.logits.weight.split([x.shape[1] for x in features], dim=1)
+        logits = F.conv2d(features[0], parts[0], self.logits.bias)
+        for x, part in zip(features[1:], parts[1:], strict=True):
+            logits = add_to(logits, enlarge(F.conv2d(x, part), logits.shape[2:]))
         return logits
 
     @staticmethod

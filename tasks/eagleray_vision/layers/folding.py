@@ -28,6 +28,13 @@ def norm_after(
     return activate(y, norm.activation, norm.slope)
 
 
+def add_to(y: Tensor, x: Tensor) -> Tensor:
+    """Return ``y + x``, written over ``y`` where nothing is differentiated: large maps are slow to
+    make. Nobody else may need ``y``.
+    """
+    return y + x if torch.is_grad_enabled() else y.add_(x)
+
+
 def _apply_with(
     layer: nn.Conv2d | nn.ConvTranspose2d | nn.Linear, factor: Tensor, offset: Tensor, x: Tensor
 ) -> Tensor:
