@@ -143,7 +143,7 @@ class SemanticHead(nn.Module):
         fewer; the sum is the same up to rounding.
         """
         features = self.level_features(levels)
-        parts = self.logits.weight.split([x.shape[1] for x in features], dim=1)
+        parts = torch.split(self.logits.weight, [x.shape[1] for x in features], dim=1)
         logits = F.conv2d(features[0], parts[0], self.logits.bias)
         for x, part in zip(features[1:], parts[1:], strict=True):
             logits = add_to(logits, enlarge(F.conv2d(x, part), logits.shape[2:]))
