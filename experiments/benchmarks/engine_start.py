@@ -92,12 +92,14 @@ def wait_for(arguments: tuple[str, ...], source: Path) -> Waiting:
         reader = threading.Thread(target=_read, args=(process, begin, waiting), daemon=True)
         reader.start()
         cpu: dict[int, float] = {}
-        while process.poll() is None and not _has_stepped(Path(storage)):
-            _count(process.pid, cpu)
-            time.sleep(POLL_S)
-        waiting.seconds, waiting.cpu_s = time.monotonic() - begin, sum(cpu.values())
-        _end(process)
-        reader.join()
+        try:
+            while process.poll() is None and not _has_stepped(Path(storage)):
+                _count(process.pid, cpu)
+                time.sleep(POLL_S)
+            waiting.seconds, waiting.cpu_s = time.monotonic() - begin, sum(cpu.values())
+        finally:
+            _end(process)
+            reader.join()
     if arguments[0] == "prepare" and process.returncode:
         raise RuntimeError("\n".join(text for _, text in waiting.lines))
     return waiting

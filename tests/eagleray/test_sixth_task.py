@@ -175,3 +175,27 @@ def test_what_only_training_needs_is_asked_for_before_anything_starts(tmp_path, 
         experiment.run()
     assert not experiment.run_folder.exists("experiment.yaml")
     assert experiment.evaluate(checkpoint="initial")[0].units == 32
+
+
+@pytest.mark.parametrize("verb", ["train", "run"])
+def test_what_other_code_made_is_computed_anew_where_asked(tmp_path, capsys, verb):
+    path = tmp_path / "six.yaml"
+    path.write_text(json.dumps(values(tmp_path, steps=2, count=8)))
+    assert main.run(["prepare", str(path), "--inline"]) == 0
+    (code,) = (tmp_path / "s/prepared").rglob("code.json")
+    made = json.loads(code.read_text())
+    made["modules"] = dict.fromkeys(made["modules"], "another")
+    code.write_text(json.dumps(made))
+
+    def said(*flags):
+        capsys.readouterr()
+        assert main.run([verb, str(path), "--inline", *flags]) == 0
+        return capsys.readouterr().err
+
+    assert "WARNING" in said()
+    markers = {p: p.stat().st_mtime_ns for p in (tmp_path / "s/prepared").rglob("markers/*")}
+    said("--again")
+    assert markers.keys() == {*(tmp_path / "s/prepared").rglob("markers/*")}
+    assert all(p.stat().st_mtime_ns > then for p, then in markers.items())
+    assert "WARNING" not in said()
+    assert main.run([verb, str(path), "--inline", "--again", "--keep"]) == 2

@@ -44,11 +44,11 @@ _UNKNOWN = "?"
 
 
 @dataclasses.dataclass(frozen=True)
-class PrepareFlags(Flags):
-    """Flags of ``prepare``."""
+class CodeFlags(Flags):
+    """Flags of ``train`` and ``run``; training itself goes on from its checkpoints (``--new``
+    trains anew).
+    """
 
-    retry_rejects: bool = False
-    """Go once more over the items that were rejected."""
     again: bool = False
     """Compute anew what other code has made."""
     keep: bool = False
@@ -60,6 +60,14 @@ class PrepareFlags(Flags):
         if self.again and self.keep:
             raise SettingsError("--again and --keep say opposite things of what other code made")
         return "again" if self.again else "keep" if self.keep else "tell"
+
+
+@dataclasses.dataclass(frozen=True)
+class PrepareFlags(CodeFlags):
+    """Flags of ``prepare``."""
+
+    retry_rejects: bool = False
+    """Go once more over the items that were rejected."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,7 +170,7 @@ def prepare(arguments: list[str]) -> int:
 
 def train(arguments: list[str]) -> int:
     """Train, or go on training."""
-    experiment, _ = _open("train", Flags, arguments)
+    experiment, _ = _open("train", CodeFlags, arguments)
     require(experiment.task, Training)
     experiment.check()
     printer = _Printer(experiment)
@@ -203,7 +211,7 @@ def evaluate(arguments: list[str]) -> int:
 
 def run(arguments: list[str]) -> int:
     """Prepare, train and evaluate."""
-    experiment, _ = _open("run", Flags, arguments)
+    experiment, _ = _open("run", CodeFlags, arguments)
     printer = _Printer(experiment)
     experiment.run(printer)
     say(f"run folder: {experiment.run_folder.uri}")
@@ -259,7 +267,7 @@ def _experiment(settings: ExperimentSettings, given: Flags) -> Experiment:
         inline=given.inline,
         progress=terminal_progress(),
         retry_rejects=isinstance(given, PrepareFlags) and given.retry_rejects,
-        other_code=given.other_code if isinstance(given, PrepareFlags) else "tell",
+        other_code=given.other_code if isinstance(given, CodeFlags) else "tell",
     )
 
 

@@ -167,7 +167,7 @@ def _check_code(run: StageRun, options: RunOptions) -> None:
         more = f" and {len(changes) - _MODULES_SHOWN} more" if changes[_MODULES_SHOWN:] else ""
         options.progress.note(
             f"{run.stage.label}: WARNING: {len(done)} shards that are used here were made by "
-            f"other code (changed: {shown}{more}). Give --again (prepare, evaluate, predict) to "
+            f"other code (changed: {shown}{more}). Give --again to "
             "compute them anew, --keep where the change touches no result; or change the stage's "
             "`version`, so that nobody uses them"
         )
