@@ -2,7 +2,7 @@
 
 The lidar sits above the cameras and looks over things that hide the ground behind them. The
 original keeps such points, and they get the feature of what is in front. A sweep is sparse, so a
-point counts as hidden where a much nearer one lies beside it or a little above: what is nearer and
+point counts as hidden where a much nearer one lies beside it or above: what is nearer and a beam
 *below* is ordinary ground.
 """
 
@@ -29,16 +29,19 @@ class ZBuffer:
     Attributes:
         beside_deg: To the left and right, degrees: more than one firing (0.33 degrees on nuScenes).
         below_deg: Downwards, degrees: more than one beam (1.33 degrees on nuScenes).
-        above_deg: Upwards, degrees.
         nearer_m: Least distance in front.
         nearer_share: Least distance in front as a share of the point's depth.
+        above_deg: Upwards, degrees, by points that are nearer by `above_share`.
+        above_share: The same share for what lies below a point, where level ground is nearer too:
+            by a fifth from one beam to the next at 20 m.
     """
 
     beside_deg: float = 0.6
     below_deg: float = 2.0
-    above_deg: float = 0.15
     nearer_m: float = 0.5
     nearer_share: float = 0.05
+    above_deg: float = 1.2
+    above_share: float = 0.3
 
     def visible(
         self, matches: Matches, intrinsic: FloatArray, size_hw: tuple[int, int]
@@ -58,11 +61,21 @@ class ZBuffer:
         beside, below, above = (
             round(angle / _CELL_DEG) for angle in (self.beside_deg, self.below_deg, self.above_deg)
         )
-        footprint = (below + above + 1, 2 * beside + 1)
-        # The window reaches `below` rows upwards from a point (what hides it lies above it there)
-        # and `above` rows downwards; the filter's origin moves its middle accordingly.
-        origin = (footprint[0] // 2 - above, 0)
-        in_front = minimum_filter(nearest, footprint, mode="constant", cval=np.inf, origin=origin)
-        least = np.maximum(self.nearer_m, self.nearer_share * matches.depth_m)
-        kept: NDArray[np.bool_] = in_front[row, column] >= matches.depth_m - least
+        kept = np.ones(len(row), dtype=bool)
+        for up, down, share in ((below, 0, self.nearer_share), (0, above, self.above_share)):
+            in_front = _nearest_within(nearest, up, down, beside)[row, column]
+            least = np.maximum(self.nearer_m, share * matches.depth_m)
+            kept &= in_front >= matches.depth_m - least
         return kept
+
+
+def _nearest_within(
+    nearest: NDArray[np.float32], up: int, down: int, beside: int
+) -> NDArray[np.float32]:
+    """Return the smallest value within so many cells upwards, downwards and to both sides."""
+    size = (up + down + 1, 2 * beside + 1)
+    origin = (up - size[0] // 2, 0)
+    out: NDArray[np.float32] = minimum_filter(
+        nearest, size, mode="constant", cval=np.inf, origin=origin
+    )
+    return out

@@ -17,7 +17,7 @@ from eagleray_vision.driving.original_files import (
     read_projection,
 )
 from eagleray_vision.driving.pose import SensorPose
-from eagleray_vision.driving.projection import project_frame
+from eagleray_vision.driving.projection import Matches, project_frame
 from eagleray_vision.driving.visibility import ZBuffer
 
 SIZE = (90, 160)
@@ -174,3 +174,21 @@ def test_bad_sweeps_and_labels(tmp_path):
     path.write_bytes(bytes([0, 32]))
     with pytest.raises(DrivingDataError, match="id 32"):
         read_lidarseg(path, 2)
+
+
+@pytest.mark.parametrize(("below", "above"), [(0, 0), (3, 1), (2, 1), (13, 7), (1, 4), (20, 0)])
+def test_how_far_a_near_point_hides(below, above):
+    """One near point, and one far point in every cell around it."""
+    step = np.deg2rad(0.15) * 1000.0
+    offsets = np.arange(-25, 26)
+    far = np.array([(400.0 + x * step, 400.0 + y * step) for y in offsets for x in offsets])
+    near = np.array([[400.0, 400.0]])
+    uv = np.concatenate([near, far]) // step * step + 0.5 * step  # the middles of cells
+    depth = np.array([5.0, *[50.0] * len(far)], dtype=np.float32)
+    matches = Matches(np.arange(len(uv)), uv, depth)
+    z_buffer = ZBuffer(beside_deg=0.3, below_deg=0.15 * below, above_deg=0.15 * above)
+    kept = z_buffer.visible(matches, np.diag([1000.0, 1000.0, 1.0]), (800, 800))
+    hidden = ~kept[1:].reshape(51, 51)
+    expected = np.zeros((51, 51), dtype=bool)
+    expected[25 - above : 25 + below + 1, 23:28] = True
+    assert kept[0] and np.array_equal(hidden, expected)
