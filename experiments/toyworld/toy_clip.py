@@ -1,6 +1,6 @@
 """Renders scenes, trains the toy CLIP on their crops and captions, measures it: one command.
 
-    python experiments/toyworld/toy_clip.py --work FOLDER [--steps N] [--measure-only]
+    python experiments/toyworld/toy_clip.py --work FOLDER [--measure-only]
 
 Interrupted, the same command goes on: frames are kept one by one, training every 50 steps.
 Writes ``toy_clip.safetensors`` and ``toy_clip.json`` into the folder.
@@ -71,7 +71,6 @@ def main() -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=Recipe().steps)
     parser.add_argument("--measure-only", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -81,11 +80,11 @@ def main() -> None:
     if not options.measure_only:
         source = CropSource(frames("train", STREETS, HOMES, options.work / "frames"), seed=0)
         words = vocabulary()
-        model = train(source, words, Recipe(steps=options.steps), options.work / "toy_clip.ckpt")
+        model = train(source, words, Recipe(), options.work / "toy_clip.ckpt")
         save(model, words, weights)
     trained_s, trained_cpu_s = time.time() - wall, _cpu_seconds() - cpu
     record = {
-        "recipe": {"streets": STREETS, "homes": HOMES, "steps": options.steps},
+        "recipe": {"streets": STREETS, "homes": HOMES, "steps": Recipe().steps},
         "held_out_pairs": sorted(f"{color} {kind}" for kind, color in HELD_OUT),
         "this_start": {
             "seconds": round(trained_s),

@@ -15,7 +15,7 @@ from eagleray_toyworld.scene.words import SURFACE_WORDS
 IMAGE_PX = 64
 """Side of the pictures that the toy CLIP is made for."""
 PATCH_PX = 8
-_STUFF = frozenset(
+STUFF = frozenset(
     SURFACE_WORDS.index(name)
     for name in ("road", "sky", "grass", "wall", "floor", "ceiling", "building", "sidewalk", "curb")
 )
@@ -27,6 +27,8 @@ _MOST_REGIONS = 8
 _LEAST_PATCHES = 1.0
 """Smallest region of a crop that takes part, patches."""
 _WIDE_SHARE = 0.2
+_TIGHT = 1.4
+_TRIES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,7 @@ def window(frame: Frame, place: Place, rng: np.random.Generator) -> tuple[int, i
     word = int(frame.word[place.region])
     y0, x0, y1, x1 = place.box
     longest = max(y1 - y0, x1 - x0)
-    if word in _STUFF or longest > 0.75 * height:
+    if word in STUFF or longest > 0.75 * height:
         pixel = int(place.pixels[int(rng.integers(len(place.pixels)))])
         y, x, side = pixel // width, pixel % width, rng.uniform(24, 110)
     else:
@@ -90,16 +92,56 @@ def window(frame: Frame, place: Place, rng: np.random.Generator) -> tuple[int, i
     if rng.random() < _WIDE_SHARE:
         side = max(side, rng.uniform(90, 190))
     size = int(min(max(side, 16), height, width))
-    top = int(min(max(y - 0.5 * size, 0), height - size))
-    left = int(min(max(x - 0.5 * size, 0), width - size))
-    return top, left, size
+    return *_inside(frame, (y - 0.5 * size, x - 0.5 * size), size), size
+
+
+def tight_window(frame: Frame, place: Place, rng: np.random.Generator) -> tuple[int, int, int]:
+    """Return top, left and side of a square window that shows a region first of all.
+
+    Around the box with a fifth more on all sides; for regions without a box, the one of some
+    windows within them of which they take most.
+    """
+    height, width = frame.region.shape
+    y0, x0, y1, x1 = place.box
+    longest = max(y1 - y0, x1 - x0)
+    if int(frame.word[place.region]) not in STUFF and longest <= 0.75 * height:
+        size = int(min(max(_TIGHT * longest, 16), height, width))
+        corner = (0.5 * (y0 + y1 - size), 0.5 * (x0 + x1 - size))
+        return *_inside(frame, corner, size), size
+    best, most = (0, 0, 0), -1.0
+    for _ in range(_TRIES):
+        pixel = int(place.pixels[int(rng.integers(len(place.pixels)))])
+        size = int(min(rng.uniform(24, 80), height, width))
+        top, left = _inside(frame, (pixel // width - 0.5 * size, pixel % width - 0.5 * size), size)
+        part = frame.region[top : top + size, left : left + size] == place.region
+        if part.mean() > most:
+            best, most = (top, left, size), float(part.mean())
+    return best
+
+
+def _inside(frame: Frame, corner: tuple[float, float], size: int) -> tuple[int, int]:
+    """Return the upper left corner of a window, moved into the picture."""
+    top, left = (
+        int(min(max(at, 0), side - size))
+        for at, side in zip(corner, frame.region.shape, strict=True)
+    )
+    return top, left
 
 
 def cut(
     frame: Frame, place: Place, rng: np.random.Generator, *, augment: bool, px: int = IMAGE_PX
 ) -> Crop | None:
-    """Cut a crop of px x px; None where its region has less than a patch of it."""
-    top, left, side = window(frame, place, rng)
+    """Cut a crop of px x px; None where its region has less than a patch of it.
+
+    Args:
+        frame: What is cut.
+        place: The region that the crop is of.
+        rng: Draws the window and the changes.
+        augment: Whether windows are drawn widely and crops are mirrored and lit differently, as
+            in training; else the window is tight.
+        px: Side of the crop, pixels.
+    """
+    top, left, side = window(frame, place, rng) if augment else tight_window(frame, place, rng)
     rows, columns = slice(top, top + side), slice(left, left + side)
     shrinks = side > px
     size = (px, px)

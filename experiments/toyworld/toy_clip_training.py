@@ -19,7 +19,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 from toy_clip_captions import Caption, caption, may_be_said, truth
-from toy_clip_crops import Crop, CropSource
+from toy_clip_crops import STUFF, Crop, CropSource
 from toy_clip_frames import NO_COLOR
 
 from eagleray_vision.clip.architecture import ClipArchitecture, build_clip
@@ -31,7 +31,9 @@ _OTHER_WORDS = 10
 _COLOR_SHARE = 0.6
 """Share of regions of a known color whose caption says it."""
 _SEEN_SHARE = 0.1
-"""What covers more of a crop than this is no wrong caption of the whole crop."""
+"""What covers more of a crop than this may be what the crop is a picture of."""
+_LOST_SHARE = 0.02
+"""A crop of which its own region covers less may be a picture of anything that it shows."""
 _LOGIT_SCALE = (math.log(1 / 0.07), math.log(100.0))
 """CLIP's start and limit."""
 _REGION_WEIGHT = 1.0
@@ -47,41 +49,69 @@ _HIDDEN = -100.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """Steps under one cosine of the learning rate.
+
+    Attributes:
+        steps: How many.
+        lr: Learning rate at its start.
+        sizes: Side of the crops, pixels, with the share of the steps at which each begins.
+    """
+
+    steps: int
+    lr: float
+    sizes: tuple[tuple[float, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """How the toy CLIP is trained.
 
     Attributes:
-        steps: Optimizer steps.
+        cycles: Restarts of the learning rate; small crops come first, since they are cheap.
         batch: Crops per step and worker.
         workers: Processes of one thread each, whose gradients are averaged.
-        sizes_px: Sides of the crops, one after the other, pixels; small ones are cheap.
-        size_starts: Share of the steps at which each begins.
-        lr: Peak learning rate of AdamW.
+        strict_from: Step from which on a crop is a picture of its own region first of all; before,
+            captions of all that it shows are left out.
         warmup: Steps of rising learning rate.
         weight_decay: Of matrices.
         seed: Of weights, crops and captions.
         save_every: Steps between checkpoints.
     """
 
-    steps: int = 1800
+    cycles: tuple[Cycle, ...] = (
+        Cycle(steps=1800, lr=1.0e-3, sizes=((0.0, 32), (0.6, 48))),
+        Cycle(steps=1200, lr=7.0e-4, sizes=((0.0, 48), (0.5, 64))),
+    )
     batch: int = 24
     workers: int = 2
-    sizes_px: tuple[int, ...] = (32, 48, 64)
-    size_starts: tuple[float, ...] = (0.0, 0.6, 0.85)
-    lr: float = 1.0e-3
+    strict_from: int = 1000
     warmup: int = 100
     weight_decay: float = 0.1
     seed: int = 0
     save_every: int = 50
 
-    def px_at(self, step: int) -> int:
-        """Return the side of the crops of a step."""
-        begun = [
-            px
-            for px, at in zip(self.sizes_px, self.size_starts, strict=True)
-            if step >= at * self.steps
-        ]
-        return begun[-1]
+    @property
+    def steps(self) -> int:
+        """Steps of all cycles."""
+        return sum(cycle.steps for cycle in self.cycles)
+
+    def at(self, step: int) -> tuple[int, float]:
+        """Return the side of the crops in pixels and the learning rate of a step."""
+        begun, first = self.cycles[0], 0
+        for cycle, start in zip(self.cycles, self._starts(), strict=True):
+            if step >= start:
+                begun, first = cycle, start
+        inside = step - first
+        px = next(px for share, px in reversed(begun.sizes) if inside >= share * begun.steps)
+        if step < self.warmup:
+            return px, begun.lr * (step + 1) / self.warmup
+        skipped = self.warmup if first == 0 else 0
+        done = (inside - skipped) / (begun.steps - skipped)
+        return px, begun.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+
+    def _starts(self) -> list[int]:
+        return [sum(one.steps for one in self.cycles[:k]) for k in range(len(self.cycles))]
 
 
 def toy_architecture(words: list[str]) -> ClipArchitecture:
@@ -155,6 +185,25 @@ def _match_loss(logits: Tensor, known: Tensor) -> Tensor:
     return -(target * logp.masked_fill(target == 0, 0.0)).sum(1).mean()
 
 
+def _other_subjects(batch: _Batch, *, strict: bool) -> Tensor:
+    """Return which regions a crop might as well be a picture of, (regions,) bool.
+
+    Their captions are neither right nor wrong for the whole crop. Strictly, a thing in front of
+    stuff is the subject, else the largest region; and a class token that sees one region has no
+    other subject.
+    """
+    share = batch.shares.mean(1)
+    present = share > _SEEN_SHARE
+    if not strict:
+        return present
+    own_share = share[batch.is_own][batch.crop_of]
+    is_stuff = torch.from_numpy(np.isin(batch.words, sorted(STUFF)))
+    before_stuff = is_stuff & ~is_stuff[batch.is_own][batch.crop_of]
+    larger = (share > own_share) & ~before_stuff
+    sees_all = batch.crop_of % 2 == 1
+    return present & sees_all & (larger | (own_share < _LOST_SHARE))
+
+
 def _encode_text(model: Any, ids: Tensor) -> Tensor:
     """Return what ``encode_text`` does, without the padding behind the longest prompt."""
     length = int((ids != 0).sum(1).max())
@@ -176,7 +225,13 @@ def _region_mask(batch: _Batch, heads: int) -> Tensor:
 
 
 def _loss(
-    tower: ClipImageTower, model: torch.nn.Module, batch: _Batch, ids: Tensor, known: Tensor
+    tower: ClipImageTower,
+    model: torch.nn.Module,
+    batch: _Batch,
+    ids: Tensor,
+    known: Tensor,
+    *,
+    strict: bool,
 ) -> Tensor:
     tokens, _ = tower.tokens(batch.images)
     for block in tower.blocks[:-_MASKED_BLOCKS]:
@@ -194,9 +249,9 @@ def _loss(
     by_region = scale * F.normalize(regions, dim=-1) @ text.T
     by_crop = scale * F.normalize(pooled, dim=-1) @ text.T
     own = known[batch.is_own].clone()
-    present = batch.shares.mean(1) > _SEEN_SHARE
+    other = _other_subjects(batch, strict=strict)
     seen = torch.zeros_like(own).index_put_(
-        (batch.crop_of[present],), (known[present] != 0).to(own.dtype), accumulate=True
+        (batch.crop_of[other],), (known[other] != 0).to(own.dtype), accumulate=True
     )
     own[(own == 0) & (seen > 0)] = -1
     loss = _match_loss(by_crop, own) + _REGION_WEIGHT * _match_loss(by_region, known)
@@ -212,14 +267,7 @@ def _optimizer(model: torch.nn.Module, recipe: Recipe) -> torch.optim.AdamW:
         {"params": deep, "weight_decay": recipe.weight_decay},
         {"params": flat, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98))
-
-
-def _rate(step: int, recipe: Recipe) -> float:
-    if step < recipe.warmup:
-        return recipe.lr * (step + 1) / recipe.warmup
-    done = (step - recipe.warmup) / max(1, recipe.steps - recipe.warmup)
-    return recipe.lr * 0.5 * (1.0 + math.cos(math.pi * min(1.0, done)))
+    return torch.optim.AdamW(groups, lr=recipe.cycles[0].lr, betas=(0.9, 0.98))
 
 
 def train(source: CropSource, words: list[str], recipe: Recipe, checkpoint: Path) -> Any:
@@ -282,16 +330,19 @@ def _work(
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step, rank])
         number = step * recipe.workers + rank
-        batch = _joined(source.batch(number, recipe.batch, recipe.px_at(step)))
+        px, lr = recipe.at(step)
+        batch = _joined(source.batch(number, recipe.batch, px))
         captions = _captions(batch, source.words, rng)
         known = torch.from_numpy(truth(captions, batch.words, batch.colors))
-        loss = _loss(tower, model, batch, tokenizer([one.text for one in captions]), known)
+        ids = tokenizer([one.text for one in captions])
+        strict = step >= recipe.strict_from
+        loss = _loss(tower, model, batch, ids, known, strict=strict)
         optimizer.zero_grad(set_to_none=False)
         loss.backward()
         _average_gradients(model, recipe.workers)
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = _rate(step, recipe)
+            group["lr"] = lr
         optimizer.step()
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, _LOGIT_SCALE[1])

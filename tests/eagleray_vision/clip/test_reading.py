@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import re
 import warnings
 import zipfile
 
@@ -15,6 +16,7 @@ from tests.eagleray_vision.clip.small_clip import SMALL, WORDS, save_small, smal
 
 from eagleray.task import SettingsError
 from eagleray_vision.clip.architecture import build_clip, read_architecture
+from eagleray_vision.clip.published import OPENAI_VITS, openai_clip_download
 from eagleray_vision.clip.reading import read_clip
 from eagleray_vision.clip.tower import ClipImageTower
 from eagleray_vision.weights.tensors import WeightFileError
@@ -222,3 +224,15 @@ def test_tower_equals_open_clip(tmp_path):
     tower = ClipImageTower(clip.visual)
     with torch.no_grad():
         torch.testing.assert_close(tower.pooled(IMAGES), clip.model.encode_image(IMAGES))
+
+
+@pytest.mark.parametrize("name", OPENAI_VITS)
+def test_downloads_of_openai_carry_their_checksum(name):
+    download = openai_clip_download(name)
+    assert re.fullmatch(r"sha256:[0-9a-f]{64}", download.checksum)
+    assert download.file.startswith(name) and download.url.endswith(download.file)
+
+
+def test_unknown_download_is_refused():
+    with pytest.raises(SettingsError, match=r"no 'RN50'; known are ViT-B-32"):
+        openai_clip_download("RN50")
