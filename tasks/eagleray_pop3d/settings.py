@@ -34,10 +34,11 @@ class Pop3dSettings(Settings):
     )
     network: NetworkSettings = Field(default_factory=NetworkSettings, description="Network.")
     images: ImageSettings = Field(
-        default_factory=ImageSettings, description="Photographs as the network reads them."
+        default_factory=ImageSettings,
+        description="How photographs are read and changed in training.",
     )
     targets: TargetSettings = Field(
-        default_factory=TargetSettings, description="What voxels are to be in training."
+        default_factory=TargetSettings, description="What training learns of voxels."
     )
     losses: LossSettings = Field(default_factory=LossSettings, description="Losses.")
     text: TextSettings = Field(default_factory=TextSettings, description="Vectors of words.")
