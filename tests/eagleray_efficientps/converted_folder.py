@@ -11,8 +11,10 @@ from eagleray.api import Experiment
 from eagleray.prepare import Prepared
 
 
-def convert(root: Path, storage: Path, folder: Path, **data: Any) -> Prepared:
-    """Prepare inline with conversion, and return the prepared rows and summaries."""
+def convert(
+    root: Path, storage: Path, folder: Path, *, inline: bool = True, **data: Any
+) -> Prepared:
+    """Prepare with conversion, and return the prepared rows and summaries."""
     settings = cityscapes_settings(root).model_dump(mode="json")
     settings["data"] |= {"convert": {"folder": str(folder)}, **data}
     values = {
@@ -21,5 +23,6 @@ def convert(root: Path, storage: Path, folder: Path, **data: Any) -> Prepared:
         "storage": str(storage),
         "settings": settings,
         "device": "cpu",
+        "prepare": {"workers": 2, "items_per_shard": 1},
     }
-    return Experiment.from_values(values, inline=True).prepare()
+    return Experiment.from_values(values, inline=inline).prepare()
