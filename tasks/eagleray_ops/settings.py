@@ -223,7 +223,9 @@ class OpsSettings(PresetSettings):
     input: InputSettings = Field(InputSettings(), description="Sizes and colors of the input.")
     clip: ClipSettings = Field(ClipSettings(), description="The frozen CLIP.")
     adapter: AdapterSettings = Field(AdapterSettings(), description="The side adapter.")
-    loss: LossSettings = Field(LossSettings(), description="Matching and losses.")
+    loss: LossSettings = Field(
+        LossSettings(), description="How masks are matched to the truth, and what is lost."
+    )
     vocabulary: Annotated[tuple[str, ...], OF_USE] = Field(
         (),
         description='Words that pixels are compared with, "car|automobile" for synonyms, the best '
