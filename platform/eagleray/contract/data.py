@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Generic, Protocol
 
 import numpy as np
@@ -37,6 +37,15 @@ class Dataset(ABC, Generic[S, B]):
 
         Called by a thread or process of the loader, on the CPU.
         """
+
+    def reads(self, index: int) -> Iterable[tuple[str, str]]:
+        """Name the prepared rows that ``load`` reads for a sample: (label of the stage, key). Rows
+        that are not stored are asked for ahead by it; by default none are, and each waits for its
+        rows when it is loaded.
+
+        Called by every rank and evaluation worker for its samples, before ``load``.
+        """
+        return ()
 
     def group(self, index: int) -> int:
         """Return the sample's group; batches never mix groups (orientation, aspect ratio).

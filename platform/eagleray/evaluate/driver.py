@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from eagleray.evaluate.arithmetic import Arithmetic
@@ -24,10 +26,19 @@ from eagleray.prepare import (
     stage_fingerprint,
     with_upstream,
 )
+from eagleray.prepare.streamed import StreamedRows
 from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder
-from eagleray.task import Benchmark, EaglerayError, Evaluation, Rows, SettingsError
+from eagleray.scheduling import LazySession, cluster_machine, fit_beside
+from eagleray.task import (
+    Benchmark,
+    EaglerayError,
+    Evaluation,
+    Resources,
+    Rows,
+    SettingsError,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -100,6 +111,57 @@ def evaluate_checkpoints(
     """
     labels = result_labels(run, experiment, checkpoints)
     weights = {c: find_weights(run, c, task, experiment.seed) for c in labels}
+    how = replace(  # the limit is part of what is evaluated, and so of the stages
+        options, device=experiment.device, workers=experiment.evaluate.workers, limit=None
+    )
+    with _streaming(experiment, rows, how) as (rows, how):
+        return _evaluate(experiment, task, run, rows, benchmarks, labels, weights, options, how)
+
+
+@contextmanager
+def _streaming(
+    experiment: ExperimentSettings, rows: Mapping[str, Rows], options: RunOptions
+) -> Iterator[tuple[Mapping[str, Rows], RunOptions]]:
+    """Have workers for streamed rows beside those that evaluate; yields the rows by them, and the
+    options of the evaluation. Inline, rows are computed in this process.
+    """
+    if options.inline or not any(isinstance(own, StreamedRows) for own in rows.values()):
+        yield rows, options
+        return
+    with nullcontext(options.session) if options.session else LazySession() as session:
+        session.start()
+        from eagleray.prepare.row_pool import row_pool
+
+        gpus = 0.0 if experiment.device == "cpu" else 1.0
+        fit = partial(
+            fit_beside,
+            cluster_machine(),
+            Resources(gpus=gpus),
+            device=experiment.device,
+            what="evaluation",
+            setting="evaluate.workers",
+        )
+        asked = options.workers
+        readers = fit(None, asked=asked or 1)
+        with row_pool(rows, options, workers=experiment.prepare.workers, beside=readers) as pool:
+            workers = asked or fit(pool.group, asked=None).num_workers
+            yield pool.rows, replace(options, session=session, workers=workers)
+
+
+def _evaluate(
+    experiment: ExperimentSettings,
+    task: Evaluation,
+    run: RunFolder,
+    rows: Mapping[str, Rows],
+    benchmarks: Sequence[Benchmark],
+    labels: Mapping[str, str],
+    weights: Mapping[str, Path],
+    options: RunOptions,
+    how: RunOptions,
+) -> list[EvaluationResult]:
+    """Evaluate each checkpoint (by its label and weights) on each benchmark, as in
+    ``evaluate_checkpoints``.
+    """
     pairs = [
         _Pair(b, label, _stage(experiment, task, run, rows, b, weights[c], options.limit))
         for b in benchmarks
@@ -108,9 +170,6 @@ def evaluate_checkpoints(
     # Equal weights (best = last) have one folder, so that they are computed once for all labels.
     stages = list({pair.run.folder.uri: pair.run for pair in pairs}.values())
     results: dict[tuple[str, str], EvaluationResult] = {}
-    how = replace(  # the limit is part of what is evaluated, and so of the stages
-        options, device=experiment.device, workers=experiment.evaluate.workers, limit=None
-    )
     for position, summary, unit_rows in run_stages(
         stages,
         how,
@@ -161,6 +220,7 @@ def _stage(
         batch_size=experiment.evaluate.batch_size,
         gpus=0.0 if experiment.device == "cpu" else 1.0,  # left out where no machine has any
         arithmetic=Arithmetic.of(experiment.evaluate),
+        ahead=experiment.prepare.ahead,
     )
     folder = run.child(run.rows_path(benchmark.name, stage_fingerprint(stage, {})))
     return StageRun(stage, StageFolder(folder), also_read=read)

@@ -7,7 +7,9 @@ is exact whatever the number of workers.
 from __future__ import annotations
 
 import io
+import threading
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,6 +25,7 @@ from eagleray.devices import to_device
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.prepare.computed import rows_at
 from eagleray.prepare.marker import CommittedFile
+from eagleray.prepare.streamed import ask_rows
 from eagleray.runs.evaluation import PICTURE_FOLDER
 from eagleray.task import (
     LATER,
@@ -66,6 +69,7 @@ class EvaluationStage(Stage):
         batch_size: Units per forward pass.
         gpus: GPUs per worker.
         arithmetic: How the model computes.
+        ahead: Units whose rows are asked for before they are read, where rows are not stored.
     """
 
     name = "evaluate"
@@ -81,7 +85,9 @@ class EvaluationStage(Stage):
         batch_size: int,
         gpus: float,
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - frozen
+        ahead: int = 1,
     ) -> None:
+        self._ahead = ahead
         self._task, self._benchmark, self._weights = task, benchmark, weights
         self._settings, self._rows, self._arithmetic = settings, rows, arithmetic
         self.source = benchmark.name
@@ -109,12 +115,31 @@ class EvaluationStage(Stage):
         self._device = torch.device(device)
         self._rows = rows_at(self._rows, self._device)
         self._dataset = self._open_dataset()
+        self._lock = threading.Lock()
+        self._coming: deque[int] = deque()
+        self._asked: set[int] = set()
         self._model = load_model(self._task, self._weights, self._device)
         self._arithmetic.apply(self._model)
+
+    def announce(self, items: Sequence[Item]) -> None:
+        """Ask for the rows of units that are read soon."""
+        with self._lock:
+            self._coming.extend(int(item.payload["index"]) for item in items)
+        self._ask_ahead()
+
+    def _ask_ahead(self) -> None:
+        with self._lock:
+            room = max(0, self._ahead - len(self._asked))
+            following = [self._coming.popleft() for _ in range(min(room, len(self._coming)))]
+            self._asked.update(following)
+        ask_rows(self._rows, self._dataset, following)
 
     def load(self, item: Item) -> Any:
         """Read one unit; randomness is fixed."""
         index = int(item.payload["index"])
+        with self._lock:
+            self._asked.discard(index)
+        self._ask_ahead()
         sample = self._dataset.load(index, np.random.default_rng(0))
         return item, sample
 

@@ -30,7 +30,8 @@ class PrepareSettings(Settings):
     """Memory in GB for rows that are computed or streamed, per process that computes them: what
     fits is computed once, not once per epoch."""
     ahead: Annotated[int, LATER] = Field(32, ge=1)
-    """Samples per training process whose rows are asked for before they are read."""
+    """Samples per training process whose streamed rows are asked for before they are read; at least
+    three micro-batches, which the loader reads ahead by itself."""
     allowed_rejects: int = Field(0, ge=0)
     """Rejected items up to this number still give exit status 0."""
 
@@ -62,6 +63,10 @@ class ValidateSettings(Settings):
     """Optimizer steps of a phase before which nothing is validated, except at its end."""
     units: int | None = Field(None, ge=1)
     """Validate on the first units only; by default on all."""
+
+
+_HALF = 0.5
+"""Two workers of more than half a GPU each never share one; NCCL refuses two ranks on one."""
 
 
 class TrainSettings(Settings):
@@ -126,10 +131,11 @@ class TrainSettings(Settings):
                 f"{self.num_workers}: "
                 "set num_workers to 1 or the strategy to 'ddp' or 'deepspeed'"
             )
-        if self.gpus_per_worker < 1 and most > 1:
+        if self.gpus_per_worker <= _HALF and most > 1:
             raise ValueError(
-                f"train.gpus_per_worker is {self.gpus_per_worker:g}, but a group of {most} workers "
-                "needs whole GPUs: set it to 1 or num_workers to 1"
+                f"train.gpus_per_worker is {self.gpus_per_worker:g}, but two of a group of {most} "
+                "workers must not share a GPU: set it to 1, above 0.5 where workers of streamed "
+                "stages are to have the rest, or num_workers to 1"
             )
         if self.gpus_per_worker > 1 and self.gpus_per_worker != int(self.gpus_per_worker):
             raise ValueError(

@@ -27,6 +27,9 @@ from eagleray.prepare.item import (
 )
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
+_MOST_WAITING = 1024
+"""Rows that were asked for ahead; more than any reader asks for, unless it never reads them."""
+
 
 class NoItemError(KeyError):
     """A stage has no item of a key."""
@@ -123,11 +126,23 @@ class StageServer:
         self._changed = threading.Condition()
         self._cache = RowCache(cache_bytes)
         self._asked: dict[str, Future[EncodedRow]] = {}
+        self._ahead: set[str] = set()
+        self._waiting = OrderedDict[str, EncodedRow]()
         self._num_loading = 0
         self._loaded: deque[tuple[str, Any]] = deque()
         self._is_closed = False
         self._broken: BaseException | None = None
         self._thread: threading.Thread | None = None
+
+    def ask_ahead(self, key: str) -> None:
+        """Have a row computed that somebody asks for soon, and keep it until then whatever its
+        size: the reader asks ahead for no more than it has room for.
+        """
+        with self._changed:
+            if key in self._waiting:
+                return
+            self._ahead.add(key)
+        self._ask(key)
 
     def ask(self, key: str) -> Future[EncodedRow]:
         """Have an item's row computed, unless it is there or on its way.
@@ -135,6 +150,16 @@ class StageServer:
         The future raises InputError for a bad item, FaultError for a mistake in the stage's code,
         and LostDeviceError where this process can compute nothing more.
         """
+        with self._changed:
+            self._ahead.discard(key)
+            waiting = self._waiting.pop(key, None)
+        if waiting is not None:
+            answered: Future[EncodedRow] = Future()
+            answered.set_result(waiting)
+            return answered
+        return self._ask(key)
+
+    def _ask(self, key: str) -> Future[EncodedRow]:
         with self._changed:
             kept = self._cache.get(key)
             if kept is not None or self._broken is not None:
@@ -230,6 +255,11 @@ class StageServer:
         else:
             with self._changed:
                 self._cache.put(key, encoded)
+                if key in self._ahead:
+                    self._ahead.discard(key)
+                    self._waiting[key] = encoded
+                    while len(self._waiting) > _MOST_WAITING:
+                        self._waiting.popitem(last=False)  # nobody came for it
                 future = self._asked.pop(key)
             future.set_result(encoded)
 

@@ -6,6 +6,7 @@ import copy
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Self
@@ -142,11 +143,15 @@ class ComputedRows(IdentifiedRows):
         """Have rows computed that are read soon; what becomes of them is told when they are."""
         server = self._open_server()
         for key in keys:
-            server.ask(key)
+            server.ask_ahead(key)
+
+    def answer(self, key: str) -> Future[EncodedRow]:
+        """Have a row computed in this process; raises when asked for its result."""
+        return self._open_server().ask(key)
 
     def encoded(self, key: str) -> EncodedRow:
         """Return one row as it is sent; raises as ``__getitem__`` does."""
-        return self._open_server().ask(key).result()
+        return self.answer(key).result()
 
     def keys(self) -> Sequence[str]:
         """Return the item keys in listing order."""

@@ -16,6 +16,7 @@ from eagleray.prepare.folder import StageAddress, StageFolder
 from eagleray.prepare.rows import StoredRows
 from eagleray.prepare.shared_fit import SharedFits
 from eagleray.prepare.stage_run import StageSummary, run_stage, workers_of
+from eagleray.prepare.streamed import StreamedRows
 from eagleray.prepare.survey import Fit, StageRun, Survey, survey
 from eagleray.scheduling import LazySession, present_machine
 from eagleray.storage import Store
@@ -106,7 +107,8 @@ def prepare_stages(
                 rows[stage.label] = stored
                 fits.note(stage, folder, Fit(stored.manifest.fit))
             else:
-                computed = ComputedRows.open(run, how, settings.cache_gb)
+                kind = StreamedRows if modes[stage.label] == "streamed" else ComputedRows
+                computed = kind.open(run, how, settings.cache_gb)
                 summary, rows[stage.label] = _summary_of(run, computed), computed
                 fits.note(stage, folder, Fit(computed.how.fit_digest))
             summaries.append(summary)

@@ -20,7 +20,7 @@ from eagleray.prepare.item import DeviceLostError
 from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
-from eagleray.scheduling import WorkerGroup, memory_kills
+from eagleray.scheduling import WorkerGroup, memory_kills, resource_request
 from eagleray.task import EaglerayError, Item
 
 _SETUP_DEATHS_ALLOWED = 2
@@ -206,7 +206,7 @@ def compute_on_ray(
             max_tasks_in_flight_per_actor=2,
             enable_true_multi_threading=True,
         ),
-        **_request(group),
+        **resource_request(group),
     )
     for row in computed.iter_rows():
         if row["failure"]:
@@ -225,7 +225,7 @@ def _order(job: StageJob) -> list[int]:
 
 def fit_on_ray(job: StageJob, group: WorkerGroup) -> None:
     """Run ``Stage.fit`` on a worker of the cluster."""
-    remote = ray.remote(max_retries=0)(_fit).options(**_request(group))
+    remote = ray.remote(max_retries=0)(_fit).options(**resource_request(group))
     failure: bytes = ray.get(remote.remote(job))
     if failure:
         raise pickle.loads(failure)
@@ -237,15 +237,6 @@ def _fit(job: StageJob) -> bytes:
     except Exception as error:
         return _pickled(error)
     return b""
-
-
-def _request(group: WorkerGroup) -> dict[str, float]:
-    request: dict[str, float] = {"num_cpus": group.cpus}
-    if group.gpus:
-        request["num_gpus"] = group.gpus
-    if group.memory_gb:
-        request["memory"] = group.memory_gb * 1e9
-    return request
 
 
 def _pickled(error: Exception) -> bytes:

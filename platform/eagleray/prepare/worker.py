@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 
@@ -56,6 +56,14 @@ class StageJob:
         return replace(self, fitted=self.run.folder.read_fitted(self.fit.digest) or {})
 
 
+@runtime_checkable
+class Announced(Protocol):
+    """A stage of the engine's own that wants to know what its worker is to load next."""
+
+    def announce(self, items: Sequence[Item]) -> None:
+        """Hear of the items of a shard, before they are loaded in this order."""
+
+
 class StageWorker:
     """Computes shards of a job by their position in it.
 
@@ -66,7 +74,7 @@ class StageWorker:
 
     def __init__(self, job: StageJob, journal: Journal | None = None) -> None:
         self._job = job
-        stage = copy.copy(job.run.stage)
+        stage = self._stage = copy.copy(job.run.stage)
         with ExitStack() as stack:
             stack.enter_context(torch_threads(stage.resources.cpus))
             stage.setup(job.device, job.run.upstream, job.fitted)
@@ -98,6 +106,8 @@ class StageWorker:
             return []
         shard = self._job.shards[position]
         items = self._job.listing.items(shard.start, shard.num_items)
+        if isinstance(self._stage, Announced):
+            self._stage.announce(items)
         self._worker.load_ahead(shard.id, items)
         return items
 

@@ -7,9 +7,11 @@ from eagleray.scheduling.resources import (
     SchedulingError,
     WorkerGroup,
     cluster_machine,
+    fit_beside,
     fit_workers,
     local_machine,
     num_places,
+    resource_request,
 )
 from eagleray.scheduling.session import LazySession, present_machine, ray_session
 
@@ -20,10 +22,12 @@ __all__ = [
     "SchedulingError",
     "WorkerGroup",
     "cluster_machine",
+    "fit_beside",
     "fit_workers",
     "local_machine",
     "memory_kills",
     "num_places",
     "present_machine",
     "ray_session",
+    "resource_request",
 ]

@@ -137,6 +137,61 @@ def fit_workers(
     return replace(group, num_workers=asked or room)
 
 
+def fit_beside(
+    machine: Machine,
+    resources: Resources,
+    beside: WorkerGroup | None,
+    *,
+    device: str,
+    asked: int | None,
+    what: str,
+    setting: str,
+) -> WorkerGroup:
+    """Return how many workers fit beside another group that runs at the same time, for which room
+    is kept: on GPUs of their own, or on what the others leave of theirs.
+
+    Args:
+        machine: What is there.
+        resources: What one worker asks for.
+        beside: The other group, packed onto as few machines as hold it; None for none.
+        device: As in ``fit_workers``.
+        asked: As in ``fit_workers``.
+        what: As in ``fit_workers``.
+        setting: As in ``fit_workers``.
+
+    Raises:
+        SchedulingError: Not one worker, or not as many as asked, fit beside the others.
+    """
+    first = asked if beside is None else 1
+    kind = fit_workers(machine, resources, device=device, asked=first, what=what, setting=setting)
+    if beside is None:
+        return kind
+    room, waiting = 0, beside.num_workers
+    for place in _places(machine):
+        here = min(waiting, _room(place, beside))
+        waiting -= here
+        room += _room_left(place, here, beside, kind)
+    if room < (asked or 1):
+        raise SchedulingError(
+            f"{what}: {asked or 1} worker(s) with {kind.cpus:g} CPUs, {kind.gpus:g} GPUs and "
+            f"{kind.memory_gb:g} GB each were asked for beside {beside.num_workers} with "
+            f"{beside.cpus:g} CPUs and {beside.gpus:g} GPUs each, but {room} fit on "
+            f"{_describe(_places(machine))}; ask for fewer or smaller workers ({setting}; a "
+            "fraction of a GPU beside train.gpus_per_worker below 1) or a larger machine"
+        )
+    return replace(kind, num_workers=asked or room)
+
+
+def resource_request(group: WorkerGroup) -> dict[str, float]:
+    """Return what Ray is asked for one worker of a group."""
+    request: dict[str, float] = {"num_cpus": group.cpus}
+    if group.gpus:
+        request["num_gpus"] = group.gpus
+    if group.memory_gb:
+        request["memory"] = group.memory_gb * _GB
+    return request
+
+
 def num_places(machine: Machine, group: WorkerGroup) -> int:
     """Return how many workers of a group's kind the machine holds at a time."""
     return sum(_room(place, group) for place in _places(machine))
@@ -160,6 +215,23 @@ def _gpu_slots(node: Node, gpus: float) -> float:
     if gpus >= 1:
         return node.gpus // gpus
     return node.gpus * math.floor(1 / gpus + _ROUNDING)
+
+
+def _room_left(node: Node, taken: int, beside: WorkerGroup, kind: WorkerGroup) -> int:
+    """Return how many workers of a kind a node holds beside ``taken`` of another group."""
+    free = replace(
+        node,
+        cpus=node.cpus - taken * beside.cpus,
+        memory_gb=node.memory_gb - taken * beside.memory_gb,
+    )
+    room = max(0, _room(free, replace(kind, gpus=0.0)))
+    if not kind.gpus:
+        return room
+    shares = 0 < beside.gpus < 1  # each of the others has a GPU of which it leaves a part
+    slots = _gpu_slots(Node(0, node.gpus - taken * math.ceil(beside.gpus)), kind.gpus)
+    if shares and kind.gpus < 1:
+        slots += taken * math.floor((1 - beside.gpus) / kind.gpus + _ROUNDING)
+    return min(room, math.floor(slots + _ROUNDING))
 
 
 def _describe(places: tuple[Node, ...]) -> str:

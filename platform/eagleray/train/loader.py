@@ -7,8 +7,9 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as TorchDataset
 
 from eagleray.devices import to_device
-from eagleray.task import Batches, Dataset, InputError, Phase
+from eagleray.prepare.streamed import ask_rows, source_of
+from eagleray.task import Batches, Dataset, InputError, Phase, Rows
 from eagleray.train.order import DataOrder, keyed_rng, num_micro_batches, rank_streams
+from eagleray.train.read_ahead import ReadAhead, micro_batch, open_read_ahead, samples_of
 
 MicroBatch = tuple[Any, tuple[str, ...]]
 """A collated batch and the keys of its samples."""
@@ -75,19 +78,25 @@ class MicroBatches(TorchDataset[MicroBatch]):
         share: This rank's part.
         note_reject: Told about samples that cannot be read; the next one of the same group stands
             in for each, whatever the number of ranks.
+        rows: Rows of the prepared stages by label.
     """
 
     def __init__(
-        self, dataset: Dataset, order: DataOrder, share: RankShare, note_reject: NoteReject
+        self,
+        dataset: Dataset,
+        order: DataOrder,
+        share: RankShare,
+        note_reject: NoteReject,
+        rows: Mapping[str, Rows] = MappingProxyType({}),
     ) -> None:
         self._dataset, self._order, self._share = dataset, order, share
-        self._note_reject = note_reject
+        self._note_reject, self._rows = note_reject, dict(rows)
 
     def __getitem__(self, number: int) -> MicroBatch:
         """Read and collate one micro-batch."""
-        step, place = divmod(number, self._share.num_micro_batches)
-        epoch, batch = self._order.batch(step)
-        own = np.array_split(batch[self._share.streams], self._share.num_micro_batches)[place]
+        share = self._share
+        epoch, own = micro_batch(self._order, share.streams, share.num_micro_batches, number)
+        ask_rows(self._rows, self._dataset, map(int, own))  # so that they are computed together
         found = [self._load(int(i), epoch) for i in own]
         keys = tuple(key for key, _ in found)
         return self._dataset.collate([sample for _, sample in found]), keys
@@ -137,6 +146,8 @@ class StepLoader:
         per_step: Micro-batches per step.
         device: Where the batches go.
         channels_last: Give 4-D floating tensors that memory format.
+        first: Number of the first micro-batch.
+        read_ahead: Asks for rows that are streamed.
     """
 
     def __init__(
@@ -146,8 +157,11 @@ class StepLoader:
         device: torch.device,
         *,
         channels_last: bool = False,
+        first: int = 0,
+        read_ahead: ReadAhead | None = None,
     ) -> None:
         self._source, self._per_step = source, per_step
+        self._number, self._read_ahead = first, read_ahead
         self._device, self._channels_last = device, channels_last
         self.waited_s = 0.0
 
@@ -157,6 +171,9 @@ class StepLoader:
     def __next__(self) -> list[MicroBatch]:
         """Return the next step's micro-batches; the time until they are there counts as waiting."""
         begin = time.perf_counter()
+        if self._read_ahead is not None:
+            self._read_ahead.advance(self._number)
+        self._number += self._per_step
         found = [next(self._source) for _ in range(self._per_step)]
         moved = [(to_device(b, self._device, self._channels_last), keys) for b, keys in found]
         self.waited_s += time.perf_counter() - begin
@@ -182,6 +199,8 @@ def open_loader(
     workers: int,
     channels_last: bool,
     note_reject: NoteReject = log_reject,
+    rows: Mapping[str, Rows] = MappingProxyType({}),
+    ahead: int = 1,
 ) -> StepLoader:
     """Open the data of one rank at a step.
 
@@ -197,6 +216,8 @@ def open_loader(
         workers: Reading processes; 0 reads in a thread.
         channels_last: Give 4-D floating tensors that memory format.
         note_reject: Told about samples that cannot be read.
+        rows: Rows of the prepared stages by label.
+        ahead: Samples whose rows are asked for before they are read, where rows are streamed.
     """
     if not isinstance(data, Dataset):
         batches = data.batches(
@@ -210,8 +231,16 @@ def open_loader(
         return StepLoader(((b, ()) for b in batches), 1, device, channels_last=channels_last)
     if order is None:
         raise ValueError("a map-style dataset needs an order")
-    micro = MicroBatches(data, order, share, note_reject)
-    numbers = range(start_step * share.num_micro_batches, stop_step * share.num_micro_batches)
+    micro = MicroBatches(data, order, share, note_reject, rows)
+    per_step = share.num_micro_batches
+    numbers = range(start_step * per_step, stop_step * per_step)
+    wanted = samples_of(order, share.streams, per_step, numbers)
+    read_ahead = open_read_ahead(data, rows, wanted, ahead)
+    if read_ahead is not None:
+        read_ahead.advance(numbers.start)
+    given = source_of(rows)
+    if workers and given is not None:
+        given.serve()  # loader processes read through this one
     source: Iterator[MicroBatch]
     if workers == 0:
         source = _read_in_thread(micro, numbers)
@@ -226,7 +255,14 @@ def open_loader(
                 pin_memory=device.type == "cuda",
             )
         )
-    return StepLoader(source, share.num_micro_batches, device, channels_last=channels_last)
+    return StepLoader(
+        source,
+        per_step,
+        device,
+        channels_last=channels_last,
+        first=numbers.start,
+        read_ahead=read_ahead,
+    )
 
 
 def _read_in_thread(micro: MicroBatches, numbers: range) -> Iterator[MicroBatch]:

@@ -197,6 +197,8 @@ class PhaseTrainer:
             workers=self._settings.loader_workers,
             channels_last=self._settings.channels_last,
             note_reject=TrainingRejects(job.run),
+            rows=job.rows,
+            ahead=job.experiment.prepare.ahead,
         )
         self._applied: list[StepResult] = []
 

@@ -19,13 +19,13 @@ import traceback
 import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from eagleray.options import Device, RunOptions
 from eagleray.progress import Progress, Silent
 from eagleray.runs.metrics import LIVE
-from eagleray.scheduling import LazySession, cluster_machine, fit_workers
+from eagleray.scheduling import LazySession, WorkerGroup, cluster_machine, fit_workers
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
 from eagleray.train.job import WORKER_SETTINGS, Report, TrainingError, TrainJob, TrainOutcome
@@ -69,30 +69,40 @@ def train_with_ray(
     job.run.delete(_GROUPS, recursive=True)
     with nullcontext(options.session) if options.session else LazySession() as session:
         session.start()
-        trainer = _trainer(job, options.device)
-        error = _fit(trainer, job.run, options.progress, report)
+        from eagleray.prepare.row_pool import row_pool
+
+        group = _group(job, options.device)
+        asked = job.experiment.prepare.workers
+        with row_pool(job.rows, options, workers=asked, beside=group) as pool:
+            trainer = _trainer(replace(job, rows=pool.rows), group)
+            error = _fit(trainer, job.run, options.progress, report)
     outcome = _conclude(job.run, error)
     job.run.delete(_RAY_FOLDER, recursive=True)
     return outcome
 
 
-def _trainer(job: TrainJob, device: Device) -> Any:
+def _group(job: TrainJob, device: Device) -> WorkerGroup:
+    """Return the least workers that the training goes on with; raises SchedulingError."""
+    settings = job.experiment.train
+    asked = settings.num_workers
+    gpus = 0.0 if device == "cpu" else settings.gpus_per_worker
+    return fit_workers(
+        cluster_machine(),
+        Resources(cpus=settings.cpus_per_worker, gpus=gpus),
+        device=device,
+        asked=asked if isinstance(asked, int) else min(asked),
+        what="training",
+        setting=WORKER_SETTINGS,
+    )
+
+
+def _trainer(job: TrainJob, group: WorkerGroup) -> Any:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.experiment.train
     asked = settings.num_workers
     least, most = (asked, asked) if isinstance(asked, int) else (min(asked), max(asked))
-    gpus = 0.0 if device == "cpu" else settings.gpus_per_worker
-    worker = Resources(cpus=settings.cpus_per_worker, gpus=gpus)
-    group = fit_workers(
-        cluster_machine(),
-        worker,
-        device=device,
-        asked=least,
-        what="training",
-        setting=WORKER_SETTINGS,
-    )
     per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
     return TorchTrainer(
         _work,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch import nn
 
 from eagleray.contract.task import require
 from eagleray.devices import device_of, to_device
+from eagleray.prepare.streamed import ask_rows
 from eagleray.task import BaseTask, Benchmark, Dataset, Evaluation, InputError, SettingsError
 from eagleray.train.job import Place, TrainJob
 from eagleray.train.phase_setup import PhasePlan
@@ -103,8 +104,13 @@ class Validator:
             self._data,
             units=self._settings.units,
             batch_size=self._job.experiment.evaluate.batch_size,
+            ask=self._ask,
         )
         return self._rank(values, best)
+
+    def _ask(self, units: Sequence[int]) -> None:
+        """Ask for the rows of the units that this rank scores next."""
+        ask_rows(self._job.rows, self._data, units[: self._job.experiment.prepare.ahead])
 
     def _rank(self, values: dict[str, float], best: float | None) -> Validation:
         metric = self._settings.metric or self._benchmark.metric
@@ -144,6 +150,7 @@ def validate(
     *,
     units: int | None,
     batch_size: int,
+    ask: Callable[[Sequence[int]], None] = lambda units: None,
 ) -> dict[str, float]:
     """Return the benchmark's scalar metrics of the model as it is (collective, alike on all ranks).
 
@@ -154,6 +161,7 @@ def validate(
         data: The benchmark's units.
         units: Only the first so many; None for all.
         batch_size: Units per prediction.
+        ask: Told the units that are still to be scored, before each batch.
 
     Units that cannot be read are left out and counted as ``rejected``.
 
@@ -167,7 +175,8 @@ def validate(
     model.eval()
     try:
         with torch.no_grad():
-            own = _score(task, model, benchmark, data, range(rank, count, world_size), batch_size)
+            own_units = range(rank, count, world_size)
+            own = _score(task, model, benchmark, data, own_units, batch_size, ask)
     finally:
         for module, was_training in modes:
             module.training = was_training
@@ -199,9 +208,11 @@ def _score(
     data: Dataset,
     units: Sequence[int],
     batch_size: int,
+    ask: Callable[[Sequence[int]], None],
 ) -> dict[int, Mapping[str, Any]]:
     rows: dict[int, Mapping[str, Any]] = {}
     for start in range(0, len(units), batch_size):
+        ask(units[start:])
         samples = {}
         for i in units[start : start + batch_size]:
             try:

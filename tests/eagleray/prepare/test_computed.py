@@ -68,6 +68,19 @@ def test_the_memory_for_rows_is_bounded_by_bytes(tmp_path):
     assert len(stage.batches) == before + 1
 
 
+def test_what_is_asked_ahead_is_kept_until_it_is_read_once(tmp_path):
+    stage = Counting(12, batch_size=4)
+    rows = rows_of(tmp_path, stage, cache_gb=0.0)
+    keys = list(rows.keys())
+    rows.ask(keys)
+    rows.ask(keys[:3])
+    for key in keys:
+        rows.answer(key).result()
+    assert sum(map(len, stage.batches)) == 12, "each one once, without room for any"
+    rows[keys[0]]
+    assert sum(map(len, stage.batches)) == 13
+
+
 class OnGpu(Counting):
     """Asks for a GPU."""
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from eagleray.scheduling import Machine, Node, SchedulingError, fit_workers, local_machine
+from eagleray.scheduling import (
+    Machine,
+    Node,
+    SchedulingError,
+    WorkerGroup,
+    fit_beside,
+    fit_workers,
+    local_machine,
+)
 from eagleray.task import Resources
 
 
@@ -81,3 +89,44 @@ def test_a_cluster_that_grows_is_judged_by_what_it_can_become():
 def test_this_machine_has_something():
     (node,) = local_machine().nodes
     assert node.cpus >= 1 and node.memory_gb > 0.1
+
+
+def beside(machine, group, asked=None, **resources):
+    return fit_beside(
+        machine,
+        Resources(**resources),
+        group,
+        device="auto",
+        asked=asked,
+        what="features",
+        setting="prepare.workers",
+    ).num_workers
+
+
+@pytest.mark.parametrize(
+    ("machine", "trainers", "resources", "expected"),
+    [
+        (LAPTOP, (2, 1, 0), {}, 6),
+        (LAPTOP, (2, 1, 0), {"cpus": 0.5}, 12),
+        (GPU_BOX, (2, 1, 1), {"gpus": 1}, 2),
+        (GPU_BOX, (2, 1, 1), {"gpus": 0.5}, 4),
+        (GPU_BOX, (4, 1, 0.7), {"gpus": 0.3}, 4),
+        (GPU_BOX, (2, 1, 0.6), {"gpus": 0.2}, 2 * 2 + 2 * 5),
+        (GPU_BOX, (3, 1, 0.7), {"gpus": 1}, 1),
+        (GPU_BOX, (2, 6, 1), {"cpus": 2, "gpus": 0.5}, 2),
+        (Machine((Node(4, 1), Node(4, 1))), (2, 1, 0.7), {"gpus": 0.3}, 2),
+        (Machine((Node(2), Node(6))), (3, 2, 0), {"cpus": 2}, 1),
+    ],
+)
+def test_room_is_kept_for_those_that_read(machine, trainers, resources, expected):
+    number, cpus, gpus = trainers
+    group = WorkerGroup(number, cpus, gpus, 0.0, "cuda" if gpus else "cpu")
+    assert beside(machine, group, **resources) == expected
+
+
+def test_workers_that_never_fit_beside_others_are_refused_with_both():
+    trainers = WorkerGroup(4, 1.0, 1.0, 0.0, "cuda")
+    with pytest.raises(SchedulingError, match=r"features: 1 .*beside 4 .*1 GPUs each, but 0 fit"):
+        beside(GPU_BOX, trainers, gpus=1)
+    with pytest.raises(SchedulingError, match=r"features: 3 .*beside 2"):
+        beside(GPU_BOX, WorkerGroup(2, 1.0, 1.0, 0.0, "cuda"), asked=3, gpus=1)
