@@ -225,10 +225,11 @@ def write_checkpoint(run: Store, checkpoint: Checkpoint, attempt: int = 1) -> st
         files={f: CheckpointFile(len(c), sha256(c)) for f, c in contents.items()},
         folder="" if attempt == 1 else f"{state.name}.{attempt}",
     )
-    torn = Marker.read(run, marker.path)
+    there = Marker.read(run, marker.path)
+    is_torn = there is None or not have_sizes(run, there.sizes)
     files = {marker.file_path(f): content for f, content in contents.items()}
     is_ours = commit(run, files, marker.path, marker.encode())
-    if not is_ours and Marker.read(run, marker.path) in (None, torn):
+    if not is_ours and is_torn and Marker.read(run, marker.path) in (None, there):
         run.write(marker.path, marker.encode())
     return state.name
 
