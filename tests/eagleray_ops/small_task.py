@@ -45,9 +45,14 @@ def small_task(root: Path, **changed) -> OPSTask:
     return OPSTask(task_settings(root, **changed))
 
 
-def small_experiment(root: Path, *, steps=4, train=None, phase=None, **changed) -> Experiment:
+def small_experiment(root: Path, **changed) -> Experiment:
+    return Experiment.from_values(small_values(root, **changed), inline=True)
+
+
+def small_values(root: Path, *, steps=4, train=None, phase=None, **changed):
+    """Write images and a CLIP, and return an experiment as its YAML would have it."""
     settings = task_settings(root, **changed).model_dump(mode="json", exclude_unset=True)
-    values = {
+    return {
         "task": "ops",
         "settings": settings,
         "storage": str(root / "storage"),
@@ -59,4 +64,3 @@ def small_experiment(root: Path, *, steps=4, train=None, phase=None, **changed) 
             **(train or {}),
         },
     }
-    return Experiment.from_values(values, inline=True)

@@ -4,25 +4,26 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.eagleray.train.workers import losses
-from tests.eagleray_ops.small_task import small_experiment
+from tests.eagleray_ops.small_task import small_values
 from tests.eagleray_ops.two_workers import train_by_two, train_folder
 
+from eagleray.api import Experiment
 from eagleray.train.model_file import ModelHeader
 from eagleray_ops.model.network import CLIP_PREFIX, POSITIONS
 
 STEPS, FIRST, SECOND = 6, 2, 4
 
 
-def experiment(root, **train):
-    return small_experiment(root, steps=STEPS, train={"log_every": 1, **train})
+def values(root, **train):
+    return small_values(root, steps=STEPS, train={"log_every": 1, **train})
 
 
 @pytest.mark.slow
 def test_another_zero_stage_goes_on(tmp_path):
-    lone = experiment(tmp_path / "data")
+    lone = values(tmp_path / "data")
     train_folder(lone, tmp_path / "lone")
     stages = {
-        stage: experiment(tmp_path / "data", strategy="deepspeed", zero_stage=stage, num_workers=2)
+        stage: values(tmp_path / "data", strategy="deepspeed", zero_stage=stage, num_workers=2)
         for stage in (1, 2, 3)
     }
     run = tmp_path / "run"
@@ -36,5 +37,5 @@ def test_another_zero_stage_goes_on(tmp_path):
         stored, (reference,) = load_file(last), ModelHeader.read(last).frozen
         assert reference.name == "clip"
         assert {name for name in stored if name.startswith(CLIP_PREFIX)} == {POSITIONS}
-        own = lone.task.build().state_dict()
+        own = Experiment.from_values(lone, inline=True).task.build().state_dict()
         assert set(stored) | set(reference.tensors) == set(own)

@@ -79,6 +79,10 @@ class OpsNetwork(nn.Module):
         self.feature_blocks = clip.feature_blocks(form.layers, len(adapter.fusion_layers))
         self.clip = build_clip(form).requires_grad_(False)
         self.clip.visual.positional_embedding.requires_grad_(clip.train_positions)
+        # a constant here, and DeepSpeed cannot broadcast parameters without an axis
+        scale = self.clip.logit_scale.detach()
+        del self.clip.logit_scale
+        self.clip.register_buffer("logit_scale", scale)
         self.adapter = SideAdapter(adapter, form.width, form.heads, faithful=faithful)
         self.background = nn.Parameter(torch.randn(1, form.embed_dim) * form.embed_dim**-0.5)
         self.known_words: dict[tuple[str, ...], Tensor] = {}

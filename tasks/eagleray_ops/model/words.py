@@ -104,7 +104,8 @@ def word_rows(network: OpsNetwork, settings: ClipSettings, words: Sequence[str])
         was_training = network.clip.training
         network.clip.eval()
         with torch.autocast(device.type, enabled=False):
-            network.known_words[key] = embed_words(clip, words, settings.prompts)
+            rows = embed_words(clip, words, settings.prompts)
+            network.known_words[key] = rows.to(device)
         network.clip.train(was_training)
     return network.known_words[key].to(device)
 
