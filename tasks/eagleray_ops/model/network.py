@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from eagleray.task import SettingsError
 from eagleray_ops.model.config import AdapterSettings, ClipSettings
-from eagleray_ops.model.recognition import recognize
+from eagleray_ops.model.recognition import Recognition
 from eagleray_ops.model.side_adapter import AdapterOutput, ClipFeature, SideAdapter
 from eagleray_vision.clip.architecture import ClipArchitecture, build_clip
 from eagleray_vision.clip.tower import ClipImageTower
@@ -83,6 +83,12 @@ class OpsNetwork(nn.Module):
         scale = self.clip.logit_scale.detach()
         del self.clip.logit_scale
         self.clip.register_buffer("logit_scale", scale)
+        self.recognition = Recognition(
+            self.clip.visual,
+            self.feature_blocks[-1],
+            heads=form.heads,
+            sees_itself=clip.sees_itself,
+        )
         self.adapter = SideAdapter(adapter, form.width, form.heads, faithful=faithful)
         self.background = nn.Parameter(torch.randn(1, form.embed_dim) * form.embed_dim**-0.5)
         self.known_words: dict[tuple[str, ...], Tensor] = {}
@@ -130,15 +136,8 @@ class OpsNetwork(nn.Module):
 
     def _recognize(self, outputs: Sequence[AdapterOutput], feature: ClipFeature) -> Tensor:
         """Return ``(B, levels * Q, D)`` embeddings of all levels' masks."""
-        visual = self.clip.visual
-        tokens = recognize(
-            visual.transformer.resblocks[self.feature_blocks[-1] :],
-            feature,
-            torch.cat([output.biases for output in outputs], dim=2),
-            heads=self.form.heads,
-            sees_itself=self.settings.sees_itself,
-        )
-        return visual.ln_post(tokens) @ visual.proj
+        biases = torch.cat([output.biases for output in outputs], dim=2)
+        return self.recognition(feature.map, feature.token, biases)
 
     def classify(self, embeddings: Tensor, words: Tensor) -> Tensor:
         """Compare embeddings with words and with the learned vector for none of them.

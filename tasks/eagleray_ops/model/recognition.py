@@ -18,6 +18,47 @@ from torch.nn import functional as F
 from eagleray_ops.model.side_adapter import ClipFeature
 
 
+class Recognition(nn.Module):
+    """CLIP's last blocks on tokens of masks, to embeddings that are compared with words.
+
+    A module without parameters of its own: those of CLIP that it uses outside of CLIP's forward
+    pass are gathered for its forward and backward pass where ZeRO 3 has divided them, which asks
+    for plain tensors in and out.
+
+    Args:
+        visual: open_clip's image tower; it stays a part of CLIP alone.
+        first_block: Number of the first block that recognizes.
+        heads: Attention heads of the blocks.
+        sees_itself: Whether a mask's token reads itself beside the patches.
+    """
+
+    def __init__(self, visual: Any, first_block: int, *, heads: int, sees_itself: bool) -> None:
+        super().__init__()
+        self._visual = (visual,)  # in a tuple, so that it is not registered a second time
+        self._first_block, self._heads, self._sees_itself = first_block, heads, sees_itself
+
+    def forward(self, maps: Tensor, token: Tensor, biases: Tensor) -> Tensor:
+        """Return embeddings of masks.
+
+        Args:
+            maps: ``(B, C, h, w)`` patches before the first of these blocks.
+            token: ``(B, C)`` the class token there.
+            biases: ``(B, heads or 1, Q, h', w')``.
+
+        Returns:
+            ``(B, Q, D)`` of any length.
+        """
+        (visual,) = self._visual
+        tokens = recognize(
+            visual.transformer.resblocks[self._first_block :],
+            ClipFeature(maps, token),
+            biases,
+            heads=self._heads,
+            sees_itself=self._sees_itself,
+        )
+        return visual.ln_post(tokens) @ visual.proj
+
+
 def pooled_biases(biases: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Pool attention biases to CLIP's grid by the maximum.
 
