@@ -9,7 +9,7 @@ image --> CLIP's first blocks --> features --+--> CLIP's last blocks, one token 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import open_clip
 import torch
@@ -32,9 +32,8 @@ _QUERIES_AT_ONCE = 25
 """Masks that are enlarged at a time; bounds memory."""
 
 
-@dataclass(frozen=True)
-class Proposals:
-    """Masks and their classes behind one layer of the adapter.
+class Proposals(NamedTuple):
+    """Masks and their classes behind one layer of the adapter; a tuple, as `AdapterOutput`.
 
     Attributes:
         layer: Number of the layer, from 1.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -34,9 +35,8 @@ class ClipFeature:
     token: Tensor
 
 
-@dataclass(frozen=True)
-class AdapterOutput:
-    """What the adapter gives behind one of its layers.
+class AdapterOutput(NamedTuple):
+    """What the adapter gives behind one of its layers; a tuple, in which ZeRO 3 finds tensors.
 
     Attributes:
         queries: ``(B, Q, width)``.
