@@ -33,12 +33,21 @@ _TRIES = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """A region that crops are cut around: frame, region, its box (y0, x0, y1, x1), its pixels."""
+    """A region that crops are cut around.
+
+    Attributes:
+        frame: Number of the frame.
+        region: Number of the region.
+        box: Its rows and columns (y0, x0, y1, x1), the last ones excluded.
+        pixels: Some of its pixels, flat.
+        count: Number of all of its pixels.
+    """
 
     frame: int
     region: int
     box: tuple[int, int, int, int]
     pixels: NDArray[np.int32]
+    count: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +80,9 @@ def places_of(frames: Sequence[Frame], least_px: int = _LEAST_PX) -> dict[int, l
             rows, columns = flat // width, flat % width
             box = (int(rows.min()), int(columns.min()), int(rows.max()) + 1, int(columns.max()) + 1)
             some = flat[:: max(1, len(flat) // 64)].astype(np.int32)
-            place = Place(frame=number, region=region, box=box, pixels=some)
+            place = Place(
+                frame=number, region=region, box=box, pixels=some, count=int(counts[region])
+            )
             out.setdefault(int(frame.word[region]), []).append(place)
     return out
 
@@ -186,15 +197,32 @@ class CropSource:
         self._frames, self._places = frames, places_of(frames)
         self.words = sorted(self._places)
         self._seed = seed
+        self._large_places: dict[tuple[int, int], list[Place]] = {}
 
-    def batch(self, step: int, size: int, px: int) -> list[Crop]:
-        """Return the crops of a step, which depend on nothing but the seed and its number."""
+    def batch(self, step: int, size: int, px: int, least_px: int) -> list[Crop]:
+        """Return the crops of a step, which depend on nothing but the seed and its number.
+
+        Args:
+            step: Number of the step.
+            size: How many crops.
+            px: Their side.
+            least_px: Smallest region that they are cut around, pixels of a frame.
+        """
         rng = np.random.default_rng([self._seed, step])
         out: list[Crop] = []
         while len(out) < size:
-            ones = self._places[self.words[int(rng.integers(len(self.words)))]]
+            ones = self._large(self.words[int(rng.integers(len(self.words)))], least_px)
             place = ones[int(rng.integers(len(ones)))]
             crop = cut(self._frames[place.frame], place, rng, augment=True, px=px)
             if crop is not None:
                 out.append(crop)
         return out
+
+    def _large(self, word: int, least_px: int) -> list[Place]:
+        """Return the regions of a word that are large enough; the largest where none is."""
+        key = (word, least_px)
+        if key not in self._large_places:
+            ones = self._places[word]
+            large = [one for one in ones if one.count >= least_px]
+            self._large_places[key] = large or [max(ones, key=lambda one: one.count)]
+        return self._large_places[key]

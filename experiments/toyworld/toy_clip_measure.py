@@ -22,7 +22,7 @@ from eagleray_vision.metrics.mean_iou import compute_mean_iou, confusion_matrix
 
 PROMPTS = "vild"
 CROPS_PER_CLASS = 40
-_LEAST_PX = 150
+_LEAST_PX = 400
 """Smallest region of a frame that is asked about, pixels."""
 _BATCH = 64
 _NUM_STREET_WORDS = 14

@@ -23,6 +23,7 @@ from toy_clip_crops import STUFF, Crop, CropSource
 from toy_clip_frames import NO_COLOR
 
 from eagleray_vision.clip.architecture import ClipArchitecture, build_clip
+from eagleray_vision.clip.embedding import encode_text
 from eagleray_vision.clip.tokenizer import WordTokenizer
 from eagleray_vision.clip.tower import ClipImageTower, normalized
 
@@ -73,6 +74,9 @@ class Recipe:
         workers: Processes of one thread each, whose gradients are averaged.
         strict_from: Step from which on a crop is a picture of its own region first of all; before,
             captions of all that it shows are left out.
+        large_from: Step from which on crops are cut around regions of `least_px` pixels at least;
+            before, around all.
+        least_px: Pixels of a frame.
         warmup: Steps of rising learning rate.
         weight_decay: Of matrices.
         seed: Of weights, crops and captions.
@@ -82,10 +86,14 @@ class Recipe:
     cycles: tuple[Cycle, ...] = (
         Cycle(steps=1800, lr=1.0e-3, sizes=((0.0, 32), (0.6, 48))),
         Cycle(steps=1200, lr=7.0e-4, sizes=((0.0, 48), (0.5, 64))),
+        Cycle(steps=800, lr=5.0e-4, sizes=((0.0, 64),)),
+        Cycle(steps=600, lr=4.0e-4, sizes=((0.0, 64),)),
     )
     batch: int = 24
     workers: int = 2
     strict_from: int = 1000
+    large_from: int = 1850
+    least_px: int = 150
     warmup: int = 100
     weight_decay: float = 0.1
     seed: int = 0
@@ -96,19 +104,20 @@ class Recipe:
         """Steps of all cycles."""
         return sum(cycle.steps for cycle in self.cycles)
 
-    def at(self, step: int) -> tuple[int, float]:
-        """Return the side of the crops in pixels and the learning rate of a step."""
+    def at(self, step: int) -> tuple[int, int, float]:
+        """Return the side of a step's crops, the smallest region of theirs, the learning rate."""
         begun, first = self.cycles[0], 0
         for cycle, start in zip(self.cycles, self._starts(), strict=True):
             if step >= start:
                 begun, first = cycle, start
         inside = step - first
         px = next(px for share, px in reversed(begun.sizes) if inside >= share * begun.steps)
+        least_px = self.least_px if step >= self.large_from else 0
         if step < self.warmup:
-            return px, begun.lr * (step + 1) / self.warmup
+            return px, least_px, begun.lr * (step + 1) / self.warmup
         skipped = self.warmup if first == 0 else 0
         done = (inside - skipped) / (begun.steps - skipped)
-        return px, begun.lr * 0.5 * (1.0 + math.cos(math.pi * done))
+        return px, least_px, begun.lr * 0.5 * (1.0 + math.cos(math.pi * done))
 
     def _starts(self) -> list[int]:
         return [sum(one.steps for one in self.cycles[:k]) for k in range(len(self.cycles))]
@@ -204,15 +213,6 @@ def _other_subjects(batch: _Batch, *, strict: bool) -> Tensor:
     return present & sees_all & (larger | (own_share < _LOST_SHARE))
 
 
-def _encode_text(model: Any, ids: Tensor) -> Tensor:
-    """Return what ``encode_text`` does, without the padding behind the longest prompt."""
-    length = int((ids != 0).sum(1).max())
-    ids = ids[:, :length]
-    x = model.token_embedding(ids) + model.positional_embedding[:length]
-    x = model.ln_final(model.transformer(x, attn_mask=model.attn_mask[:length, :length]))
-    return x[torch.arange(len(ids)), ids.argmax(1)] @ model.text_projection  # type: ignore[no-any-return]
-
-
 def _region_mask(batch: _Batch, heads: int) -> Tensor:
     """Return (crops * heads, tokens, tokens): in every other crop, the class token of the last
     blocks sees itself and the patches of the crop's own region only, as OPS will ask of it.
@@ -244,7 +244,7 @@ def _loss(
     values = tower.values(tokens[:, 1:])
     weights = batch.shares / batch.shares.sum(1, keepdim=True)
     regions = (weights[:, :, None] * F.normalize(values, dim=-1)[batch.crop_of]).sum(1)
-    text = F.normalize(_encode_text(model, ids), dim=-1)
+    text = F.normalize(encode_text(model, ids), dim=-1)
     scale = model.logit_scale.exp()  # type: ignore[operator]
     by_region = scale * F.normalize(regions, dim=-1) @ text.T
     by_crop = scale * F.normalize(pooled, dim=-1) @ text.T
@@ -330,8 +330,8 @@ def _work(
     for step in range(start, recipe.steps):
         rng = np.random.default_rng([recipe.seed, step, rank])
         number = step * recipe.workers + rank
-        px, lr = recipe.at(step)
-        batch = _joined(source.batch(number, recipe.batch, px))
+        px, least_px, lr = recipe.at(step)
+        batch = _joined(source.batch(number, recipe.batch, px, least_px))
         captions = _captions(batch, source.words, rng)
         known = torch.from_numpy(truth(captions, batch.words, batch.colors))
         ids = tokenizer([one.text for one in captions])

@@ -7,6 +7,7 @@ import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -50,13 +51,34 @@ def embed_words(clip: CLIP, words: Sequence[str], prompts: str | Sequence[str]) 
     return F.normalize(rows.mean(1), dim=-1)
 
 
+def encode_text(model: Any, ids: Tensor) -> Tensor:
+    """Return what open_clip's ``encode_text`` does, in a fraction of the time.
+
+    The mask is causal, so what stands behind the longest prompt's end changes nothing and is left
+    out: prompts of ten tokens need no 77.
+
+    Args:
+        model: open_clip's network.
+        ids: (n, context length) token ids; the end has the largest id of a prompt.
+
+    Returns:
+        (n, embed_dim), not normalized.
+    """
+    ends = ids.argmax(1)
+    length = int(ends.max()) + 1
+    x = model.token_embedding(ids[:, :length]) + model.positional_embedding[:length]
+    x = model.transformer(x, attn_mask=model.attn_mask[:length, :length])
+    return model.ln_final(x)[torch.arange(len(ids)), ends] @ model.text_projection
+
+
 @torch.no_grad()
 def _embedded(clip: CLIP, sentences: Sequence[str]) -> Tensor:
     device = clip.model.logit_scale.device
     parts = []
     for start in range(0, len(sentences), _PROMPTS_PER_BATCH):
         ids = clip.tokenizer(sentences[start : start + _PROMPTS_PER_BATCH])
-        parts.append(clip.model.encode_text(ids.to(device), normalize=True).float().cpu())
+        rows = encode_text(clip.model, ids.to(device))
+        parts.append(F.normalize(rows, dim=-1).float().cpu())
     return torch.cat(parts)
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
-from tests.eagleray_vision.clip.small_clip import save_small
+from tests.eagleray_vision.clip.small_clip import SMALL, save_small, small_model
 
 from eagleray_vision.clip import embedding
-from eagleray_vision.clip.embedding import EmbeddingCache, embed_words
+from eagleray_vision.clip.embedding import EmbeddingCache, embed_words, encode_text
 from eagleray_vision.clip.prompts import PROMPT_SETS, prompt_templates
 from eagleray_vision.clip.reading import read_clip
 from eagleray_vision.clip.tokenizer import BpeTokenizer, PromptError, WordTokenizer
@@ -27,6 +29,23 @@ def test_rows_are_means_of_unit_prompts(clip):
     mean = (each / each.norm(dim=1, keepdim=True)).mean(0)
     torch.testing.assert_close(rows[1], mean / mean.norm())
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(2))
+
+
+def test_text_without_padding_equals_open_clips(clip):
+    ids = clip.tokenizer(["car", "a photo of the small red car.", "tree"])
+    with torch.no_grad():
+        expected = clip.model.encode_text(ids)
+        torch.testing.assert_close(encode_text(clip.model, ids), expected)
+
+
+def test_exclamation_mark_has_the_id_of_padding_and_still_counts():
+    """The first token of CLIP's byte pairs is "!", so ids that are 0 are no sign of an end."""
+    form = dataclasses.replace(SMALL, vocab_size=49408, context_length=16)
+    model = small_model(form)
+    ids = BpeTokenizer(16)(["car !-!", "car"])
+    assert (ids[0, : int(ids[0].argmax())] == 0).any()
+    with torch.no_grad():
+        torch.testing.assert_close(encode_text(model, ids), model.encode_text(ids))
 
 
 def test_prompt_sets_are_those_of_the_papers():
