@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from toy_clip_captions import name_of
-from toy_clip_crops import IMAGE_PX, Crop, cut, places_of
+from toy_clip_crops import Crop, cut, places_of
 from toy_clip_frames import COLORS, HELD_OUT, NO_COLOR, Frame
 
 from eagleray_toyworld.scene.paint import PAINTS
@@ -25,7 +25,6 @@ CROPS_PER_CLASS = 40
 _LEAST_PX = 400
 """Smallest region of a frame that is asked about, pixels."""
 _BATCH = 64
-_NUM_STREET_WORDS = 14
 
 
 def crops_of(frames: Sequence[Frame], *, pairs: bool, seed: int = 7) -> list[Crop]:
@@ -150,6 +149,3 @@ def dense_quality(clip: CLIP, frames: Sequence[Frame], scale: float = 1.0) -> di
 def is_street(frame: Frame) -> bool:
     """Return whether a frame is of a street and no panorama."""
     return "road" in {SURFACE_WORDS[int(w)] for w in frame.word} and frame.rgb.shape[1] != 448
-
-
-__all__ = ["IMAGE_PX", "class_accuracy", "color_accuracy", "crops_of", "dense_quality"]
