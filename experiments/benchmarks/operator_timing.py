@@ -160,8 +160,8 @@ def measure(workload: Workload, repeats: int, limits: MemoryLimits) -> Timing:
     compiled_ms, twin_ms = (statistics.median(found) for found in times.values())
     return Timing(
         name=workload.name,
-        compiled_ms=round(compiled_ms, 2),
-        twin_ms=round(twin_ms, 2),
+        compiled_ms=float(f"{compiled_ms:.4g}"),
+        twin_ms=float(f"{twin_ms:.4g}"),
         ratio=round(twin_ms / compiled_ms, 1),
         goal=workload.goal,
         ns_per_sample=round(compiled_ms * 1e6 / workload.num_samples, 1),

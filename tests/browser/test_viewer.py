@@ -2,9 +2,7 @@
 
 import time
 
-import numpy as np
 import pytest
-from PIL import Image
 from tests.browser.conftest import Visit
 from tests.eagleray.view.block_scene import BlockScene
 from tests.eagleray.view.orbit_scene import START, OrbitScene
@@ -199,14 +197,13 @@ def blocks(chromium):
     assert visit.foreign == []
 
 
-def test_blocks_are_drawn_asked_for_and_switched_off(blocks, tmp_path):
+def test_blocks_are_drawn_asked_for_and_switched_off(blocks):
     scene, page = blocks
 
     def newest():
         return scene.requests[-1]
 
     page.get_by_text("8 boxes").wait_for()
-    wait_for(lambda: colors_of(page, tmp_path) >= {"red", "blue"})
     choose(page, "frame", "two")
     wait_for(lambda: newest().frame == "two")
     question = input_of(page, "look for")
@@ -221,25 +218,8 @@ def test_blocks_are_drawn_asked_for_and_switched_off(blocks, tmp_path):
     wait_for(lambda: newest().selection == (-1.0, 1.0))
     page.get_by_text("6 boxes").wait_for()
     press(page, "clear")
-    choose(page, "show", "classes")
+    choose(page, "show", "colors")
     press(page, "classes")
-    input_of(page, "red").click(force=True)
+    press(page, "red")
     wait_for(lambda: newest().hidden == ("red",))
-    wait_for(lambda: "red" not in colors_of(page, tmp_path))
-    with page.expect_download() as download:
-        page.get_by_role("button", name="blocks", exact=True).click()
-    assert download.value.suggested_filename == "blocks.txt"
-
-
-def colors_of(page, folder):
-    """Return which of the blocks' colors are seen beside the panel."""
-    path = folder / "canvas.png"
-    page.screenshot(path=path, clip={"x": 0, "y": 0, "width": 900, "height": 900})
-    with Image.open(path) as picture:
-        rgb = np.asarray(picture.convert("RGB")).astype(int)
-    red, green, blue = rgb[..., 0], rgb[..., 1], rgb[..., 2]
-    seen = {
-        "red": (red > 1.8 * blue) & (red > 1.8 * green) & (red > 60),
-        "blue": (blue > 1.8 * red) & (blue > 1.3 * green) & (blue > 60),
-    }
-    return {name for name, mask in seen.items() if mask.sum() > 50}
+    page.get_by_text("4 boxes").wait_for()

@@ -91,7 +91,7 @@ def test_group_that_never_fits_is_refused():
 
 
 def test_fractions_of_a_gpu_are_for_single_workers():
-    with pytest.raises((SettingsError, ValueError), match="needs whole GPUs"):
+    with pytest.raises((SettingsError, ValueError), match="must not share a GPU"):
         asked(gpus_per_worker=0.5, num_workers=2, strategy="ddp")
     with pytest.raises((SettingsError, ValueError), match="whole numbers and"):
         asked(gpus_per_worker=1.5)

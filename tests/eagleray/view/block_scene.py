@@ -14,7 +14,7 @@ WORDS = {"left": -1.0, "right": 1.0}
 class BlockScene:
     """Blocks are red on the left and blue on the right; the second frame is seen in a mirror."""
 
-    modes = ("classes", "likeness")
+    modes = ("colors", "likeness")
     selection_mode = "likeness"
     downloads = ("blocks",)
     frames = ("one", "two")

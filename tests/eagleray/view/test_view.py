@@ -175,7 +175,7 @@ def shown():
 
 
 def test_solids_are_sent_when_something_else_than_the_camera_changed(shown):
-    request = ViewRequest(CAMERA, "classes", 0.5, frame="one")
+    request = ViewRequest(CAMERA, "colors", 0.5, frame="one")
     shown.sender.want(request)
     wait_for(lambda: len(shown.solids) == 1)
     shown.sender.want(replace(request, camera=reduced(CAMERA, 2)))
