@@ -10,6 +10,7 @@ wrong.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -20,6 +21,7 @@ import uuid
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from eagleray.options import Device, RunOptions
@@ -106,7 +108,11 @@ def _trainer(job: TrainJob, group: WorkerGroup) -> Any:
     per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
     return TorchTrainer(
         _work,
-        train_loop_config={"job": job, "on_gpu": group.device == "cuda"},
+        train_loop_config={
+            "job": job,
+            "on_gpu": group.device == "cuda",
+            "folder": str(Path.cwd()),
+        },
         scaling_config=ScalingConfig(
             num_workers=least if least == most else (least, most),
             use_gpu=group.device == "cuda",
@@ -126,6 +132,9 @@ def _work(config: Mapping[str, Any]) -> None:
     import ray.train
     from ray.train.torch import get_device
 
+    # Ray gives every worker a folder of its own; relative paths mean the command's folder.
+    with contextlib.suppress(OSError):
+        os.chdir(config["folder"])
     job: TrainJob = config["job"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
