@@ -52,10 +52,3 @@ def ray_cluster():
     )
     yield ray
     ray.shutdown()
-
-
-def pytest_collection_modifyitems(items):
-    """Keep the tests of the shared cluster in one of the processes that run tests (`make test`)."""
-    for item in items:
-        if "ray_cluster" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("ray"))
