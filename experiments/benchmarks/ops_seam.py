@@ -34,10 +34,10 @@ from eagleray_ops.model.words import word_rows
 from eagleray_ops.picture import overlay_picture
 from eagleray_ops.predict import predict_image
 from eagleray_ops.settings import OpsSettings
-from eagleray_ops.vocabulary import Vocabulary
 from eagleray_toyworld.frame_job import FrameJob
 from eagleray_toyworld.settings import WorldSettings
 from eagleray_toyworld.word_format import WordFormat
+from eagleray_vision.clip.vocabulary import Vocabulary
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.inference.windows import PredictWindows
 from eagleray_vision.metrics.panorama_iou import seam_columns
@@ -133,7 +133,7 @@ def main() -> None:
     parser.add_argument("--rolls", type=int, default=NUM_ROLLS, help="turns of each")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    words = Vocabulary.parse(options.words)
+    words = Vocabulary.parse(options.words).names
     settings, predict = trained(options.experiment, options.checkpoint, words)
     # a window step, in columns of the photograph
     step = settings.inference.stride_px * SIZE_HW[1] // (2 * settings.input.short_edge_px)

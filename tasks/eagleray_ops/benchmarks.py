@@ -21,7 +21,7 @@ from eagleray_ops.stages import (
     WILDPASS_VAL,
     area_source,
 )
-from eagleray_ops.vocabulary import training_words
+from eagleray_ops.training_words import training_words
 from eagleray_vision.datasets.indoor_panoramas import AREAS, MATTERPORT3D, STANFORD2D3D
 from eagleray_vision.datasets.wildpass import WILDPASS
 from eagleray_vision.metrics.mean_iou import (

@@ -30,7 +30,7 @@ from eagleray_ops.stages import (
     data_folders,
     stage_labels,
 )
-from eagleray_ops.vocabulary import training_classes
+from eagleray_ops.training_words import training_classes
 from eagleray_vision.images.opencv_resizing import resize_bilinear, resize_nearest_floor
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.images.resizing import shortest_edge_size

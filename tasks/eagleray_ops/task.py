@@ -43,7 +43,7 @@ from eagleray_ops.downloads import CLIP_HINT, DOWNLOADS
 from eagleray_ops.exports import EXPORT_FORMATS, export_index, export_prediction
 from eagleray_ops.losses import proposal_losses, step_draws
 from eagleray_ops.model.network import CLIP_PREFIX, OpsNetwork
-from eagleray_ops.model.words import clip_file, clip_form, read_clip_for, word_rows
+from eagleray_ops.model.words import NetworkWords, clip_file, clip_form, read_clip_for, word_rows
 from eagleray_ops.picture import sample_pictures
 from eagleray_ops.predict import predict_image
 from eagleray_ops.published import PUBLISHED
@@ -57,8 +57,9 @@ from eagleray_ops.stages import (
     ops_stages,
     stage_labels,
 )
+from eagleray_ops.training_words import training_words
 from eagleray_ops.view import PanoramaScene, checked, viewed_benchmark
-from eagleray_ops.vocabulary import Vocabulary, training_words
+from eagleray_vision.clip.vocabulary import Vocabulary
 from eagleray_vision.images.errors import UnreadableImageError, UnsupportedImageError
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.inputs import list_inputs
@@ -170,17 +171,16 @@ class OPSTask(
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """The words that pixels are compared with."""
-        given = self.settings.vocabulary or training_words(self.settings)
-        return Vocabulary.of(given, self.settings.background_words)
+        return _vocabulary(self.settings.vocabulary or training_words(self.settings), self.settings)
 
     def predict(
         self, model: OpsNetwork, samples: Sequence[SemanticSample]
     ) -> Sequence[SemanticPrediction]:
         """Return a class per pixel."""
-        rows = word_rows(model, self.settings.clip, self.vocabulary.words)
+        rows = self.vocabulary.embed(NetworkWords(model, self.settings.clip))
 
         def windows(images: Tensor) -> Tensor:
-            return self.vocabulary.class_scores(model.scores(images, rows))
+            return rows.class_scores(model.scores(images, rows.rows), dim=1)
 
         return [predict_image(sample, windows, self.settings) for sample in samples]
 
@@ -199,12 +199,12 @@ class OPSTask(
         self, sample: SemanticSample, prediction: SemanticPrediction
     ) -> Mapping[str, npt.NDArray[np.uint8]]:
         """Return photograph, truth and prediction."""
-        return sample_pictures(sample, prediction, self.vocabulary.classes)
+        return sample_pictures(sample, prediction, self.vocabulary.names)
 
     def with_flags(self, flags: OpsFlags) -> Self:
         """Return the task that looks for other words."""
-        words = Vocabulary.parse(flags.classes)
-        values = {**self.settings.model_dump(), "vocabulary": words}
+        words = Vocabulary.parse(flags.classes, background=self.settings.background_words)
+        values = {**self.settings.model_dump(), "vocabulary": [one.text for one in words.classes]}
         return type(self)(OpsSettings.model_validate(values))
 
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
@@ -230,12 +230,12 @@ class OPSTask(
         self, item: Item, sample: SemanticSample, prediction: SemanticPrediction, format: str
     ) -> Record:
         """Write one prediction."""
-        classes = self.vocabulary.classes
+        classes = self.vocabulary.names
         return export_prediction(item, sample, prediction, format, classes)
 
     def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
         """Write the list of classes."""
-        return export_index(format, rows, self.vocabulary.classes)
+        return export_index(format, rows, self.vocabulary.names)
 
     def interactive_scene(self, model: OpsNetwork, rows: Mapping[str, Rows]) -> PanoramaScene:
         """Return the images of a benchmark that the run has read, to be looked at from inside."""
@@ -247,11 +247,10 @@ class OPSTask(
         def predict(
             sample: SemanticSample, words: Sequence[str], check: Callable[[], None]
         ) -> SemanticPrediction:
-            vocabulary = Vocabulary.of(words, settings.background_words)
-            embedded = word_rows(model, settings.clip, vocabulary.words)
+            rows = _vocabulary(words, settings).embed(NetworkWords(model, settings.clip))
 
             def windows(images: Tensor) -> Tensor:
-                return vocabulary.class_scores(model.scores(images, embedded))
+                return rows.class_scores(model.scores(images, rows.rows), dim=1)
 
             moved = replace(sample, image=sample.image.to(device))
             return predict_image(moved, checked(windows, check), settings)
@@ -276,3 +275,9 @@ class OPSTask(
 
     def _clip_hint(self, weights: Path) -> str:
         return f"set clip.weights (now {str(weights)!r}); {CLIP_HINT}"
+
+
+def _vocabulary(words: Sequence[str], settings: OpsSettings) -> Vocabulary:
+    return Vocabulary.parse(
+        words, background=settings.background_words, prompts=settings.clip.prompts
+    )

@@ -30,6 +30,7 @@ from eagleray_ops.benchmarks import COCO_VAL
 from eagleray_ops.data import EvaluationImages
 from eagleray_ops.picture import palette_of, with_legend
 from eagleray_ops.stages import label_of
+from eagleray_vision.clip.vocabulary import BETWEEN_SYNONYMS
 from eagleray_vision.images.overlay import color_labels
 from eagleray_vision.images.palette import distinct_palette
 from eagleray_vision.inference.windows import PredictWindows
@@ -113,7 +114,7 @@ class PanoramaScene:
         """The classes and their colors."""
         colors = palette_of(self._classes)
         return {
-            name.split("|")[0]: (int(r), int(g), int(b))
+            name.split(BETWEEN_SYNONYMS)[0]: (int(r), int(g), int(b))
             for name, (r, g, b) in zip(self._classes, colors, strict=True)
         }
 
@@ -186,8 +187,9 @@ class PanoramaScene:
         if frame not in self._index:
             raise InputError(f"there is no image {frame!r} in this view")
         asked = [one.words for one in request.selection if isinstance(one, Question)]
-        known = {word for name in self._classes for word in name.split("|")}
-        words = (*self._classes, *dict.fromkeys(word for word in asked if word not in known))
+        known = _numbers(self._classes)
+        new = {_plain(text): text for text in asked if _plain(text) not in known}
+        words = (*self._classes, *new.values())
         key = (frame, *words)
         with self._lock:  # one prediction at a time; whoever waits gets what was found
             if key not in self._known:
@@ -209,10 +211,10 @@ class PanoramaScene:
         """Return the classes that clicks and questions stand for, the later ones overriding."""
         chosen: set[int] = set()
         photo = _photo(sample)
-        owner = {word: k for k, name in enumerate(words) for word in name.split("|")}
+        owner = _numbers(words)
         for one in request.selection:
             if isinstance(one, Question):
-                chosen.add(owner[one.words])
+                chosen.add(owner[_plain(one.words)])
                 continue
             place = np.array(one.direction)[None, None]
             column, row, inside = photo_pixels(place, (photo.shape[0], photo.shape[1]))
@@ -307,7 +309,7 @@ def _painted(
     colors: RgbImage,
 ) -> RgbImage:
     """Paint classes over a picture, those that are switched off left as they are."""
-    names = [word.split("|")[0] for word in words]
+    names = [word.split(BETWEEN_SYNONYMS)[0] for word in words]
     off = [k for k, name in enumerate(names) if name in request.hidden]
     painted = color_labels(np.where(np.isin(found, off), len(words), found), colors)
     visible = (found < len(words)) & ~np.isin(found, off)
@@ -322,6 +324,20 @@ def _painted(
         mixed, listed = np.where(visible[..., None], blended, shown), []
     entries = [(names[k], tuple(map(int, colors[k]))) for k in listed]
     return with_legend(mixed.astype(np.uint8), entries)
+
+
+def _numbers(classes: Sequence[str]) -> dict[str, int]:
+    """Return the number of the class that each word stands for, words written plainly."""
+    return {
+        _plain(word): number
+        for number, one in enumerate(classes)
+        for word in one.split(BETWEEN_SYNONYMS)
+    }
+
+
+def _plain(words: str) -> str:
+    """Return the first of some synonyms, as words are compared: without case."""
+    return words.split(BETWEEN_SYNONYMS)[0].strip().lower()
 
 
 def _photo(sample: SemanticSample) -> npt.NDArray[np.uint8]:

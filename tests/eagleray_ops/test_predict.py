@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 from tests.eagleray_ops.small_data import small_settings
 
-from eagleray.task import InputError, Item, SettingsError
+from eagleray.task import InputError, Item
 from eagleray_ops.benchmarks import (
     COCO_VAL,
     STANFORD2D3D_NAME,
@@ -19,7 +19,6 @@ from eagleray_ops.data import network_image
 from eagleray_ops.exports import export_index, export_prediction
 from eagleray_ops.picture import palette_of, sample_pictures
 from eagleray_ops.predict import predict_image
-from eagleray_ops.vocabulary import Vocabulary
 from eagleray_vision.datasets.wildpass import WILDPASS
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.samples.semantic import SemanticPrediction, SemanticSample
@@ -117,35 +116,6 @@ def test_scores_are_left_out_where_there_is_no_room(tmp_path):
     sample = SemanticSample("a", torch.zeros(3, 2, 2), photo=photo)
     with pytest.raises(InputError, match="raise inference"):
         export_prediction(Item("a", "", {}), sample, found, "scores", NAMES)
-
-
-def test_words_of_one_class_count_as_its_best_and_background_takes_no_pixel():
-    words = Vocabulary.of(["car|automobile", "road"], ["thing", "stuff"])
-    assert words.classes == ("car", "road")
-    assert words.words == ("car", "automobile", "road", "thing", "stuff")
-    scores = torch.tensor([0.1, 0.5, 0.4, 0.9, 0.8])[None, :, None, None]
-    assert words.class_scores(scores)[0, :, 0, 0].tolist() == pytest.approx([0.5, 0.4])
-    plain = Vocabulary.of(["car", "road"])
-    assert plain.class_scores(scores[:, :2]) is not None and plain.class_of_word == (0, 1)
-    assert Vocabulary.parse("road, ice cream van ,car|automobile") == (
-        *("road", "ice cream van", "car|automobile"),
-    )
-
-
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [("", "no name"), ("a,,b", "no name"), ("a,a", "named twice"), ("a|b,b", "named twice")],
-)
-def test_vocabularies_that_mean_nothing_are_refused(text, reason):
-    with pytest.raises(SettingsError, match=reason):
-        Vocabulary.parse(text)
-
-
-def test_no_class_at_all_is_refused():
-    with pytest.raises(SettingsError, match="no class is given"):
-        Vocabulary.of([])
-    with pytest.raises(SettingsError, match="named twice"):
-        Vocabulary.of(["road"], ["road"])
 
 
 def test_exports_are_read_back(tmp_path):

@@ -24,7 +24,7 @@ from eagleray_ops.model.config import AdapterSettings, ClipSettings
 from eagleray_ops.model.network import OpsNetwork
 from eagleray_ops.settings import OpsSettings
 from eagleray_ops.task import OpsFlags, OPSTask
-from eagleray_ops.vocabulary import training_classes, training_words
+from eagleray_ops.training_words import training_classes, training_words
 from eagleray_vision.clip.tokenizer import PromptError
 from eagleray_vision.datasets.wildpass import WILDPASS
 from eagleray_vision.images.errors import UnsupportedImageError
@@ -67,7 +67,7 @@ def test_other_words_are_no_other_run(tmp_path):
     }
     assert len(digests) == 1
     task = small_task(tmp_path).with_flags(OpsFlags(classes="road, car|red"))
-    assert task.vocabulary.classes == ("road", "car") and task.vocabulary.words[-1] == "red"
+    assert [one.words for one in task.vocabulary.classes] == [("road",), ("car", "red")]
 
 
 def predicted(task, photo):

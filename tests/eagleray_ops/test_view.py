@@ -111,6 +111,10 @@ def test_words_that_are_asked_for_join_the_classes(scene):
     known = scene.ask("car", request())
     lit = look(scene, 0, "found", selection=(known,))[15, 25]
     assert lit.sum() > dark.sum() and len(scene.calls) == 1 + 1
+    for text in ("CAR", "wagon|cart"):  # words are compared without case, synonyms are one class
+        asked = scene.ask(text, request())
+        assert look(scene, 0, "found", selection=(asked,)).shape == (20, 30, 3)
+    assert scene.calls[2:] == [(*WORDS, "wagon|cart")]
     with pytest.raises(InputError, match="type what"):
         scene.ask(" ", request())
 

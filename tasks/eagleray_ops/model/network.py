@@ -90,7 +90,7 @@ class OpsNetwork(nn.Module):
         )
         self.adapter = SideAdapter(adapter, form.width, form.heads, faithful=faithful)
         self.background = nn.Parameter(torch.randn(1, form.embed_dim) * form.embed_dim**-0.5)
-        self.known_words: dict[tuple[str, ...], Tensor] = {}
+        self.known_words: dict[tuple[str | tuple[str, ...], tuple[str, ...]], Tensor] = {}
 
     @property
     def tower(self) -> ClipImageTower:

@@ -74,7 +74,33 @@ def read_clip_for(settings: ClipSettings, form: ClipArchitecture, path: Path) ->
     return clip
 
 
-def word_rows(network: OpsNetwork, settings: ClipSettings, words: Sequence[str]) -> Tensor:
+class NetworkWords:
+    """The text tower inside of a network as a source of vectors for a vocabulary.
+
+    Args:
+        network: The network.
+        settings: Tokenizer.
+    """
+
+    def __init__(self, network: OpsNetwork, settings: ClipSettings) -> None:
+        self._network, self._settings = network, settings
+
+    @property
+    def embed_dim(self) -> int:
+        """Channels of a row."""
+        return self._network.form.embed_dim
+
+    def embed(self, words: Sequence[str], prompts: str | Sequence[str]) -> Tensor:
+        """Return (len(words), embed_dim) float32 rows of length 1; raises `PromptError`."""
+        return word_rows(self._network, self._settings, words, prompts)
+
+
+def word_rows(
+    network: OpsNetwork,
+    settings: ClipSettings,
+    words: Sequence[str],
+    prompts: str | Sequence[str] = "",
+) -> Tensor:
     """Return the vectors of words by the network's own text tower, computed once per network.
 
     The text tower must have its final weights when words are asked for first. It runs in float32
@@ -84,6 +110,7 @@ def word_rows(network: OpsNetwork, settings: ClipSettings, words: Sequence[str])
         network: The network.
         settings: Prompts and tokenizer.
         words: Names of classes.
+        prompts: Other prompts than those of the settings.
 
     Returns:
         ``(len(words), D)`` float32 rows of length 1 on the network's device.
@@ -92,7 +119,8 @@ def word_rows(network: OpsNetwork, settings: ClipSettings, words: Sequence[str])
         PromptError: There is no word, or one that cannot be embedded.
     """
     device = network.background.device
-    key = (settings.prompts, *words)
+    said = prompts or settings.prompts
+    key = (said if isinstance(said, str) else tuple(said), tuple(words))
     if key not in network.known_words:
         clip = CLIP(
             model=network.clip,
@@ -104,7 +132,7 @@ def word_rows(network: OpsNetwork, settings: ClipSettings, words: Sequence[str])
         was_training = network.clip.training
         network.clip.eval()
         with torch.autocast(device.type, enabled=False):
-            rows = embed_words(clip, words, settings.prompts)
+            rows = embed_words(clip, words, said)
             network.known_words[key] = rows.to(device)
         network.clip.train(was_training)
     return network.known_words[key].to(device)

@@ -23,6 +23,9 @@ from eagleray_vision.clip.tokenizer import PromptError
 BETWEEN_SYNONYMS = "|"
 BETWEEN_CLASSES = ","
 
+_Prompts = str | tuple[str, ...]
+"""A prompt set by its name, or templates."""
+
 
 class WordSource(Protocol):
     """Gives vectors of words: a CLIP's text tower, or a table that was made with one."""
@@ -66,12 +69,17 @@ class WordClass:
     """
 
     words: tuple[str, ...]
-    prompts: str | tuple[str, ...] | None = None
+    prompts: _Prompts | None = None
 
     @property
     def name(self) -> str:
         """The first word."""
         return self.words[0]
+
+    @property
+    def text(self) -> str:
+        """The words as `parse_class` reads them."""
+        return BETWEEN_SYNONYMS.join(self.words)
 
 
 def parse_class(text: str, prompts: str | Sequence[str] | None = None) -> WordClass:
@@ -107,7 +115,7 @@ class Vocabulary:
 
     classes: tuple[WordClass, ...]
     background: tuple[str, ...] = ()
-    prompts: str | tuple[str, ...] = "vild"
+    prompts: _Prompts = "vild"
     synonyms: Literal["max", "mean"] = "max"
 
     @classmethod
@@ -188,18 +196,31 @@ class Vocabulary:
         Raises:
             PromptError: A word that the source does not know, a prompt that is too long.
         """
+        groups = [(number, one.words, one.prompts) for number, one in enumerate(self.classes)]
+        if self.background:
+            groups.append((len(self.classes), self.background, None))
+        known = self._embed_by_prompts(source)
         rows, owners = [], []
-        for number, one in enumerate(self.classes):
-            prompts = self.prompts if one.prompts is None else one.prompts
-            own = source.embed(one.words, prompts)
-            if self.synonyms == "mean":
+        for number, words, prompts in groups:
+            own = torch.stack([known[prompts, word] for word in words])
+            if self.synonyms == "mean" and number < len(self.classes):
                 own = F.normalize(own.mean(0, keepdim=True), dim=-1)
             rows.append(own)
             owners += [number] * len(own)
-        if self.background:
-            rows.append(source.embed(self.background, self.prompts))
-            owners += [len(self.classes)] * len(self.background)
         return ClassRows(rows=torch.cat(rows), owner=torch.tensor(owners), names=self.names)
+
+    def _embed_by_prompts(self, source: WordSource) -> dict[tuple[_Prompts | None, str], Tensor]:
+        """Return the vector of each word by its prompts; words of the same go together."""
+        asked: dict[_Prompts | None, list[str]] = {}
+        for one in self.classes:
+            asked.setdefault(one.prompts, []).extend(one.words)
+        if self.background:
+            asked.setdefault(None, []).extend(self.background)
+        known = {}
+        for prompts, words in asked.items():
+            rows = source.embed(words, self.prompts if prompts is None else prompts)
+            known |= {(prompts, word): row for word, row in zip(words, rows, strict=True)}
+        return known
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,6 +266,18 @@ class ClassRows:
         ]
         return torch.stack(columns, dim)
 
+    def class_scores(self, scores: Tensor, dim: int = -1) -> Tensor:
+        """Return `per_class` without the background, whose words take no pixel from classes.
+
+        Args:
+            scores: Scores of each row along a dimension.
+            dim: That dimension.
+
+        Returns:
+            The same with ``len(names)`` there.
+        """
+        return self.per_class(scores, dim).narrow(dim, 0, len(self.names))
+
     def classify(self, vectors: Tensor) -> Tensor:
         """Return the class of each vector by cosine; ``len(names)`` where it is the background.
 
@@ -272,5 +305,5 @@ def _listed(texts: str | Sequence[str]) -> list[str]:
     return list(texts)
 
 
-def _frozen(prompts: str | Sequence[str] | None) -> str | tuple[str, ...] | None:
+def _frozen(prompts: str | Sequence[str] | None) -> _Prompts | None:
     return prompts if prompts is None or isinstance(prompts, str) else tuple(prompts)

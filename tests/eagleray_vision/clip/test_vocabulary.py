@@ -22,6 +22,7 @@ def test_text_and_list_mean_the_same():
     assert text == Vocabulary.parse(["road", "car|red car", "tree"], background=["scene"])
     assert text.names == ("road", "car", "tree")
     assert text.classes[1].words == ("car", "red car")
+    assert [one.text for one in text.classes] == ["road", "car|red car", "tree"]
 
 
 def test_max_takes_the_best_word_and_mean_one_row(clip):
@@ -47,6 +48,8 @@ def test_background_is_one_column_behind_the_classes(clip):
     pictures = embed_words(clip, ["scene", "car", "tree", "road"], "word") * 7.5
     assert rows.classify(pictures).tolist() == [2, 1, 2, 0]
     assert rows.per_class(torch.tensor([0.0, 1.0, 5.0, 2.0])).tolist() == [0.0, 1.0, 5.0]
+    scores = torch.tensor([[0.0, 1.0, 5.0, 2.0]]).T
+    assert rows.class_scores(scores, dim=0).tolist() == [[0.0], [1.0]]
     with pytest.raises(ValueError, match="expected 4 scores, found 3"):
         rows.per_class(torch.zeros(3))
 
@@ -58,6 +61,25 @@ def test_class_may_have_prompts_of_its_own(clip):
     torch.testing.assert_close(rows.rows[:1], embed_words(clip, ["road"], "simple"))
     own = embed_words(clip, ["car", "red car"], ["the small {}"])
     torch.testing.assert_close(rows.rows[1:], own)
+
+
+def test_words_of_the_same_prompts_are_embedded_together(clip):
+    calls = []
+
+    class Counting(ClipWords):
+        def embed(self, words, prompts):
+            calls.append((tuple(words), prompts))
+            return super().embed(words, prompts)
+
+    vocabulary = Vocabulary.parse(
+        "road, car|red car, tree",
+        background="scene",
+        class_prompts={"car": ["the small {}"]},
+        prompts="simple",
+    )
+    vocabulary.embed(Counting(clip))
+    together = (("road", "tree", "scene"), "simple")
+    assert calls == [together, (("car", "red car"), ("the small {}",))]
 
 
 @pytest.mark.parametrize(
