@@ -51,6 +51,7 @@ _IGNORED_ENDING = "attn_mask"
 _PREFIXES = ("module.", "text.")
 """Beginnings of names: of distributed training; of open_clip's models that nest the text tower."""
 _NUM_NAMED = 5
+_ACTIVATIONS = ("GELU", "QuickGELU")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,19 +107,26 @@ def read_clip(name: str | Path, *, quick_gelu: bool | None = None) -> CLIP:
     Args:
         name: ``toy``, or a file: OpenAI's TorchScript archive, open_clip's ``.pt`` or
             ``.safetensors``; also with ``state_dict`` and ``module.`` around the tensors.
-        quick_gelu: The activation; None: as the file says (OpenAI's archives, metadata of
-            safetensors, open_clip's configuration beside the file).
+        quick_gelu: The activation of a file that does not say it; None: as the file says (OpenAI's
+            archives, metadata of safetensors, open_clip's configuration beside the file).
 
     Returns:
         The CLIP in float32, every tensor of the file accounted for.
 
     Raises:
-        SettingsError: There is no such file.
+        SettingsError: There is no such file, or it says another activation than is asked for.
         WeightFileError: The file is damaged or hostile, no CLIP with a vision transformer, has
             tensors missing, too many or of other shapes, or nobody says which activation it has.
     """
     path = clip_path(name)
     tensors, said, words = _read(path)
+    if quick_gelu is not None and said is not None and quick_gelu != said:
+        own, asked = (_ACTIVATIONS[one] for one in (said, quick_gelu))
+        raise SettingsError(
+            f"{path} says that it was trained with {own}, asked for is {asked}, with which its "
+            "features mean nothing: leave quick_gelu out, and name an architecture that "
+            f"{'ends' if said else 'does not end'} in -quickgelu where one is named"
+        )
     activation = quick_gelu if quick_gelu is not None else said
     if activation is None:
         raise WeightFileError(

@@ -82,6 +82,16 @@ def test_activation_is_asked_for_where_nothing_tells_and_read_where_something_do
     assert read_clip(path).architecture.quick_gelu
 
 
+def test_an_activation_that_the_file_denies_is_refused(tmp_path):
+    path = tmp_path / "c.pt"
+    torch.save(small_model(BPE).state_dict(), path)
+    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"quick_gelu": True}}))
+    assert read_clip(path, quick_gelu=True).architecture.quick_gelu
+    for file in (path, save_small(tmp_path / "small.safetensors")):
+        with pytest.raises(SettingsError, match="trained with QuickGELU, asked for is GELU"):
+            read_clip(file, quick_gelu=False)
+
+
 def test_torchscript_archive_is_read_as_tensors(tmp_path, monkeypatch):
     model = small_model(BPE)
     path = traced_archive(tmp_path / "archive.pt", model, BPE)
