@@ -148,6 +148,25 @@ def test_positions_far_outside_and_none_at_all_count_as_zero(far, implementation
     assert (on_offsets[0, 2, 3, :36:2] == 0).all()
 
 
+@pytest.mark.parametrize("size", [1, 2, 8, 16, 64])
+def test_the_last_position_on_a_map_reads_and_writes_nothing_behind_it(size, implementation):
+    # one more is rounded up where the size is a power of two
+    last = float(torch.tensor(float(size)).nextafter(torch.tensor(0.0)))
+    value = torch.ones(2, size, size, 4)
+    plain = {**PLAIN, "kernel_size": 1, "padding": 0, "groups": 1}
+    for axis in (0, 1):
+        offsets = torch.zeros(2, size, size, 2)
+        at = (0, slice(None), 0, 0) if axis == 0 else (0, 0, slice(None), 1)
+        offsets[at] = last
+        grad = torch.zeros(2, size, size, 4)
+        grad[0] = 1.0
+        weights = torch.ones(2, size, size, 1)
+        found, on_value, _, _ = run((value, offsets, weights), plain, grad)
+        wanted = by_loop(value, offsets, weights, **plain)
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=1e-5)
+        assert (on_value[1] == 0).all()  # of the image behind
+
+
 def test_results_do_not_depend_on_the_number_of_threads(compiled):
     tensors, settings = arguments((30, 40), 20, 3, seed=14)
     grad = random(2, 30, 40, 60, seed=15)

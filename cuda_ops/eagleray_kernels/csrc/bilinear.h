@@ -49,8 +49,11 @@ struct Taps {
                               Math::mask(y < static_cast<scalar_t>(height));
       const Floats u = Math::only(on_map, x), v = Math::only(on_map, y);
       // Not negative after the addition, so that cutting the decimals off rounds down.
-      const Integers column = Math::truncate(u + scalar_t(1)) - 1;
-      const Integers row = Math::truncate(v + scalar_t(1)) - 1;
+      Integers column = Math::truncate(u + scalar_t(1)) - 1;
+      Integers row = Math::truncate(v + scalar_t(1)) - 1;
+      // The addition may have rounded the last number below the width, a power of two, up to it.
+      column += Math::mask(column >= width);
+      row += Math::mask(row >= height);
       const Floats to_right = u - Math::to_floats(column), to_below = v - Math::to_floats(row);
       const Floats upper = tap_weight * (scalar_t(1) - to_below), lower = tap_weight * to_below;
       const Floats to_left = scalar_t(1) - to_right;
