@@ -3,9 +3,8 @@
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.eagleray.train.workers import losses
+from tests.eagleray.train.workers import losses, train_by_two, train_folder
 from tests.eagleray_ops.small_task import small_values
-from tests.eagleray_ops.two_workers import train_by_two, train_folder
 
 from eagleray.api import Experiment
 from eagleray.train.model_file import ModelHeader

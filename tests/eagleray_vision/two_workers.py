@@ -1,12 +1,12 @@
 """One training step by two data-parallel workers, and by one process that sees the whole batch."""
 
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from tests.eagleray_vision.small_batch import SIZES, images, target
-from torch import Tensor, distributed, multiprocessing, nn
+from tests.two_processes import in_two_processes
+from torch import Tensor, distributed, nn
 
 from eagleray.task import LossTerm
 from eagleray_vision.samples.target import PanopticTarget
@@ -56,27 +56,17 @@ def together(
         losses: Its losses; likewise.
         folder: For what the workers found.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    multiprocessing.spawn(_worker, (port, folder, make, losses), nprocs=2)
+    in_two_processes(_steps, folder, make, losses)
     return [torch.load(folder / "-".join(contents)) for contents in CONTENTS]
 
 
-def _worker(
-    rank: int, port: int, folder: Path, make: Callable[[], nn.Module], losses: Losses
-) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
+def _steps(rank: int, folder: Path, make: Callable[[], nn.Module], losses: Losses) -> None:
     for contents in CONTENTS:
         model = make()
         step = nn.parallel.DistributedDataParallel(Step(model, losses))
         step(images(torch.float64), [rank], contents).backward()
         if rank == 0:
             torch.save(_results(model), folder / "-".join(contents))
-    distributed.destroy_process_group()
 
 
 def _results(model: nn.Module) -> dict[str, Tensor]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from tests.eagleray.tiny_task import TinySettings, TinyTask
+from tests.two_processes import in_two_processes
 
+from eagleray.api import Experiment
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.progress import Silent
@@ -20,6 +19,9 @@ from eagleray.storage import Store
 from eagleray.train import TrainResult, train_run
 from eagleray.train.job import TrainJob
 from eagleray.train.loop import train_process
+
+Job = tuple[Mapping[str, Any], Path, int | None]
+"""An experiment as its YAML has it, the folder of its run, and how many steps it may take."""
 
 
 def experiment(
@@ -57,21 +59,35 @@ def train_in_two_processes(jobs: list[tuple[Path, dict[str, Any], int | None]]) 
     """Train all jobs (folder, training settings, limit), one after the other, in one pair of
     processes.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    mp.spawn(_process, args=(port, jobs), nprocs=2)
+    in_two_processes(_train_all, jobs)
 
 
-def _process(rank: int, port: int, jobs: list[tuple[Path, dict[str, Any], int | None]]) -> None:
-    torch.set_num_threads(1)
-    os.environ["LOCAL_RANK"] = str(rank)
-    dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
+def _train_all(rank: int, jobs: list[tuple[Path, dict[str, Any], int | None]]) -> None:
     for folder, train, limit in jobs:
         asked = experiment(num_workers=2, storage=str(folder / "storage"), **train)
         job = TrainJob(asked, TinyTask(asked.settings), Store(str(folder)), {}, limit)
         train_process(job, torch.device("cpu"), progress=Silent(), report=lambda m: None)
-    dist.destroy_process_group()
+
+
+def train_folder(values: Mapping[str, Any], folder: Path, limit: int | None = None) -> None:
+    """Train as one rank, from the folder's newest checkpoint on; data are prepared if needed.
+
+    Ranks do not wait for each other's preparing, so several need prepared data.
+    """
+    experiment = Experiment.from_values(values, inline=True)
+    rows = experiment.prepare().rows
+    job = TrainJob(experiment.settings, experiment.task, Store(str(folder)), rows, limit)
+    train_process(job, torch.device("cpu"), progress=Silent(), report=lambda metrics: None)
+
+
+def train_by_two(jobs: Sequence[Job]) -> None:
+    """Do jobs one after the other in one pair of processes."""
+    in_two_processes(_train_folders, jobs)
+
+
+def _train_folders(rank: int, jobs: Sequence[Job]) -> None:
+    for values, folder, limit in jobs:
+        train_folder(values, folder, limit)
 
 
 def losses(folder: Path) -> list[float]:
