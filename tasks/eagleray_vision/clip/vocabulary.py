@@ -216,7 +216,7 @@ class Vocabulary:
             asked.setdefault(one.prompts, []).extend(one.words)
         if self.background:
             asked.setdefault(None, []).extend(self.background)
-        known = {}
+        known: dict[tuple[_Prompts | None, str], Tensor] = {}
         for prompts, words in asked.items():
             rows = source.embed(words, self.prompts if prompts is None else prompts)
             known |= {(prompts, word): row for word, row in zip(words, rows, strict=True)}
