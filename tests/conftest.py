@@ -6,9 +6,11 @@ import os
 import signal
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -36,6 +38,21 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
 sys.path[:0] = [path for path in SOURCE_ROOTS if path not in sys.path]
 
 
+class OneRayScheduling(LoadFileScheduling):
+    """Give whole files to a process, and all files that need Ray to one: it is started once.
+
+    Parity modules look at their end at which keys the whole file has read, so files stay whole.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", 1)[0]
+        return "ray" if "ray_cluster" in (ROOT / file).read_text() else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneRayScheduling:
+    return OneRayScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def ray_cluster():
     """Start Ray once; workers import test modules as ``tests.<package>.<module>``."""
@@ -51,4 +68,7 @@ def ray_cluster():
         _temp_dir=tempfile.mkdtemp(prefix="ray-"),
     )
     yield ray
-    ray.shutdown()
+    # Ray waits for its processes without a limit; they end with this one at the latest.
+    shutdown = threading.Thread(target=ray.shutdown, daemon=True)
+    shutdown.start()
+    shutdown.join(timeout=120)

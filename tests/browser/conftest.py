@@ -28,8 +28,9 @@ _FLAGS = [
 PATIENCE_MS = 30_000
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
+    """A browser of one module: Playwright's event loop must not go on through tests that fork."""
     if not CHROMIUM.exists():
         if os.environ.get("CI") == "true":
             pytest.fail(f"{CHROMIUM} is missing: install the package chromium")

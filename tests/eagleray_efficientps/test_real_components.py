@@ -75,6 +75,7 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 @pytest.mark.parametrize("format", ["cityscapes", "kitti"])
 def test_ray_data_converts_as_one_process_does(tmp_path: Path, format: str) -> None:
@@ -178,6 +179,7 @@ def evaluated(path: Path, name: str, *, inline: bool) -> tuple[Any, list[str]]:
     return result, keys
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_evaluate_an_imported_network_each_unit_once(imported: Path) -> None:
     alone, expected = evaluated(imported, "alone", inline=True)

@@ -77,6 +77,7 @@ class OnceDeadly(Squares):
         return super().process(samples)
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_once_changes_nothing(tmp_path):
     marks = tmp_path / "marks"
     marks.mkdir()
@@ -117,6 +118,7 @@ def test_an_error_in_setup_is_raised_as_it_is(tmp_path):
         run(NoSetup(4), tmp_path, workers=1)
 
 
+@pytest.mark.slow
 def test_workers_that_always_die_in_setup_end_the_job(tmp_path):
     with pytest.raises(EaglerayError, match="setup"):
         run(DeadlySetup(4), tmp_path, workers=1)

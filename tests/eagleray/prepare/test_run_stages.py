@@ -52,6 +52,7 @@ class NoSetup(Squares):
         raise InputError("no network here")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_stage_that_cannot_be_set_up_leaves_what_was_done_before_it(tmp_path):
     stages = (Squares(8), NoSetup(8))

@@ -59,6 +59,7 @@ def test_trials_on_ray_give_the_results_of_trials_here(ray_cluster, tiny):
     assert max(info["running"] for info in noted.infos) <= 4
 
 
+@pytest.mark.slow
 def test_asha_ends_weak_trials_early_and_keeps_the_best(ray_cluster, tiny):
     section = {
         "trials_at_once": 1,
