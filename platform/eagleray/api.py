@@ -34,6 +34,7 @@ from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
 from eagleray.task import (
     BaseTask,
+    CostTable,
     Evaluation,
     ModelTask,
     Prediction,
@@ -157,6 +158,16 @@ class Experiment:
             self.settings.prepare,
             self.options,
         )
+
+    def costs(self, planned: Sequence[StagePlan]) -> Sequence[CostTable]:
+        """Return what other ways to keep the prepared data would cost.
+
+        Args:
+            planned: What ``plan`` returned.
+        """
+        phases = self.settings.train.phases if isinstance(self.task, Training) else ()
+        known = {stage.label: stage.items for stage in planned if stage.items is not None}
+        return self.task.costs(known, phases)
 
     def prepare(self) -> Prepared:
         """Run all preprocessing stages; what is done already is not done again."""

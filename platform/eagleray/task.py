@@ -9,6 +9,7 @@ experiment: settings, prepare, data, training, evaluation, prediction, importing
 from __future__ import annotations
 
 from eagleray.contract.base import BaseTask, DataTask, ModelTask
+from eagleray.contract.costs import CostTable
 from eagleray.contract.data import Batches, Dataset
 from eagleray.contract.errors import EaglerayError, InputError, SettingsError, is_transient
 from eagleray.contract.evaluation import Benchmark, Evaluation, Metrics, PublishedResult
@@ -60,6 +61,7 @@ __all__ = [
     "Benchmark",
     "Camera",
     "CapabilityError",
+    "CostTable",
     "DataTask",
     "Dataset",
     "Download",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from eagleray.task import CostTable, Phase
 from eagleray_pop3d.stored_features import INDEX_BYTES
 from eagleray_vision.codecs import parse_codec
 
@@ -62,26 +63,51 @@ def gpu_hours(num_photographs: int, passes: float = 1.0) -> float:
     return num_photographs * passes * FLOP_PER_PHOTOGRAPH / FLOP_PER_SECOND / 3600
 
 
-def cost_table(num_key_frames: int, num_cameras: int, *, epochs: float, chosen: str) -> str:
-    """Return the table as text: all codecs, the chosen one marked, and the hours of streaming.
+def cost_table(
+    num_key_frames: int, num_cameras: int, phases: Sequence[Phase], *, chosen: str
+) -> CostTable:
+    """Return the table: all codecs, the chosen one marked, beside the hours of streaming.
 
     Args:
         num_key_frames: Key frames with features.
         num_cameras: Cameras of the rig.
-        epochs: How often training reads each of them.
+        phases: How long training reads them.
         chosen: The codec of the settings.
     """
-    photographs = num_key_frames * num_cameras
+    photographs, epochs = num_key_frames * num_cameras, num_epochs(phases, num_key_frames)
     names = dict.fromkeys((*ALL_CODECS, chosen))
-    lines = [f"{'codec':<12}{'bytes':>7}{'codes':>12}{'with indices':>15}"]
-    for one in store_costs(photographs, codecs=list(names)):
-        mark = " <- chosen" if one.codec == chosen else ""
-        lines.append(
-            f"{one.codec:<12}{one.bytes_per_match:>7}{one.codes_gb:>9.1f} GB"
-            f"{one.codes_gb + one.index_gb:>12.1f} GB{mark}"
+    once = f"{gpu_hours(photographs):.1f}"
+    rows = [
+        (
+            one.codec + (" <- chosen" if one.codec == chosen else ""),
+            f"{one.bytes_per_match}",
+            f"{one.codes_gb:.1f}",
+            f"{one.codes_gb + one.index_gb:.1f}",
+            once,
         )
-    lines.append(
-        f"stored: {gpu_hours(photographs):.1f} GPU-hours once; streamed: nothing stored, "
-        f"{gpu_hours(photographs, epochs):.1f} GPU-hours over {epochs:g} epochs (H200, bf16)"
+        for one in store_costs(photographs, codecs=list(names))
+    ]
+    streamed = ("streamed, any codec", "0", "0.0", "0.0", f"{gpu_hours(photographs, epochs):.1f}")
+    return CostTable(
+        f"features of {photographs:,} photographs (features.codec, prepare.materialise)",
+        ("codec", "bytes per match", "codes, GB", "with indices, GB", "GPU-hours"),
+        (*rows, streamed),
+        f"GPU-hours: of an H200 in bf16, {FLOP_PER_PHOTOGRAPH:.1e} operations per photograph, read "
+        f"from files none; streamed: over {epochs:.3g} epochs, less what prepare.cache_gb keeps",
     )
-    return "\n".join(lines)
+
+
+def num_epochs(phases: Sequence[Phase], num_key_frames: int) -> float:
+    """Return how often training reads each key frame; once where nothing is trained.
+
+    Example:
+        >>> num_epochs([Phase(steps=100, batch_size=8), Phase(epochs=3)], 400)
+        5.0
+    """
+    passes = sum(
+        one.epochs
+        if one.steps is None and one.epochs is not None
+        else (one.steps or 0) * one.batch_size / max(num_key_frames, 1)
+        for one in phases
+    )
+    return float(passes) or 1.0

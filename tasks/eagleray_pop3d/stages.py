@@ -33,7 +33,8 @@ from eagleray_vision.driving.key_frame import (
     key_frame_of_row,
 )
 from eagleray_vision.driving.lidar import read_sweep
-from eagleray_vision.driving.nuscenes_tables import read_table_frames
+from eagleray_vision.driving.nuscenes import CAMERAS
+from eagleray_vision.driving.nuscenes_tables import count_table_frames, read_table_frames
 from eagleray_vision.driving.original_files import read_features, read_projection
 from eagleray_vision.driving.projection import project_frame
 from eagleray_vision.driving.visibility import ZBuffer
@@ -133,6 +134,24 @@ class KeyFrameStage(Stage[list[KeyFrame], list[Record]]):
         """Count key frames and scenes."""
         scenes = {rows[key]["scene"] for key in rows.keys()}  # noqa: SIM118 (Rows is no mapping)
         return {"key_frames": len(rows), "scenes": len(scenes)}
+
+
+def count_key_frames(data: DataSettings, source: str) -> tuple[int, int]:
+    """Return how many key frames a source has, and cameras each, before they are read: by the table
+    of scenes, or the number of JSON files. Pickles do not say how many: 0.
+
+    Raises:
+        DrivingDataError: The table or the first file is damaged, or a scene is not in the table.
+    """
+    own = data.source(source)
+    if data.format == "frames":
+        paths = sorted((data.folder / own.folder).glob("*.json"))
+        return len(paths), len(read_frame_json(paths[0]).cameras) if paths else 0
+    if data.format == "infos":
+        return 0, len(CAMERAS)
+    scenes = own.scenes or None
+    frames = count_table_frames(data.folder, data.version, scenes=scenes, split=own.split)
+    return frames, len(CAMERAS)
 
 
 def require_unpacked(root: Path, frames: Iterable[KeyFrame]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from eagleray.task import (
     Benchmark,
+    CostTable,
     Dataset,
     ImportedCheckpoint,
     Importing,
@@ -49,6 +50,7 @@ from eagleray_pop3d.data import (
     still,
 )
 from eagleray_pop3d.exports import EXPORT_FORMATS, export_prediction
+from eagleray_pop3d.feature_costs import cost_table
 from eagleray_pop3d.losses import feature_loss, occupancy_losses
 from eagleray_pop3d.model.network import Pop3dNetwork, normalize_images
 from eagleray_pop3d.picture import sample_pictures
@@ -56,7 +58,7 @@ from eagleray_pop3d.predict import FramePrediction, predict_frame
 from eagleray_pop3d.recipes import BACKBONE_LR_FACTOR, PHASE
 from eagleray_pop3d.samples import FrameBatch, read_frame
 from eagleray_pop3d.settings import Pop3dSettings
-from eagleray_pop3d.stages import FeatureStage, KeyFrameStage
+from eagleray_pop3d.stages import FeatureStage, KeyFrameStage, count_key_frames
 from eagleray_pop3d.viewing import AskedText, OccupancyScene
 from eagleray_pop3d.voxels import cells_of
 from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
@@ -114,6 +116,14 @@ class POP3DTask(
         if source == TRAIN:
             return (f"{KeyFrameStage.name}:{TRAIN}", f"{FeatureStage.name}:{TRAIN}")
         return [f"{KeyFrameStage.name}:{split}" for split in splits_of(source)]
+
+    def costs(self, num_items: Mapping[str, int], phases: Sequence[Phase]) -> Sequence[CostTable]:
+        """Return what each codec of the features would take, and streaming them."""
+        frames, cameras = count_key_frames(self.settings.data, TRAIN)
+        frames = num_items.get(f"{FeatureStage.name}:{TRAIN}", frames)
+        if not frames:
+            return ()
+        return [cost_table(frames, cameras, phases, chosen=self.settings.features.codec)]
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Dataset[Any, Any]:
         """Return the key frames of training or of a benchmark."""

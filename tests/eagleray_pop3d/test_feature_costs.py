@@ -1,10 +1,13 @@
 """Sizes of the feature store against what was derived from the original's own figures."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
+from eagleray.cli.main import run
+from eagleray.task import Phase
 from eagleray_pop3d.feature_costs import ALL_CODECS, cost_table, gpu_hours, store_costs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "originals" / "pop3d.md"
@@ -34,7 +37,53 @@ def test_hours_are_those_of_the_page():
 
 
 def test_the_chosen_codec_is_marked():
-    text = cost_table(28_130, 6, epochs=12, chosen="opq50")
-    (line,) = (one for one in text.splitlines() if "<- chosen" in one)
-    assert line.split()[:2] == ["opq50", "50"] and "streamed: nothing stored" in text
-    assert cost_table(10, 6, epochs=1, chosen="pq64").count("pq64") == 1
+    table = cost_table(28_130, 6, [Phase(epochs=12)], chosen="opq50")
+    (chosen,) = (row for row in table.rows if row[0].endswith("<- chosen"))
+    assert chosen[0].startswith("opq50") and chosen[1] == "50"
+    assert float(table.rows[-1][-1]) == pytest.approx(gpu_hours(28_130 * 6, 12), rel=0.01)
+    names = [row[0] for row in cost_table(10, 6, [], chosen="pq64").rows]
+    assert names.count("pq64 <- chosen") == 1 and "pq64" not in names
+
+
+def write_scenes(root: Path, num_scenes: int, num_samples: int) -> list[str]:
+    """The table of scenes of trainval's size, with the fields of the real one."""
+    names = [f"scene-{k + 1:04d}" for k in range(num_scenes)]
+    rows = [
+        {
+            "token": f"{k:032x}",
+            "log_token": "0" * 32,
+            "nbr_samples": num_samples // num_scenes + (k < num_samples % num_scenes),
+            "first_sample_token": f"{k + 1:032x}",
+            "last_sample_token": f"{k + 2:032x}",
+            "name": name,
+            "description": "Parked cars, turn right",
+        }
+        for k, name in enumerate(names)
+    ]
+    (root / "v1.0-trainval").mkdir(parents=True)
+    (root / "v1.0-trainval" / "scene.json").write_text(json.dumps(rows, indent=0))
+    return names
+
+
+def test_plan_of_trainval_agrees_with_the_page_before_anything_is_prepared(tmp_path, capsys):
+    names = write_scenes(tmp_path / "data", 850, 34_149)
+    experiment = {
+        "task": "pop3d",
+        "storage": str(tmp_path / "storage"),
+        "settings": {
+            "data": {"root": str(tmp_path / "data"), "train": {"scenes": names}},
+            "features": {"codec": "pq32"},
+        },
+        "train": {"num_workers": 1, "micro_batch_size": 1},
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(experiment))
+    assert run(["plan", str(tmp_path / "mine.yaml"), "--inline"]) == 0
+    printed = capsys.readouterr().out
+    lines = [[cell.strip() for cell in x.strip("|").split("|")] for x in printed.splitlines()]
+    sizes = {
+        float(cells[1]): float(cells[2]) for cells in lines if len(cells) == 5 and "." in cells[2]
+    }
+    for size, trainval, _ in published():
+        assert sizes[size] == pytest.approx(trainval, rel=0.05)
+    assert "pq32 <- chosen" in printed and "204,894 photographs" in printed
+    assert not list((tmp_path / "storage").rglob("shards"))

@@ -142,6 +142,11 @@ def plan(arguments: list[str]) -> int:
     say(plain_table(headings, rows))
     if any(p.items is None for p in planned):
         say(f"{_UNKNOWN}: known when the stages before are done")
+    for table in experiment.costs(planned):
+        say(table.title)
+        say(plain_table(table.columns, table.rows))
+        if table.note:
+            say(table.note)
     phases = [
         (
             p.name,

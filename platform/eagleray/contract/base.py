@@ -8,9 +8,11 @@ from typing import Any, ClassVar, Generic
 
 from torch import Tensor
 
+from eagleray.contract.costs import CostTable
 from eagleray.contract.data import Batches, Dataset
 from eagleray.contract.frozen import FrozenFile
 from eagleray.contract.generics import M
+from eagleray.contract.phase import Phase
 from eagleray.contract.prepare import Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
 from eagleray.contract.settings import Settings
@@ -49,6 +51,17 @@ class BaseTask(ABC):
         """Return the preprocessing steps in an order in which upstream comes first.
 
         Called by the driver, once per verb.
+        """
+        return ()
+
+    def costs(self, num_items: Mapping[str, int], phases: Sequence[Phase]) -> Sequence[CostTable]:
+        """Return what other ways to keep the prepared data would cost, before anything is written.
+
+        Called by the driver for ``plan``.
+
+        Args:
+            num_items: Items of the stages by label, of those that can be listed already.
+            phases: How long training reads the data; empty where nothing is trained.
         """
         return ()
 

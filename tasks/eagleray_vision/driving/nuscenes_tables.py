@@ -37,6 +37,7 @@ class _Row(msgspec.Struct, gc=False):
 class _SceneRow(_Row, gc=False):
     name: str
     first_sample_token: str
+    nbr_samples: int = 0
 
 
 class _SampleRow(_Row, gc=False):
@@ -114,13 +115,7 @@ def read_table_frames(
         DrivingDataError: A table is missing or damaged, a scene is not in it, a token dangles or is
             there twice, a quaternion is no rotation.
     """
-    tables = root / version
-    if not tables.is_dir():
-        there = sorted(p.name for p in root.glob("v1.0-*")) if root.is_dir() else []
-        raise DrivingDataError(
-            f"{tables} does not exist; tables there: {', '.join(there) or 'none'}. Unpack the "
-            "archive with the metadata of that version, or name another version"
-        )
+    tables = _tables_of(root, version)
     chosen = _chosen_scenes(tables, scenes, split)
     samples = _samples_of(tables, chosen.values())
     channels, calibrations = _calibrations(tables)
@@ -134,6 +129,29 @@ def read_table_frames(
     for name, scene in chosen.items():
         for sample in _chain(tables, scene, samples):
             yield linker.frame(sample, name, split or official_split(name, version))
+
+
+def count_table_frames(
+    root: Path, version: str, *, scenes: Sequence[str] | None = None, split: str = ""
+) -> int:
+    """Return how many key frames ``read_table_frames`` gives, as the table of scenes states it.
+
+    Raises:
+        DrivingDataError: The table is missing or damaged, or a scene is not in it.
+    """
+    chosen = _chosen_scenes(_tables_of(root, version), scenes, split)
+    return sum(scene.nbr_samples for scene in chosen.values())
+
+
+def _tables_of(root: Path, version: str) -> Path:
+    tables = root / version
+    if not tables.is_dir():
+        there = sorted(p.name for p in root.glob("v1.0-*")) if root.is_dir() else []
+        raise DrivingDataError(
+            f"{tables} does not exist; tables there: {', '.join(there) or 'none'}. Unpack the "
+            "archive with the metadata of that version, or name another version"
+        )
+    return tables
 
 
 def official_split(scene: str, version: str) -> str:
