@@ -42,6 +42,17 @@ def test_typing_filters_the_runs_and_the_address_remembers_it(visit):
     expect(page.locator(".controls input").first).to_have_value("miou>0 main-1")
 
 
+def test_what_is_typed_while_the_page_is_busy_keeps_its_order(visit):
+    late = "const at = setTimeout; setTimeout = (f, ms, ...a) => at(f, ms ? ms : 150, ...a);"
+    visit.page.add_init_script(late)
+    page = visit.open()
+    expect(runs_shown(page)).to_have_count(4)
+    page.keyboard.press("/")
+    page.keyboard.type("main-1 seed=1", delay=40)
+    expect(page.locator(".controls input").first).to_have_value("main-1 seed=1")
+    expect(runs_shown(page)).to_have_text(["exp/main-1"])
+
+
 def test_columns_sort_by_their_headings(visit):
     page = visit.open("/?sort=run")
     names = [f"exp/main-{i}" for i in range(3)] + ["other/main-7"]
@@ -234,6 +245,8 @@ def test_the_slider_lays_two_pictures_over_each_other(visit):
     overlay = page.locator("#overlay")
     expect(overlay).to_have_attribute("aria-valuenow", "50")
     assert overlaid_share(page) == pytest.approx(50)
+    page.keyboard.press("ArrowLeft")
+    expect(overlay).to_have_attribute("aria-valuenow", "48")
     box = overlay.bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)

@@ -25,7 +25,7 @@ COLORS = (
 MOST_POINTS = 2000
 """Points drawn per curve; more are thinned to the extremes of equal stretches."""
 MOST_MARKED = 30
-"""Curves of so many points are drawn with a mark at each, and not smoothed."""
+"""Curves of so many points are drawn with a mark at each, which smoothing leaves in its place."""
 _FIRST = ("validate/", "train/loss", "train/")
 
 FloatArray = npt.NDArray[np.float64]
@@ -77,10 +77,12 @@ def curves_figure(
         x = x / 60 if by_time else x
         color, name = COLORS[idx % len(COLORS)], html.escape(one.name)
         is_sparse = len(x) <= MOST_MARKED
-        if smoothing > 0 and not is_sparse:
-            lines.append(_line(*thin(x, y), name, color, is_behind=True))
-            y = smooth(y, smoothing)
-        lines.append(_line(*thin(x, y), name, color, is_marked=is_sparse))
+        if smoothing > 0 and len(x) > 1:
+            kind = "markers" if is_sparse else "lines"
+            lines.append(_line(*thin(x, y), name, color, kind, is_behind=True))
+            lines.append(_line(*thin(x, smooth(y, smoothing)), name, color))
+        else:
+            lines.append(_line(*thin(x, y), name, color, "lines+markers" if is_sparse else "lines"))
     figure = go.Figure(lines)
     unit = "minutes" if by_time else "step"
     figure.update_layout(**layout(f"{html.escape(metric)} over {unit}", height_px))
@@ -207,20 +209,21 @@ def _line(
     y: FloatArray,
     name: str,
     color: str,
+    mode: str = "lines",
     *,
     is_behind: bool = False,
-    is_marked: bool = False,
 ) -> dict[str, object]:
+    faint = 0.25 if mode == "lines" else 0.7
     return {
         "type": "scatter",
         "x": x,
         "y": y,
         "name": name,
-        "mode": "lines+markers" if is_marked else "lines",
-        "opacity": 0.25 if is_behind else 1.0,
+        "mode": mode,
+        "opacity": faint if is_behind else 1.0,
         "legendgroup": name,
         "showlegend": not is_behind,
-        "hoverinfo": "skip" if is_behind else "all",
+        "hoverinfo": "skip" if is_behind and mode == "lines" else "all",
         "line": {"color": color, "width": 1 if is_behind else 2},
         "marker": {"size": 6},
     }

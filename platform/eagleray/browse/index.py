@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 from eagleray.runs.lease import is_held
 from eagleray.runs.metrics import LIVE, parse_segments
-from eagleray.runs.records import RunSummary
+from eagleray.runs.records import INITIAL, RunSummary
 from eagleray.runs.run_folder import RunFolder, is_run_name, runs_store
 from eagleray.storage import Store
 from eagleray.task import InputError
@@ -59,11 +59,13 @@ class RunEntry:
     @property
     def state(self) -> str:
         """What became of the run: the summary's state, ``interrupted`` where nobody goes on with
-        it, ``damaged`` where its files cannot be read.
+        it, ``evaluated`` where what it trained was, ``damaged`` where its files cannot be read.
         """
         if self.problem:
             return "damaged"
         state = self.summary.state or "prepared"
+        if state == "trained" and any(r.checkpoint != INITIAL for r in self.summary.results):
+            return "evaluated"
         return "interrupted" if state in _WORKING and not self.is_live else state
 
 

@@ -110,17 +110,17 @@ def choice_control(
 
 
 def choices_control(
-    name: str, label: str, options: Sequence[str], values: Sequence[str]
+    name: str, label: str, options: Sequence[str], values: Sequence[str], kind: str = "wide"
 ) -> Control:
-    """Return a choice of any number of texts."""
+    """Return a choice of any number of texts; ``wide``: over the whole page."""
     box = dcc.Dropdown(
         id={"control": name},
         options=[{"value": text, "label": text} for text in options],
         value=list(values),
         multi=True,
-        className="choice wide",
+        className=f"choice {kind}".strip(),
     )
-    return Control(name, [], _labelled(label, box, "wide"))
+    return Control(name, [], _labelled(label, box, kind))
 
 
 def slider_control(name: str, label: str, value: float, default: float) -> Control:

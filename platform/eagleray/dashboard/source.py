@@ -8,6 +8,7 @@ from pathlib import Path
 
 from eagleray.browse.figures import NamedHistory
 from eagleray.browse.index import RunEntry, RunIndex
+from eagleray.browse.settings_index import SettingsIndex
 from eagleray.browse.sweep_index import SweepIndex
 from eagleray.runs.metrics import LIVE, History, parse_segments, segment_names
 from eagleray.runs.run_folder import RunFolder, is_run_name, run_below
@@ -29,6 +30,8 @@ class Source:
         self.index = RunIndex(storage, cache / "runs.sqlite" if cache else None)
         self.cache = self.index.path.parent
         self.sweeps = SweepIndex(storage)
+        self.settings = SettingsIndex(self.index.store, self.cache / "settings.sqlite")
+        self._reading: threading.Thread | None = None
         self._lock = threading.Lock()
         self._histories: OrderedDict[str, tuple[str, History]] = OrderedDict()
 
@@ -40,6 +43,13 @@ class Source:
     def runs(self) -> list[RunEntry]:
         """Return all runs by name."""
         return self.index.runs()
+
+    def read_settings_behind(self) -> None:
+        """Begin to read the settings of all runs, so that a filter finds them read."""
+        if self._reading is None:
+            names = [entry.name for entry in self.runs()]
+            self._reading = threading.Thread(target=self.settings.of, args=(names,), daemon=True)
+            self._reading.start()
 
     def run(self, name: str) -> RunEntry | None:
         """Return a run by ``experiment/run``, None where there is none (any more)."""

@@ -9,8 +9,10 @@ served.
 from __future__ import annotations
 
 import contextlib
+import gzip
 import io
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Any
 
 import viser
@@ -23,6 +25,12 @@ from eagleray.task import SettingsError
 
 COOKIE = "eagleray_view_token"
 _POLICY = "frame-ancestors 'none'"
+_WAITING = (
+    b"<style>html:not(:has(#root > *))::before { content: 'Loading the viewer \\2026'; "
+    b"position: fixed; inset: 40% 0 auto; text-align: center; font: 18px system-ui, sans-serif; "
+    b"color: #5b6675 }</style>"
+)
+"""Shown until viser's program, which comes packed inside of its page, has drawn anything."""
 
 
 class GuardedServer(viser.ViserServer):  # type: ignore[misc]  # untyped
@@ -69,6 +77,8 @@ def _guarded(guard: RequestGuard) -> Iterator[list[str]]:
             if response is None and process_request is not None:
                 response = process_request(connection, request)
             if response is not None:
+                if refusal is None and "html" in response.headers.get("Content-Type", ""):
+                    _say_that_it_loads(response)
                 for name, value in guard.headers.items():
                     response.headers[name] = value
             return response
@@ -81,6 +91,20 @@ def _guarded(guard: RequestGuard) -> Iterator[list[str]]:
         yield guards
     finally:
         websockets.asyncio.server.serve = start  # type: ignore[assignment,misc]
+
+
+def _say_that_it_loads(response: Response) -> None:
+    is_packed = response.headers.get("Content-Encoding") == "gzip"
+    response.body = _with_word(bytes(response.body or b""), is_packed=is_packed)
+    del response.headers["Content-Length"]
+    response.headers["Content-Length"] = str(len(response.body))
+
+
+@lru_cache(maxsize=4)
+def _with_word(page: bytes, *, is_packed: bool) -> bytes:
+    text = gzip.decompress(page) if is_packed else page
+    text = text.replace(b"<head>", b"<head>" + _WAITING, 1)
+    return gzip.compress(text) if is_packed else text
 
 
 def _asked(request: Request) -> GuardedRequest:

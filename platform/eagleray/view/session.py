@@ -27,6 +27,7 @@ from eagleray.view.turns import Turns
 _COARSE_QUALITY, _FINE_QUALITY = 80, 92
 """JPEG quality of images that finer ones follow, and of the last one."""
 _REFINING = "_getting sharper ..._"
+_BEGINNING = "_making the first view ..._"
 _SOLID = "/solid"
 _CUBE_CORNERS = np.array(
     [(x, y, z) for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)], dtype=np.float32
@@ -78,6 +79,7 @@ class ClientSession:
             self._download,
         )
         self._panel = Panel(client.gui, scene, title, reactions)
+        self._panel.say_progress(_BEGINNING)
         self._server = self._serving(scene)
         self._place_camera()
         client.camera.on_update(lambda _: self.repaint())
@@ -222,7 +224,7 @@ class ClientSession:
             return
         except SupersededError:
             return
-        self._client.send_file_download(name, content)
+        self._client.send_file_download(name, content, save_immediately=True)
         self._panel.say(f"{name}: {len(content):,} bytes")
 
     def _show(self, image: RgbImage, is_coarse: bool) -> None:

@@ -16,6 +16,8 @@ from eagleray_omniseg3d.scenes.poses import FloatArray
 
 RgbImage = npt.NDArray[np.uint8]
 
+_SPECK_SHARE_OF_IMAGE, _SPECK_SHARE_OF_LARGEST = 5e-4, 0.05
+"""Regions below both shares of the area are specks."""
 _UNSELECTED = 0.6
 """Brightness of what is not selected."""
 _OUTLINE = (255, 196, 0)
@@ -43,6 +45,24 @@ def show_similarity(view: RenderedView, similarity: FloatImage, chosen: BoolImag
     """Return similarities (H, W) in turbo colors, 0 to 1; what is not chosen is darker."""
     color = _turbo(np.clip(similarity, 0, 1)) * (view.solid)[:, :, None]
     return np.where(chosen[:, :, None], color, color * _UNSELECTED).astype(np.uint8)
+
+
+def without_specks(chosen: BoolImage) -> BoolImage:
+    """Return a selection (H, W) without tiny regions and tiny holes.
+
+    At low thresholds pixels on edges, whose features mix two things, pass here and there. Specks
+    are judged beside the largest region, so that a thing that is small itself stays.
+    """
+    kept = chosen
+    for is_hole in (False, True):
+        part = (~kept if is_hole else kept).astype(np.uint8)
+        count, regions, facts, _ = cv2.connectedComponentsWithStats(part, connectivity=8)
+        areas = facts[:, cv2.CC_STAT_AREA]
+        largest = int(np.asarray(kept).sum()) if is_hole else int(areas[1:].max(initial=0))
+        most = min(_SPECK_SHARE_OF_IMAGE * kept.size, _SPECK_SHARE_OF_LARGEST * largest)
+        is_speck = (areas < most) & (np.arange(count) > 0)
+        kept = np.where(is_speck[regions], is_hole, kept)
+    return np.asarray(kept, np.bool_)
 
 
 def show_selection(view: RenderedView, chosen: BoolImage) -> RgbImage:

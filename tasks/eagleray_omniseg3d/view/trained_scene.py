@@ -45,6 +45,7 @@ from eagleray_omniseg3d.view.picture import (
     show_objects,
     show_selection,
     show_similarity,
+    without_specks,
 )
 
 RgbImage = npt.NDArray[np.uint8]
@@ -203,7 +204,8 @@ class TrainedScene:
         )
 
     def _chosen(self, view: RenderedView, request: ViewRequest[Prompt]) -> BoolImage:
-        return select_in_view(view, request.selection, request.threshold, self._similarity)
+        mask = select_in_view(view, request.selection, request.threshold, self._similarity)
+        return without_specks(mask)
 
     def _seen(
         self, count: int | None, note: Callable[[str], None]

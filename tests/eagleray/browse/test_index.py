@@ -35,7 +35,11 @@ def open_index(storage):
 def test_runs_are_found_with_what_their_summary_says(storage):
     runs = open_index(storage).runs()
     assert [r.name for r in runs] == ["exp/main-0", "exp/main-1", "exp/main-2"]
-    assert (runs[0].summary.task, runs[0].state, runs[0].summary.step) == ("seamseg", "trained", 2)
+    assert (runs[0].summary.task, runs[0].state, runs[0].summary.step) == (
+        "seamseg",
+        "evaluated",
+        2,
+    )
     assert runs[0].summary.results[0].metric == "miou"
 
 
@@ -67,7 +71,7 @@ def test_only_changed_runs_are_read_again(storage, monkeypatch):
         "read_many",
         lambda self, paths: read.extend(paths) or original(self, paths),
     )
-    assert [r.state for r in again.runs()] == ["trained", "failed", "trained"]
+    assert [r.state for r in again.runs()] == ["evaluated", "failed", "evaluated"]
     assert read == ["exp/main-1/summary.json"]
 
 
@@ -131,4 +135,4 @@ def test_an_object_store_is_indexed_too(tmp_path):
     uri = f"memory://{tmp_path.name}"
     write_run(uri, FakeRun("exp", "main-0", points=2, pictures=0))
     index = RunIndex(uri, tmp_path / "i.sqlite")
-    assert [(r.name, r.state) for r in index.runs()] == [("exp/main-0", "trained")]
+    assert [(r.name, r.state) for r in index.runs()] == [("exp/main-0", "evaluated")]

@@ -28,7 +28,7 @@ def test_every_page_is_shown_from_an_object_store(storage, tmp_path, monkeypatch
     visitor = Visitor(storage, tmp_path / "cache")
     runs = text(visitor.open("/", "?sort=run"))
     assert "2 runs" in runs
-    assert "exp/main-0 seamseg trained 30 val: miou" in runs
+    assert "exp/main-0 seamseg evaluated 30 val: miou" in runs
     assert len(values(visitor.open("/run/exp/main-0"), "figure")) > 3
     assert "step 10" in text(visitor.open("/run/exp/main-0", "?tab=log"))
     assert "scene-broken" in text(visitor.open("/run/exp/main-0", "?tab=rejects"))

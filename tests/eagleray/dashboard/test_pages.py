@@ -8,10 +8,7 @@ import shutil
 import pytest
 from tests.eagleray.dashboard.visitor import Visitor, components, numbers, text, values
 
-from eagleray.browse.index import RunEntry
-from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.runs.lease import Lease
-from eagleray.runs.records import RunSummary
 from eagleray.storage import Store
 
 RUN = "/run/exp/main-0"
@@ -49,7 +46,9 @@ def test_runs_are_listed_with_ours_and_the_papers_numbers(visitor, storage):
     shown = text(visitor.open("/"))
     ours = result_of(storage)["values"]["miou"]
     assert "4 runs" in shown
-    assert f"exp/main-0 seamseg trained 40 val: miou {ours:.4g} 0.775 {ours - 0.775:+.4g}" in shown
+    assert (
+        f"exp/main-0 seamseg evaluated 40 val: miou {ours:.4g} 0.775 {ours - 0.775:+.4g}" in shown
+    )
     assert "failed CUDA out of memory" in shown
 
 
@@ -63,6 +62,8 @@ def test_runs_are_listed_with_ours_and_the_papers_numbers(visitor, storage):
         ("?q=step<40", {"other/main-7"}),
         ("?q=step>=40+main-2", {"exp/main-2"}),
         ("?q=miou>2", set()),
+        ("?q=seed=1", {"exp/main-1"}),
+        ("?q=seed>1+backbone=resnet50", {"exp/main-2", "other/main-7"}),
         ("?q=no_such_number>0", set()),
     ],
 )
@@ -89,20 +90,35 @@ def test_long_lists_have_pages(visitor, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("condition", "expected"),
+    ("search", "told"),
     [
-        ("loss<1", True),
-        ("loss>1", False),
-        ("loss=0.5", True),
-        ("state=trained", True),
-        ("state=failed", False),
-        ("a-b>0", True),
-        ("loss<x", False),
+        ("?q=miou>abc", "miou>abc: 'abc' is no number"),
+        ("?q=mioux>0", "did you mean 'miou'?"),
+        ("?q=/ma(in/", "no regular expression"),
     ],
 )
-def test_filters_compare_numbers_and_text(condition, expected):
-    summary = RunSummary(state="trained", train={"loss": 0.5, "a-b": 1})
-    assert make_filter(condition)(RunRow(RunEntry("e/r", summary))) is expected
+def test_a_filter_that_cannot_be_meant_is_told(visitor, search, told):
+    answer = visitor.open("/", search)
+    assert run_order(answer) == []
+    assert told in text(answer)
+
+
+def test_the_gallery_tells_what_a_filter_cannot_mean(visitor):
+    assert "mioux" in text(visitor.open("/gallery", "?run=exp/main-0&q=mioux>0"))
+
+
+def test_settings_are_columns_and_sort_the_runs(visitor):
+    answer = visitor.open("/", "?col=seed&col=train.phases.0.lr&sort=-seed&q=backbone=resnet50")
+    assert run_order(answer) == ["other/main-7", "exp/main-2", "exp/main-1", "exp/main-0"]
+    row = next(c for c in components(answer) if c["type"] == "Tr" and "exp/main-2" in text(c))
+    assert " 2 0.0" in text(row)
+    assert "seed ↓" in text(answer)
+
+
+def test_the_hint_of_the_filter_fits_the_store(visitor, storage):
+    hints = values(visitor.open("/"), "placeholder")
+    known = {f"miou>{result_of(storage, f'exp/main-{i}')['values']['miou']:.3g}" for i in range(3)}
+    assert any(example in hints[0] for example in known)
 
 
 def test_picked_runs_lead_to_their_comparison(visitor):
@@ -138,6 +154,13 @@ def test_settings_show_their_difference_to_another_run(visitor):
     shown = text(visitor.open(RUN, "?tab=settings&against=exp/main-1"))
     assert "seed 0 1" in shown
     assert "momentum" not in shown
+
+
+def test_without_a_log_the_tab_shows_what_training_logged(visitor, storage):
+    shutil.rmtree(storage / "runs/exp/main-0/log")
+    shown = text(visitor.open(RUN, "?tab=log"))
+    assert "main step 40: train/loss" in shown
+    assert shown.index("main step 39:") < shown.index("main step 40:")
 
 
 def test_only_the_end_of_a_long_log_is_shown(visitor, storage):

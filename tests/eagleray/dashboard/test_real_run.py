@@ -37,7 +37,7 @@ def name(storage):
 
 def test_it_is_listed_with_its_result(visitor, name):
     shown = text(visitor.open("/"))
-    assert f"{name} squares trained 20 val: accuracy" in shown
+    assert f"{name} squares evaluated 20 val: accuracy" in shown
     assert "0.5" in shown, "the published number"
 
 

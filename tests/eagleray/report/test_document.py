@@ -62,6 +62,15 @@ def test_a_report_shows_results_pictures_settings_and_rejects(storage):
     assert "packages.torch 2.15.0" in page.text
 
 
+def test_results_come_before_curves_and_settings(storage):
+    html = report_html(str(storage), ["exp/main-0", "exp/main-1"])
+    places = [
+        html.index(part) for part in (">ours</th>", "Settings that differ</h2>", ">Curves</h2>")
+    ]
+    assert places == sorted(places)
+    assert html.rindex(">ours</th>") < html.index(">Curves</h2>")
+
+
 def test_a_report_needs_nothing_from_outside(storage):
     text = report_html(str(storage), ["exp/main-0", "exp/main-1"])
     assert all(a.startswith(("data:", "#")) for a in Page(text).addresses)

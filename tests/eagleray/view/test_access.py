@@ -1,5 +1,6 @@
 """Who may look through the viewer: real requests and web sockets to a real viser server."""
 
+import gzip
 import socket
 import time
 import urllib.error
@@ -71,6 +72,14 @@ def open_socket(viewer, **headers):
 
 def cookie(value=TOKEN):
     return {"Cookie": f"theme=dark; {guarded_server.COOKIE}={value}"}
+
+
+def test_the_page_says_that_it_loads_before_its_program_runs(local):
+    _, _, plain = get(local)
+    _, headers, packed = get(local, **{"Accept-Encoding": "gzip"})
+    assert gzip.decompress(packed) == plain
+    assert headers["Content-Length"] == str(len(packed))
+    assert plain.index(b"Loading the viewer") < plain.index(b"<script")
 
 
 def test_this_machine_looks_without_a_token(local):

@@ -49,16 +49,32 @@
     if (slider && slider.hasPointerCapture(event.pointerId)) setShare(slider, shareAt(slider, event));
   });
 
+  // The text field puts the cursor back a moment after each key. While a page loads, more keys have
+  // come in that moment, and the next one would land before them: the browser's cursor is right.
+  document.addEventListener("focusin", function (event) {
+    if (event.target.matches("input.dash-input-element")) event.target.setSelectionRange = () => {};
+  });
+
+  const OTHERS = "input, textarea, select, button, a, summary, [role=combobox], [role=listbox], [role=slider]";
+
+  // The slider of the page that obeys the arrows, wherever the focus is unless it needs them itself.
+  function sliderFor(target) {
+    const own = target.closest && target.closest(".overlay");
+    if (own) return own;
+    return target.closest && target.closest(OTHERS) ? null : document.getElementById("overlay");
+  }
+
   document.addEventListener("keydown", function (event) {
-    const slider = event.target.closest && event.target.closest(".overlay");
+    const plain = !(event.ctrlKey || event.metaKey || event.altKey || event.shiftKey);
+    const slider = plain ? sliderFor(event.target) : null;
     if (slider) {
       const now = Number(slider.getAttribute("aria-valuenow"));
       const steps = { ArrowLeft: now - 2, ArrowRight: now + 2, Home: 0, End: 100 };
       if (event.key in steps) {
         event.preventDefault();
         setShare(slider, steps[event.key]);
+        return;
       }
-      return;
     }
     if (event.target.closest && event.target.closest("input, textarea, [role=combobox], [role=listbox], [role=slider]")) return;
     if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dash import dcc, html
 from dash.development.base_component import Component
 
+from eagleray.browse.filter import NamedValues, read_filter
 from eagleray.browse.gallery import (
     leading_metric,
     leading_values,
@@ -27,11 +28,9 @@ from eagleray.dashboard.elements import (
     problem,
     text_control,
 )
-from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.pictures import picture_link
 from eagleray.dashboard.source import Source
 from eagleray.runs.evaluation import StoredEvaluation, Unit, Units, read_evaluations, read_units
-from eagleray.runs.records import RunSummary
 
 UNITS_PER_PAGE = 60
 
@@ -62,8 +61,8 @@ class GalleryPage:
         if not evaluations:
             return first
         chosen = _chosen(evaluations, address)
-        metrics = self._units(name, chosen).metrics()
-        pictures = self._picture_names(name, chosen)
+        units = self._units(name, chosen)
+        metrics, pictures = units.metrics(), picture_names(units.units)
         labels = [(e.label, f"{e.benchmark} ({e.checkpoint})") for e in evaluations]
         primary = _primary(chosen, metrics)
         both = [(n, n) for n in pictures]
@@ -73,7 +72,7 @@ class GalleryPage:
             choice_control("of", "Evaluation", labels, address.one("of"), labels[0][0]),
             *_metric_control(metrics, primary, address),
             choice_control("order", "Order", orders, address.one("order")),
-            text_control("q", "Filter", address.one("q"), f"{primary or 'miou'}<0.5"),
+            text_control("q", "Filter", address.one("q"), _example(units, primary)),
             choice_control("left", "Left", both, address.one("left"), _left(pictures)),
             choice_control("right", "Right", both, address.one("right"), _right(pictures)),
         ]
@@ -94,8 +93,8 @@ class GalleryPage:
         if chosen.problem:
             return [problem(chosen.problem)]
         units = read_units(self._source.folder(name), chosen)
-        shown = _ordered(units, chosen, address)
-        problems: Content = [problem(text) for text in units.problems]
+        shown, wrong = _ordered(units, chosen, address)
+        problems: Content = [problem(text) for text in (*units.problems, *wrong)]
         wanted = address.one("unit")
         if wanted:
             return [*problems, *_one_unit(name, wanted, shown, units, address)]
@@ -114,10 +113,6 @@ class GalleryPage:
         if not evaluation.folder:
             return Units([])
         return read_units(self._source.folder(name), evaluation)
-
-    def _picture_names(self, name: str, evaluation: StoredEvaluation) -> list[str]:
-        units = self._units(name, evaluation).units
-        return picture_names(units)
 
 
 def _metric_control(metrics: Sequence[str], primary: str, address: Address) -> list[Control]:
@@ -145,24 +140,29 @@ def _right(pictures: Sequence[str]) -> str:
     return "prediction" if "prediction" in pictures else next(iter(pictures[::-1]), "")
 
 
-def _ordered(units: Units, evaluation: StoredEvaluation, address: Address) -> list[Unit]:
-    matches = make_filter(address.one("q"))
-    found = [u for u in units.units if u.pictures and matches(_as_row(u))]
-    order = address.one("order")
+def _ordered(
+    units: Units, evaluation: StoredEvaluation, address: Address
+) -> tuple[list[Unit], list[str]]:
+    """Return the units that the address asks for, in its order, and what is wrong with it."""
+    shown = {unit.key: unit for unit in units.units if unit.pictures}
+    rows = [NamedValues(unit.key, unit.values) for unit in shown.values()]
+    chosen, problems = read_filter(address.one("q")).chosen(rows, "unit")
+    found, order = [shown[row.told] for row in chosen], address.one("order")
     if order == "given":
-        return found
+        return found, problems
     metric = _metric(units, evaluation, address)
     is_higher = evaluation.result is None or evaluation.result.higher_is_better
-    return worst_first(found, metric, higher_is_better=is_higher == (order != "best"))
+    return worst_first(found, metric, higher_is_better=is_higher == (order != "best")), problems
 
 
 def _metric(units: Units, evaluation: StoredEvaluation, address: Address) -> str:
     return address.one("metric") or _primary(evaluation, units.metrics())
 
 
-def _as_row(unit: Unit) -> RunRow:
-    """Return a unit in the form that filters understand: its name and its numbers."""
-    return RunRow(RunEntry(unit.key, RunSummary(train=unit.values)))
+def _example(units: Units, metric: str) -> str:
+    """Return a condition that about half of the units fulfil."""
+    known = sorted(unit.values[metric] for unit in units.units if metric in unit.values)
+    return f"{metric}<{known[len(known) // 2]:.3g}" if known else "words"
 
 
 def _grid(run: str, shown: Sequence[Unit], units: Units, metric: str, address: Address) -> Content:

@@ -5,7 +5,9 @@ log.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
+import numpy as np
 from dash import dcc, html
 from dash.development.base_component import Component
 
@@ -33,6 +35,7 @@ from eagleray.dashboard.elements import (
 )
 from eagleray.dashboard.source import Source
 from eagleray.runs.evaluation import StoredEvaluation, read_evaluations
+from eagleray.runs.metrics import TIME, History
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import read_rejects
 from eagleray.runs.settings import differing, read_settings
@@ -41,6 +44,7 @@ DEFAULT_SMOOTHING = 0.6
 _TABS = ("curves", "results", "settings", "environment", "rejects", "log")
 _LOG_BYTES = 64 << 10
 _MOST_FIGURES = 60
+_MOST_LINES = 200
 
 
 class RunPage:
@@ -148,7 +152,7 @@ class RunPage:
     def _log(self, entry: RunEntry, address: Address) -> Content:
         files = self._log_files(entry)
         if not files:
-            return [note("There is no log.")]
+            return self._logged(entry)
         path = address.one("file", files[0])
         if path not in files:
             return [problem(f"There is no log {path!r} in this run.")]
@@ -164,8 +168,29 @@ class RunPage:
         )
         return [*cut, html.Pre(text, className="log", tabIndex=0)]
 
+    def _logged(self, entry: RunEntry) -> Content:
+        """Return what training logged as lines: the run has no file with what was printed."""
+        history = self._source.history(entry.name)
+        lines = logged_lines(history, _MOST_LINES)
+        if not lines:
+            return [note("There is no log, and training has logged nothing.")]
+        told = f"Nothing that was printed is kept; the last {len(lines)} of {len(history)} entries:"
+        return [note(told), html.Pre("\n".join(lines), className="log", tabIndex=0)]
+
     def _log_files(self, entry: RunEntry) -> list[str]:
         return self._source.folder(entry.name).log_files()
+
+
+def logged_lines(history: History, most: int) -> list[str]:
+    """Return the newest entries of a training as lines, the oldest of them first."""
+    lines = []
+    for idx in range(max(0, len(history) - most), len(history)):
+        known = {n: float(v[idx]) for n, v in history.columns.items() if np.isfinite(v[idx])}
+        seconds = known.pop(TIME, None)
+        told = ", ".join(f"{name} {number_text(value)}" for name, value in known.items())
+        at = datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M:%S ") if seconds else ""
+        lines.append(f"{at}{history.phases[idx]} step {history.steps[idx]}: {told}")
+    return lines
 
 
 def run_name(address: Address) -> str:

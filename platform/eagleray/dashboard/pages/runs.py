@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.analysis.table import comparisons
+from eagleray.browse.filter import read_filter, value_text
 from eagleray.browse.index import RunEntry
+from eagleray.browse.run_rows import RunRow, example_condition, make_row, metric_names
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
     ROWS_PER_PAGE,
@@ -19,11 +18,13 @@ from eagleray.dashboard.elements import (
     Control,
     ago,
     choice_control,
+    choices_control,
     hidden_control,
     note,
     number_text,
     page_of,
     pager,
+    problem,
     signed,
     sort_link,
     sorted_rows,
@@ -32,76 +33,9 @@ from eagleray.dashboard.elements import (
     text_control,
 )
 from eagleray.dashboard.source import Source
-from eagleray.runs.records import INITIAL
 from eagleray.runs.run_folder import is_run_name
 
-_TRAINING = "training"
-_CONDITION = re.compile(r"(?P<name>[\w/.@-]+)\s*(?P<sign><=|>=|=|<|>)\s*(?P<value>[-+\w.]+)")
 _NUMBERS = ("step", "best", "last", "difference", "changed")
-_SIGNS: Mapping[str, Callable[[float, float], bool]] = {
-    "<": lambda a, b: a < b,
-    ">": lambda a, b: a > b,
-    "<=": lambda a, b: a <= b,
-    ">=": lambda a, b: a >= b,
-    "=": lambda a, b: a == b,
-}
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """One run in the list.
-
-    Args:
-        entry: The run.
-        metric: The number that is shown of it, ``benchmark: metric``.
-        best: Its value with the best checkpoint.
-        last: Its value with the last checkpoint.
-        paper: The published value.
-        higher_is_better: Which way the metric goes.
-    """
-
-    entry: RunEntry
-    metric: str = ""
-    best: float | None = None
-    last: float | None = None
-    paper: float | None = None
-    higher_is_better: bool = True
-
-    @property
-    def difference(self) -> float | None:
-        """Ours (best, else last) minus the paper's."""
-        ours = self.best if self.best is not None else self.last
-        return None if ours is None or self.paper is None else ours - self.paper
-
-    def number(self, name: str) -> float | None:
-        """Return a number by the name that a filter gives: step, best, last, difference, a metric
-        of any benchmark, or a training value such as ``loss``.
-        """
-        own = {
-            "step": self.entry.summary.step,
-            "best": self.best,
-            "last": self.last,
-            "paper": self.paper,
-            "difference": self.difference,
-        }
-        if name in own:
-            return own[name]
-        for result in self.entry.summary.results:
-            value = result.values.get(name)
-            if value is not None:
-                return value
-        return self.training(name)
-
-    def text(self, name: str) -> str | None:
-        """Return a text by the name that a filter gives: task, state, or a training value."""
-        value = self.entry.summary.train.get(name)
-        own = {"task": self.entry.summary.task, "state": self.entry.state}
-        return own.get(name, value if isinstance(value, str) else None)
-
-    def training(self, name: str) -> float | None:
-        """Return a number of the last training line."""
-        value = self.entry.summary.train.get(name)
-        return float(value) if isinstance(value, int | float) else None
 
 
 class RunsPage:
@@ -125,13 +59,18 @@ class RunsPage:
         states = sorted({r.state for r in runs})
         metrics = sorted({name for run in runs for name in metric_names(run)})
         own = [("", "each run's own")]
+        example = example_condition([make_row(run, address.one("metric")) for run in runs])
+        hint = f"words, {example}, seed=0, run~main-[0-3]"
+        picked = address.many("col")
+        columns = sorted({*self._source.settings.names, *picked})
         return [
-            text_control("q", "Filter", address.one("q"), "words, miou>0.7, step>=1000"),
+            text_control("q", "Filter", address.one("q"), hint),
             choice_control("task", "Task", _any(tasks), address.one("task")),
             choice_control("state", "State", _any(states), address.one("state")),
             choice_control(
                 "metric", "Metric", own + [(m, m) for m in metrics], address.one("metric")
             ),
+            choices_control("col", "More columns", columns, picked, kind=""),
             hidden_control("pick", address.one("pick")),
         ]
 
@@ -143,16 +82,31 @@ class RunsPage:
                 note(f"There are no runs in {self._source.uri}/runs."),
                 note("Make one: eagleray run EXPERIMENT.yaml, or name another --storage."),
             ]
-        rows = chosen_rows(runs, address)
+        rows, problems = self._chosen(runs, address)
         shown, page, pages = page_of(rows, address, ROWS_PER_PAGE)
         picked = picked_runs(address)
         count = f"{len(rows)} of {len(runs)} runs" if len(rows) < len(runs) else f"{len(runs)} runs"
         bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked, address)]
+        self._source.read_settings_behind()
         return [
+            *map(problem, problems),
             html.Div(bar, className="bar"),
             _table(shown, address, picked),
             pager(page, pages, address),
         ]
+
+    def _chosen(self, runs: Sequence[RunEntry], address: Address) -> tuple[list[RunRow], list[str]]:
+        """Return the rows that the address asks for, in its order, and what is wrong with it."""
+        terms, order = read_filter(address.one("q")), address.one("sort") or "-changed"
+        column = order.removeprefix("-")
+        is_deep = bool(terms.names or address.many("col") or column not in _ORDER)
+        settings = self._source.settings.of([run.name for run in runs]) if is_deep else {}
+        rows = [make_row(r, address.one("metric"), settings.get(r.name)) for r in runs]
+        for name, of in (("task", task_of), ("state", state_of)):
+            rows = [row for row in rows if address.one(name) in ("", of(row))]
+        chosen, problems = terms.chosen(rows, "run")
+        by = dict(_ORDER) if column in _ORDER else {**_ORDER, column: sort_key(column)}
+        return sorted_rows(chosen, order, by, "changed"), problems
 
     def version(self, address: Address) -> str:
         """Return a text that changes with any run's state, step or summary."""
@@ -166,81 +120,27 @@ def picked_runs(address: Address) -> list[str]:
     return [name for name in address.one("pick").split(",") if is_run_name(name)]
 
 
-def metric_names(run: RunEntry) -> list[str]:
-    """Return the numbers that a run can be ranked by, as ``benchmark: metric``."""
-    names = [f"{_TRAINING}: {name}" for name in run.summary.train]
-    return names + [f"{r.benchmark}: {m}" for r in run.summary.results for m in r.values]
+def task_of(row: RunRow) -> str:
+    """Return the task of a row."""
+    return row.entry.summary.task
 
 
-def chosen_rows(runs: Sequence[RunEntry], address: Address) -> list[RunRow]:
-    """Return the rows that the address asks for, in its order."""
-    task, state = address.one("task"), address.one("state")
-    rows = [
-        make_row(run, address.one("metric"))
-        for run in runs
-        if task in ("", run.summary.task) and state in ("", run.state)
-    ]
-    matches = make_filter(address.one("q"))
-    order = address.one("sort") or "-changed"
-    return sorted_rows([row for row in rows if matches(row)], order, _ORDER, "changed")
+def state_of(row: RunRow) -> str:
+    """Return the state of a row."""
+    return row.entry.state
 
 
-def make_row(run: RunEntry, metric: str) -> RunRow:
-    """Return a run's row for a metric (``benchmark: metric``; empty: the run's own first one)."""
-    results, trained_best = run.summary.results, run.summary.best
-    if not metric and results:
-        metric = f"{results[0].benchmark}: {results[0].metric}"
-    metric = metric or f"{_TRAINING}: {trained_best.metric if trained_best else 'loss'}"
-    benchmark, _, name = metric.partition(": ")
-    if benchmark == _TRAINING:
-        return _training_row(run, name)
-    fitting = [r for r in results if r.benchmark == benchmark and name in r.values]
-    if not fitting:
-        return RunRow(run)
-    values = {r.checkpoint: r.values[name] for r in fitting}
-    others = [v for checkpoint, v in values.items() if checkpoint not in ("last", INITIAL)]
-    first = fitting[0]
-    published = [c.paper for c in comparisons(first) if c.metric == name and c.paper is not None]
-    best = values.get("best", others[0] if others else None)
-    paper = published[0] if published else None
-    return RunRow(run, metric, best, values.get("last"), paper, first.is_higher_better(name))
+def sort_key(name: str) -> Callable[[RunRow], Any]:
+    """Return what rows are sorted by in a column of any name: numbers before texts."""
 
+    def key(row: RunRow) -> tuple[int, Any] | None:
+        value = row.value(name)
+        if value is None:
+            return None
+        is_number = isinstance(value, int | float)
+        return (0, value) if is_number else (1, value_text(value))
 
-def _training_row(run: RunEntry, name: str) -> RunRow:
-    trained_best = run.summary.best
-    best = trained_best.value if trained_best and trained_best.metric == name else None
-    last = RunRow(run).training(name)
-    if best is None and last is None:
-        return RunRow(run)
-    return RunRow(run, f"{_TRAINING}: {name}", best, last)
-
-
-def make_filter(text: str) -> Callable[[RunRow], bool]:
-    """Return a test for rows: all words occur in the name, task or state, all conditions hold.
-
-    Example:
-        >>> row = RunRow(RunEntry("toy/main-1", RunSummary(task="ops", step=50)))
-        >>> make_filter("toy step>=50")(row), make_filter("step<50")(row)
-        (True, False)
-    """
-    conditions = [m.groupdict() for m in _CONDITION.finditer(text)]
-    words = _CONDITION.sub(" ", text).lower().split()
-
-    def matches(row: RunRow) -> bool:
-        entry = row.entry
-        told = f"{entry.name} {entry.summary.task} {entry.state} {row.metric}".lower()
-        return all(word in told for word in words) and all(_holds(c, row) for c in conditions)
-
-    return matches
-
-
-def _holds(condition: Mapping[str, str], row: RunRow) -> bool:
-    found = row.number(condition["name"])
-    try:
-        wanted = float(condition["value"])
-    except ValueError:
-        return condition["sign"] == "=" and row.text(condition["name"]) == condition["value"]
-    return found is not None and _SIGNS[condition["sign"]](found, wanted)
+    return key
 
 
 _ORDER: Mapping[str, Callable[[RunRow], Any]] = {
@@ -260,12 +160,17 @@ _ORDER: Mapping[str, Callable[[RunRow], Any]] = {
 def _table(rows: Sequence[RunRow], address: Address, picked: Sequence[str]) -> Component:
     order = address.one("sort") or "-changed"
     links = [sort_link(name, order, address, is_number=name in _NUMBERS) for name in _ORDER]
+    columns = address.many("col")
+    links[-1:-1] = [
+        sort_link(name, order, address, label=name.rpartition(".")[2], is_number=True)
+        for name in columns
+    ]
     heads = [html.Span("compare", className="dim"), *links]
-    body = [_cells(row, row.entry.name in picked) for row in rows]
+    body = [_cells(row, row.entry.name in picked, columns) for row in rows]
     return table(heads, body, numbers=(4, 6, 7, 8, 9))
 
 
-def _cells(row: RunRow, is_picked: bool) -> list[Any]:
+def _cells(row: RunRow, is_picked: bool, columns: Sequence[str]) -> list[Any]:
     entry = row.entry
     if not is_run_name(entry.name):
         return [
@@ -273,7 +178,7 @@ def _cells(row: RunRow, is_picked: bool) -> list[Any]:
             html.Span(entry.name, className="name"),
             "",
             html.Span(entry.problem),
-            *[""] * 7,
+            *[""] * (7 + len(columns)),
         ]
     box = dcc.Checklist(
         id={"pick": entry.name},
@@ -295,6 +200,7 @@ def _cells(row: RunRow, is_picked: bool) -> list[Any]:
         number_text(row.last),
         number_text(row.paper),
         signed(row.difference, higher_is_better=row.higher_is_better),
+        *(value_text(row.value(name)) for name in columns),
         ago(entry.changed_s),
     ]
 

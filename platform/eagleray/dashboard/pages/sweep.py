@@ -19,6 +19,7 @@ from eagleray.analysis.ablation import (
     trial_columns,
 )
 from eagleray.analysis.variants import variant_results
+from eagleray.browse.filter import NamedValues, read_filter
 from eagleray.browse.index import RunEntry
 from eagleray.browse.sweep_figures import (
     COSTS,
@@ -47,10 +48,8 @@ from eagleray.dashboard.elements import (
     table,
     text_control,
 )
-from eagleray.dashboard.pages.runs import RunRow, make_filter
 from eagleray.dashboard.source import Source
 from eagleray.experiment.paths import short_names
-from eagleray.runs.records import RunSummary
 from eagleray.runs.run_folder import is_run_name
 from eagleray.sweep.folder import TrialRecord
 from eagleray.sweep.results import SweepResults, setting_text
@@ -96,7 +95,7 @@ class SweepPage:
         over = [*short_names(results.settings()).items(), *((name, name) for name in COSTS)]
         default = _default_quantity(results)
         return [
-            text_control("q", "Filter trials", address.one("q"), f"words, {own}>0.5, lr<0.01"),
+            text_control("q", "Filter trials", address.one("q"), f"words, {_example(results)}"),
             choice_control("metric", "Metric", metrics, address.one("metric"), own),
             choice_control("x", "Scatter over", over, address.one("x"), default),
         ]
@@ -111,10 +110,12 @@ class SweepPage:
         results = entry.results
         if address.one("metric") in results.metrics():
             results = results.by(address.one("metric"))
-        runs, matches = self._runs(results), make_filter(address.one("q"))
-        chosen = [t for t in results.ranked() if matches(_as_row(t, results, runs))]
+        runs, ranked = self._runs(results), {trial.id: trial for trial in results.ranked()}
+        rows = [_as_row(trial, results, runs) for trial in ranked.values()]
+        found, wrong = read_filter(address.one("q")).chosen(rows, "trial")
+        chosen = [ranked[str(row.of["trial"])] for row in found]
         return [
-            *(problem(text) for text in results.problems),
+            *(problem(text) for text in (*results.problems, *wrong)),
             *_variants(results, address),
             *_figures(results, chosen, runs, address),
             *_trials(results, chosen, runs, address),
@@ -300,19 +301,22 @@ def _texts(results: SweepResults) -> Content:
     return [html.H2("Copy"), *parts]
 
 
-def _as_row(trial: TrialRecord, results: SweepResults, runs: Runs) -> RunRow:
+def _as_row(trial: TrialRecord, results: SweepResults, runs: Runs) -> NamedValues:
     """Return a trial in the form that filters understand: its name, settings and numbers."""
-    numbers: dict[str, Any] = {}
+    known: dict[str, Any] = {"trial": trial.id, "state": trial_state(trial, runs)[0]}
     for name, short in short_names(results.settings()).items():
         value = results.setting(trial, name)
-        if value is not None:
-            plain = value if type(value) in (int, float) else setting_text(value)
-            numbers |= {name: plain, short: plain}
-    numbers |= {name: value for name, value in trial.values.items() if value is not None}
+        plain = value if type(value) in (int, float) else setting_text(value)
+        known |= dict.fromkeys((name, short), None if value is None else plain)
+    known |= {"task": results.summary.task, "seed": trial.seed, "steps": trial.steps}
+    known |= {"step": trial.steps, "variant": trial.variant or "", "last": results.last(trial)}
     best = results.value(trial)
-    numbers |= {"seed": trial.seed, "steps": trial.steps, "variant": trial.variant or ""}
-    numbers |= {} if best is None else {results.metric: best}
-    state, _ = trial_state(trial, runs)
-    known = RunSummary(results.summary.task, state=state, step=trial.steps, train=numbers)
+    known |= {**trial.values, results.metric: best, "best": best}
     told = f"{trial.id} {trial.variant or ''} {trial.run} {settings_text(trial.overrides)}"
-    return RunRow(RunEntry(told, known), "", best, results.last(trial))
+    return NamedValues(f"{told} {results.summary.task} {known['state']}", known)
+
+
+def _example(results: SweepResults) -> str:
+    """Return conditions that about half of the trials fulfil."""
+    known = sorted(v for trial in results.trials if (v := results.value(trial)) is not None)
+    return f"{results.metric}>{known[len(known) // 2]:.3g}" if known else "seed=0"
