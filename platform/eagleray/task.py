@@ -18,6 +18,7 @@ from eagleray.contract.importing import ImportedCheckpoint, Importing, Published
 from eagleray.contract.phase import Phase, Schedule
 from eagleray.contract.prediction import Inference, Prediction
 from eagleray.contract.prepare import Item, Record, Resources, Rows, Stage
+from eagleray.contract.querying import Hit, Querying
 from eagleray.contract.requirements import Download, Requirement
 from eagleray.contract.settings import (
     LATER,
@@ -71,6 +72,7 @@ __all__ = [
     "FolderWriter",
     "FramedScene",
     "FrozenFile",
+    "Hit",
     "ImportedCheckpoint",
     "Importing",
     "Inference",
@@ -87,6 +89,7 @@ __all__ = [
     "Prediction",
     "PublishedFiles",
     "PublishedResult",
+    "Querying",
     "Record",
     "Requirement",
     "Resources",

@@ -57,7 +57,9 @@ class FeatureSettings(Settings):
         description="MaskCLIP+ student (paper), MaskCLIP of a CLIP, or files as the original "
         "stores them.",
     )
-    weights: str = Field("", description="Weights of the extractor.")
+    weights: str = Field(
+        "", description="Weights of the extractor; toy: the CLIP of the toy world (maskclip)."
+    )
     long_px: int = Field(2048, ge=16, description="Bound of a photograph's longer side, pixels.")
     short_px: int = Field(1024, ge=16, description="Bound of its shorter side, pixels.")
     folder: str = Field("", description="Folder of the features (extractor files).")

@@ -6,8 +6,6 @@ from eagleray.task import Phase, Schedule
 
 NUM_STEPS = 42_192
 """12 epochs of 28 130 // 8 = 3 516 steps."""
-BACKBONE_LR_FACTOR = 0.1
-"""Of the image backbone's learning rate; the pyramid learns at the full one."""
 
 SCHEDULE = Schedule(
     kind="cosine",

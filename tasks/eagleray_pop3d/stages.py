@@ -19,7 +19,7 @@ from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError
 from eagleray_pop3d.data_settings import DataSettings, FeatureSettings, SourceSettings
 from eagleray_pop3d.images import read_photograph
 from eagleray_pop3d.stored_features import FEATURE_SCHEMA, INDEX_BYTES, StoredFeatures
-from eagleray_vision.clip.reading import read_clip
+from eagleray_vision.clip.reading import TOY, clip_path, read_clip
 from eagleray_vision.codecs import Codec, Codes, codec_of_json, fit_codec, parse_codec
 from eagleray_vision.dense_features.extractor import DenseExtractor
 from eagleray_vision.dense_features.maskclip import MaskClip
@@ -233,7 +233,8 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
 
     def weights(self) -> Sequence[Path]:
         """Return the extractor's weights."""
-        return [Path(self._features.weights)] if self._features.weights else []
+        path = extractor_weights(self._features)
+        return [path] if path else []
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the key frames."""
@@ -364,6 +365,17 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
         return Record(frame.token, row)
 
 
+def extractor_weights(settings: FeatureSettings) -> Path | None:
+    """Return the file of the extractor's network, whether it exists or not; None where none is
+    named.
+    """
+    if not settings.weights:
+        return None
+    if settings.extractor == "maskclip" and settings.weights == TOY:
+        return clip_path(TOY)
+    return Path(settings.weights).expanduser()
+
+
 def read_extractor(settings: FeatureSettings) -> DenseExtractor:
     """Read the network that makes features.
 
@@ -371,15 +383,16 @@ def read_extractor(settings: FeatureSettings) -> DenseExtractor:
         SettingsError: No weights are named.
         WeightFileError: The weights do not fit.
     """
-    if not settings.weights:
+    path = extractor_weights(settings)
+    if path is None:
         raise SettingsError(
             f"features.extractor {settings.extractor} needs features.weights, the file of its "
             "network; features that were stored before are read by extractor: files"
         )
     sizes = {"long_px": settings.long_px, "short_px": settings.short_px}
     if settings.extractor == "maskclip_plus":
-        return read_maskclip_plus(Path(settings.weights), **sizes)
-    return MaskClip(read_clip(Path(settings.weights)).visual, **sizes)
+        return read_maskclip_plus(path, **sizes)
+    return MaskClip(read_clip(path).visual, **sizes)
 
 
 def _identity(paths: Sequence[Path]) -> str:

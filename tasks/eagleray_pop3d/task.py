@@ -15,6 +15,7 @@ from eagleray.task import (
     Benchmark,
     CostTable,
     Dataset,
+    Hit,
     ImportedCheckpoint,
     Importing,
     Item,
@@ -22,6 +23,7 @@ from eagleray.task import (
     Metrics,
     ParameterGroup,
     Phase,
+    Querying,
     Record,
     Requirement,
     Rows,
@@ -55,10 +57,23 @@ from eagleray_pop3d.losses import feature_loss, occupancy_losses
 from eagleray_pop3d.model.network import Pop3dNetwork, normalize_images
 from eagleray_pop3d.picture import sample_pictures
 from eagleray_pop3d.predict import FramePrediction, predict_frame
-from eagleray_pop3d.recipes import BACKBONE_LR_FACTOR, PHASE
+from eagleray_pop3d.query_pictures import hit_files
+from eagleray_pop3d.querying import (
+    FIT_FRAMES,
+    INDEX_SCHEMA,
+    find_hits,
+    fit_voxel_codec,
+    index_row,
+)
+from eagleray_pop3d.recipes import PHASE
 from eagleray_pop3d.samples import FrameBatch, read_frame
 from eagleray_pop3d.settings import Pop3dSettings
-from eagleray_pop3d.stages import FeatureStage, KeyFrameStage, count_key_frames
+from eagleray_pop3d.stages import (
+    FeatureStage,
+    KeyFrameStage,
+    count_key_frames,
+    extractor_weights,
+)
 from eagleray_pop3d.viewing import AskedText, OccupancyScene
 from eagleray_pop3d.voxels import cells_of
 from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
@@ -76,6 +91,7 @@ class POP3DTask(
     Task[Pop3dNetwork, EvaluationSample, FrameBatch, FramePrediction, TrainingFrames],
     Importing,
     Viewing[Pop3dNetwork],
+    Querying[Pop3dNetwork, EvaluationSample, FramePrediction],
 ):
     """Open-vocabulary occupancy from camera images."""
 
@@ -83,6 +99,8 @@ class POP3DTask(
     summary: ClassVar[str] = "POP-3D: occupancy in 3-D from cameras that can be asked in words."
     settings_type: ClassVar[type[Settings]] = Pop3dSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
+    index_schema: ClassVar[Mapping[str, str]] = INDEX_SCHEMA
+    fit_units: ClassVar[int] = FIT_FRAMES
     settings: Pop3dSettings
 
     def requirements(self) -> Sequence[Requirement]:
@@ -96,7 +114,7 @@ class POP3DTask(
             )
         ]
         for name, path in (
-            ("the extractor's weights", settings.features.weights),
+            ("the extractor's weights", extractor_weights(settings.features)),
             ("weights to begin with", settings.network.backbone.weights),
         ):
             if path:
@@ -159,7 +177,8 @@ class POP3DTask(
         trained = [name for name, p in model.named_parameters() if p.requires_grad]
         backbone = [name for name in trained if name.startswith(_BACKBONE)]
         others = [name for name in trained if not name.startswith(_BACKBONE)]
-        return (ParameterGroup(others), ParameterGroup(backbone, lr_factor=BACKBONE_LR_FACTOR))
+        factor = self.settings.network.backbone.lr_factor
+        return (ParameterGroup(others), ParameterGroup(backbone, lr_factor=factor))
 
     def on_phase_start(self, model: Pop3dNetwork, phase: Phase, data: TrainingFrames) -> None:
         """Read the codec that targets were encoded with."""
@@ -240,20 +259,60 @@ class POP3DTask(
     ) -> SolidScene[AskedText]:
         """Return the key frames of the validation split."""
         settings = self.settings
-        channels = settings.network.heads.feature_channels
         return OccupancyScene(
             EvaluationFrames(rows[f"{KeyFrameStage.name}:val"], settings, needs_labels=False),
             lambda sample: self.predict(model, [sample])[0],
-            lambda text: embed_texts(settings.text, [text], channels)[0],
+            self._vector,
             settings.network.grid,
         )
+
+    def query_splits(self) -> Sequence[str]:
+        """Return all splits of key frames."""
+        return ("val", TRAIN, "test")
+
+    def query_stages(self, split: str) -> Sequence[str]:
+        """Return the key frames."""
+        return (f"{KeyFrameStage.name}:{split}",)
+
+    def query_units(self, split: str, rows: Mapping[str, Rows]) -> Dataset[EvaluationSample, Any]:
+        """Return the key frames of a split."""
+        return EvaluationFrames(
+            rows[f"{KeyFrameStage.name}:{split}"], self.settings, needs_labels=False
+        )
+
+    def fit_index(self, predictions: Iterable[FramePrediction]) -> Mapping[str, Any]:
+        """Fit the codebook of voxels' features."""
+        return fit_voxel_codec(predictions)
+
+    def index_row(
+        self, sample: EvaluationSample, prediction: FramePrediction, fitted: Mapping[str, Any]
+    ) -> Mapping[str, Any]:
+        """Return the occupied voxels and their codes."""
+        return index_row(prediction, fitted)
+
+    def ask(self, text: str, index: Rows, units: Sequence[str], top: int) -> Sequence[Hit]:
+        """Return boxes of voxels that are like a text."""
+        return find_hits(self._vector(text), index, units, top, self.settings.network.grid)
+
+    def show(
+        self,
+        text: str,
+        hits: Sequence[Hit],
+        sample: EvaluationSample,
+        row: Mapping[str, Any],
+        fitted: Mapping[str, Any],
+    ) -> Mapping[str, bytes]:
+        """Return a picture of boxes and voxels, and the voxels as PLY."""
+        grid = self.settings.network.grid
+        return hit_files(self._vector(text), hits, sample, row, fitted, grid)
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read published weights."""
         return import_weights(path, self.settings.network)
 
     def _query(self, sample: EvaluationSample) -> Tensor | None:
-        if not sample.query:
-            return None
+        return self._vector(sample.query) if sample.query else None
+
+    def _vector(self, text: str) -> Tensor:
         channels = self.settings.network.heads.feature_channels
-        return embed_texts(self.settings.text, [sample.query], channels)[0]
+        return embed_texts(self.settings.text, [text], channels)[0]

@@ -11,7 +11,15 @@ import eagleray.api
 from eagleray.api import Experiment, Listener
 from eagleray.contract.task import offered_verbs, require
 from eagleray.experiment import load
-from eagleray.task import CapabilityError, Evaluation, Importing, Prediction, Training, Viewing
+from eagleray.task import (
+    CapabilityError,
+    Evaluation,
+    Importing,
+    Prediction,
+    Querying,
+    Training,
+    Viewing,
+)
 
 SQUARES = sixth_task.SquareTask(sixth_task.SquareSettings(steps=4))
 TINY, DOUBLE = TinyTask(TinySettings()), DoubleTask(DoubleSettings())
@@ -28,6 +36,7 @@ def test_verbs_follow_from_the_classes_of_a_task():
     [
         (SQUARES, Importing, "import"),
         (SQUARES, Viewing, "view"),
+        (SQUARES, Querying, "query"),
         (TINY, Prediction, "predict"),
         (DOUBLE, Training, "train"),
         (DOUBLE, Evaluation, "evaluate"),

@@ -16,8 +16,10 @@ from eagleray.prepare import prepare_stages
 from eagleray.storage import Store
 from eagleray.task import BaseTask, InputError, Settings, Stage
 from eagleray_pop3d.data_settings import DataSettings, FeatureSettings, SourceSettings
-from eagleray_pop3d.stages import FeatureStage, KeyFrameStage
+from eagleray_pop3d.settings import Pop3dSettings
+from eagleray_pop3d.stages import FeatureStage, KeyFrameStage, extractor_weights, read_extractor
 from eagleray_pop3d.stored_features import features_of_row
+from eagleray_pop3d.task import POP3DTask
 from eagleray_vision.codecs import CodecError, codec_of_json
 from eagleray_vision.driving.frame_json import read_frame_json
 from eagleray_vision.driving.key_frame import key_frame_of_row
@@ -204,3 +206,13 @@ def small_paths(root: Path, scene: str) -> list[Path]:
 def test_codecs_are_checked_with_the_settings():
     with pytest.raises(ValidationError, match="codec 'pq' does not exist"):
         FeatureSettings(codec="pq")
+
+
+def test_features_of_the_toy_clip_need_no_file(rig):
+    features = FeatureSettings(extractor="maskclip", weights="toy", long_px=64, short_px=64)
+    assert extractor_weights(features).name == "toy_clip.safetensors"
+    assert read_extractor(features).channels == 128
+    task = POP3DTask(Pop3dSettings(features=features))
+    assert {one.name: one.found for one in task.requirements()}["the extractor's weights"]
+    unknown = POP3DTask(Pop3dSettings(features=features.model_copy(update={"weights": "toys"})))
+    assert not unknown.requirements()[1].found

@@ -99,6 +99,20 @@ def test_batch_statistics_are_never_used() -> None:
         torch.testing.assert_close(trained, network.eval().img_backbone(images[0]))
 
 
+def test_a_backbone_without_pretrained_weights_is_normalized_and_trained_whole() -> None:
+    torch.manual_seed(2)
+    backbone = {"depth": 10, "deformable_stages": [], "frozen_stages": -1, "norm": "group"}
+    small = SMALL.model_dump() | {"backbone": backbone}
+    network = Pop3dNetwork(NetworkSettings.model_validate(small))
+    assert all(parameter.requires_grad for parameter in network.parameters())
+    images, _ = rig(8)
+    with torch.no_grad():
+        maps = [network.img_backbone(gain * images[0])[-1] for gain in (1.0, 1000.0)]
+    # Statistics are those of the image itself, so its contrast does not matter.
+    torch.testing.assert_close(maps[0], maps[1], rtol=1e-2, atol=1e-2)
+    assert maps[0].shape == (3, 512, 2, 3)
+
+
 def test_other_numbers_of_cameras_are_refused(network: Pop3dNetwork) -> None:
     with pytest.raises(InputError, match="2 cameras was given to a network of 3"):
         network(*rig(6, cameras=2))

@@ -14,6 +14,7 @@ from eagleray.contract.evaluation import Evaluation
 from eagleray.contract.generics import B, D, M, P, S
 from eagleray.contract.importing import Importing
 from eagleray.contract.prediction import Prediction
+from eagleray.contract.querying import Querying
 from eagleray.contract.training import Training
 from eagleray.contract.viewing import Viewing
 
@@ -35,6 +36,7 @@ _VERBS: dict[str, type[BaseTask]] = {
     "predict": Prediction,
     "import": Importing,
     "view": Viewing,
+    "query": Querying,
 }
 
 

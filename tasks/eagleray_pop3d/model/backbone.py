@@ -16,10 +16,18 @@ from torchvision.ops import deform_conv2d
 
 from eagleray_pop3d.model.config import BackboneSettings
 
-_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+_BLOCKS = {
+    10: (1, 1, 1, 1),
+    18: (2, 2, 2, 2),
+    34: (3, 4, 6, 3),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+}
 """Blocks per stage by depth (He et al., CVPR 2016, table 1)."""
 _TAPS = 9
 """Taps of a 3 x 3 kernel."""
+_GROUP_CHANNELS = 16
+"""Channels that are normalized together (Wu & He, ECCV 2018, table 3)."""
 
 
 class ModulatedDeformConv(nn.Conv2d):
@@ -60,6 +68,16 @@ class FrozenStatisticsNorm(nn.BatchNorm2d):
         )
 
 
+class GroupsOfChannels(nn.GroupNorm):
+    """Group normalization of 16 channels each, which needs no statistics of a batch."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__(num_features // _GROUP_CHANNELS, num_features)
+
+
+_NORMS: dict[str, type[nn.Module]] = {"frozen": FrozenStatisticsNorm, "group": GroupsOfChannels}
+
+
 class StrideFirstBottleneck(Bottleneck):
     """A bottleneck whose stride sits in its first 1 x 1 convolution, as in Caffe's networks."""
 
@@ -73,7 +91,8 @@ class ImageBackbone(ResNet):
 
     def __init__(self, settings: BackboneSettings) -> None:
         block = BasicBlock if settings.depth < 50 else StrideFirstBottleneck
-        super().__init__(block, list(_BLOCKS[settings.depth]), norm_layer=FrozenStatisticsNorm)
+        norm = _NORMS[settings.norm]
+        super().__init__(block, list(_BLOCKS[settings.depth]), norm_layer=norm)
         del self.fc
         self.out_channels = [128 * block.expansion, 256 * block.expansion, 512 * block.expansion]
         for stage in settings.deformable_stages:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from eagleray.task import OF_USE, Settings
+from eagleray.task import LATER, OF_USE, Settings
 
 Positive = Annotated[int, Field(ge=1)]
 
@@ -52,8 +52,10 @@ class GridSettings(Settings):
 class BackboneSettings(Settings):
     """The image backbone and its pyramid."""
 
-    depth: Literal[18, 34, 50, 101] = Field(
-        101, description="Depth of the residual network; 18 and 34 have basic blocks."
+    depth: Literal[10, 18, 34, 50, 101] = Field(
+        101,
+        description="Depth of the residual network; 10, 18 and 34 have basic blocks, 10 one per "
+        "stage.",
     )
     deformable_stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
         (3, 4),
@@ -67,6 +69,14 @@ class BackboneSettings(Settings):
         None,
         description="Pretrained weights of backbone and pyramid (r101_dcn_fcos3d_pretrain.pth), or "
         "of the backbone alone in torchvision's names; read when training begins.",
+    )
+    norm: Annotated[Literal["frozen", "group"], LATER] = Field(
+        "frozen",
+        description="Batch normalization with the statistics of pretrained weights, not trained "
+        "(paper), or group normalization, which learns from random weights too.",
+    )
+    lr_factor: Annotated[float, Field(gt=0), LATER] = Field(
+        0.1, description="Of the learning rate, for the backbone (paper: 0.1)."
     )
 
     @model_validator(mode="after")

@@ -45,6 +45,18 @@ class ProductCodec(Codec):
             return vectors
         return torch.addmm(self.state["mean"], vectors, self.state["rotation"])
 
+    def score_table(self, vector: Tensor) -> Tensor:
+        """Return (M, 256) products of all centers with their part of a (C,) vector: what
+        ``eagleray_kernels.pq_scores`` adds up to the products of decoded vectors with it.
+        """
+        centers = self.state["centers"]
+        vector, offset = vector.float(), vector.new_zeros(())
+        if "rotation" in self.state:
+            offset = self.state["mean"] @ vector
+            vector = self.state["rotation"] @ vector
+        parts = _cut(vector[None], self.state["places"], centers)[:, 0]
+        return torch.einsum("mkd,md->mk", centers, parts) + offset / len(centers)
+
 
 def fit_product(sample: Tensor, num_parts: int, *, rotate: bool, seed: int) -> dict[str, Tensor]:
     """Return the state of a `ProductCodec` for a (n, C) float32 sample on the CPU."""

@@ -1,0 +1,75 @@
+"""The verb that asks a run in words: query."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from eagleray.analysis.table import plain_table
+from eagleray.cli.main import REJECTS_STATUS, say
+from eagleray.options import RunOptions
+from eagleray.progress import terminal_progress
+from eagleray.runs.run_folder import find_run
+from eagleray.storage import Store
+from eagleray.task import SettingsError
+
+
+@dataclass(frozen=True)
+class QueryFlags:
+    """Ask what a run saw in words. The first question of a split makes an index with the
+    evaluation's workers; after it a new text needs no network.
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    """Run as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
+    texts: Annotated[tuple[str, ...], tyro.conf.Positional]
+    """What is looked for: one text or several."""
+    storage: str = "storage"
+    """Folder or URI that holds the runs."""
+    split: str = ""
+    """Which split is asked; by default the task's first."""
+    frame: str = ""
+    """Ask this key frame only."""
+    top: int = 10
+    """How many hits are shown for each text."""
+    output: str = "query"
+    """Folder or URI that receives table, pictures and other files; those there are replaced."""
+    checkpoint: str = ""
+    """best, last, initial, or a path to a model.safetensors; by default that which is evaluated."""
+    limit: int | None = None
+    """Index the first few units only."""
+    inline: bool = False
+    """Work in this very process, without Ray."""
+
+
+def query(arguments: list[str]) -> int:
+    """Ask a run in words: a table of hits, and files that show them."""
+    flags = tyro.cli(QueryFlags, args=arguments, prog="eagleray query")
+    if not flags.texts:
+        raise SettingsError("eagleray query needs a text: query RUN TEXT [TEXT ...]")
+    if flags.top < 1:
+        raise SettingsError(f"--top is {flags.top}, allowed is 1 or more")
+    from eagleray.query import Answer, make_index, show_answer, write_answer
+
+    index = make_index(
+        find_run(flags.storage, flags.run),
+        Store(flags.storage),
+        split=flags.split,
+        checkpoint=flags.checkpoint,
+        options=RunOptions(inline=flags.inline, limit=flags.limit, progress=terminal_progress()),
+    )
+    units, output = index.asked(flags.frame), Store(flags.output)
+    answers = [Answer.of(index, text, top=flags.top, units=units) for text in flags.texts]
+    for answer in answers:
+        say(plain_table(answer.columns(), answer.table()) if answer.hits else _nothing(answer.text))
+    names = [write_answer(answers, output)]
+    for answer in answers:
+        names += show_answer(index, answer, output)
+    say(f"{len(units)} asked in split {index.split!r}; {len(names)} files in {output.uri}")
+    return REJECTS_STATUS if index.summary.rejected else 0
+
+
+def _nothing(text: str) -> str:
+    return f"nothing answers {text!r}"
