@@ -29,7 +29,6 @@ _SIGNS: Mapping[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
     "=": operator.eq,
-    "!=": operator.ne,
 }
 _LONGEST_PATTERN = 200
 _NAMES_TOLD = 12
@@ -155,6 +154,9 @@ def _term(match: re.Match[str]) -> Term:
 
 
 def _condition(text: str, name: str, sign: str, wanted: str) -> Term:
+    if sign == "!=":
+        same = _condition(text, name, "=", wanted).holds
+        return Term(text, lambda one: bool(one.values(name)) and not same(one), name)
     if sign == "~":
         pattern, problem = _pattern(wanted)
         if pattern is None:
@@ -167,12 +169,12 @@ def _condition(text: str, name: str, sign: str, wanted: str) -> Term:
         return Term(
             text, lambda one: _has(one, name, lambda v: compare(v, number), _is_number), name
         )
-    if sign not in ("=", "!="):
+    if sign != "=":
         return Term(text, _never, name, f"{wanted!r} is no number")
     plain = wanted.lower().replace(" ", "")
 
     def equal(value: Any) -> bool:
-        return compare(value_text(value).lower().replace(" ", ""), plain)
+        return value_text(value).lower().replace(" ", "") == plain
 
     return Term(text, lambda one: _has(one, name, equal, _is_no_number), name)
 

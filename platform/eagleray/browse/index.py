@@ -21,15 +21,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from eagleray.runs.lease import is_held
+from eagleray.runs.marks import MARKS_FILE, RunMarks
 from eagleray.runs.metrics import LIVE, parse_segments
 from eagleray.runs.records import INITIAL, RunSummary
 from eagleray.runs.run_folder import RunFolder, is_run_name, runs_store
 from eagleray.storage import Store
 from eagleray.task import InputError
 
-_VERSION = 1
+_VERSION = 2
 _SUMMARY = RunFolder.SUMMARY
 _SETTINGS = RunFolder.EXPERIMENT
+_FILES = (_SUMMARY, MARKS_FILE)
 _REFRESH_LOCAL_S, _REFRESH_REMOTE_S = 1.0, 15.0
 _WORKING = ("training", "preparing", "evaluating")
 
@@ -48,6 +50,7 @@ class RunEntry:
         problem: What is wrong with the run's files, empty where nothing is.
         changed_s: Time of the summary's last change, seconds since 1970.
         is_live: A live driver holds the run.
+        marks: What people say about it.
     """
 
     name: str
@@ -55,6 +58,7 @@ class RunEntry:
     problem: str = ""
     changed_s: float = 0.0
     is_live: bool = False
+    marks: RunMarks = field(default_factory=RunMarks)
 
     @property
     def state(self) -> str:
@@ -81,6 +85,7 @@ class _Read(NamedTuple):
 
     entry: RunEntry
     summary: str
+    marks: str
     signature: Signature
 
 
@@ -126,8 +131,12 @@ class RunIndex:
             return None
         known = next((entry for entry in self.runs() if entry.name == name), None)
         if known is None and not self.store.is_local:
-            return self._read(name, self.store.read_many([f"{name}/{_SUMMARY}"])).entry
+            return self._read(name, self.store.read_many(_paths(name))).entry
         return known
+
+    def look_again(self) -> None:
+        """Read anew at the next question, because something was changed."""
+        self._refreshed = -float("inf")
 
     def close(self) -> None:
         """Close the index file."""
@@ -149,11 +158,11 @@ class RunIndex:
             signatures = {}
             names = [f"{e}/{r}" for e in self.store.folders() for r in self.store.folders(e)]
             looked_at = names
-        usable = [f"{name}/{_SUMMARY}" for name in looked_at if is_run_name(name)]
+        usable = [path for name in looked_at if is_run_name(name) for path in _paths(name)]
         contents = self.store.read_many(usable)
         changed: list[_Read] = []
         for name in looked_at:
-            known = signatures.get(name) or _content_signature(contents.get(f"{name}/{_SUMMARY}"))
+            known = signatures.get(name) or _content_signature(name, contents)
             if self._signatures.get(name) != known:
                 changed.append(self._read(name, contents, known))
         with self._lock:
@@ -166,20 +175,22 @@ class RunIndex:
         content = contents.get(f"{name}/{_SUMMARY}")
         is_named = is_run_name(name)
         is_run = content is not None or (is_named and self.store.exists(f"{name}/{_SETTINGS}"))
-        signature = signature or _content_signature(content)
+        signature = signature or _content_signature(name, contents)
+        marks = contents.get(f"{name}/{MARKS_FILE}", b"{}")
         changed_s = signature[0] / 1e9
         if content is not None and not changed_s:
             changed_s = self.store.changed_s(f"{name}/{_SUMMARY}")
         values, problem = _summary_values(name, content, is_run=is_run)
-        entry = RunEntry(name, RunSummary.parse(values), problem, changed_s)
-        return _Read(entry, json.dumps(values), signature)
+        told = RunMarks.parse(marks)
+        entry = RunEntry(name, RunSummary.parse(values), problem, changed_s, marks=told)
+        return _Read(entry, json.dumps(values), told.encode().decode(), signature)
 
     def _keep(self, changed: Iterable[_Read], gone: Iterable[str]) -> None:
         statements: list[tuple[str, tuple[Any, ...]]] = []
-        for entry, text, signature in changed:
+        for entry, text, marks, signature in changed:
             self._entries[entry.name], self._signatures[entry.name] = entry, signature
-            row = (entry.name, *signature, text, entry.problem, entry.changed_s)
-            statements.append(("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?)", row))
+            row = (entry.name, *signature, text, entry.problem, entry.changed_s, marks)
+            statements.append(("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row))
         for name in gone:
             del self._entries[name]
             self._signatures.pop(name, None)
@@ -214,9 +225,10 @@ class RunIndex:
     def _load(self, path: str) -> sqlite3.Connection:
         database = _create(path)
         rows = database.execute("SELECT * FROM runs").fetchall()
-        for name, time_ns, size, folder_ns, summary, problem, changed_s in rows:
+        for name, time_ns, size, folder_ns, summary, problem, changed_s, marks in rows:
             values = RunSummary.parse(json.loads(summary))
-            entry = RunEntry(str(name), values, str(problem), float(changed_s))
+            told = RunMarks.parse(str(marks).encode())
+            entry = RunEntry(str(name), values, str(problem), float(changed_s), marks=told)
             self._entries[entry.name] = entry
             self._signatures[entry.name] = (time_ns, size, folder_ns)
         return database
@@ -229,7 +241,7 @@ def _create(path: str) -> sqlite3.Connection:
         database.execute("DROP TABLE IF EXISTS runs")
     database.execute(
         "CREATE TABLE IF NOT EXISTS runs (name TEXT PRIMARY KEY, time_ns INTEGER, size INTEGER, "
-        "folder_ns INTEGER, summary TEXT, problem TEXT, changed_s REAL)"
+        "folder_ns INTEGER, summary TEXT, problem TEXT, changed_s REAL, marks TEXT)"
     )
     database.execute(f"PRAGMA user_version = {_VERSION}")
     database.commit()
@@ -255,8 +267,18 @@ def _local_signatures(store: Store) -> dict[str, Signature]:
     return found
 
 
-def _content_signature(content: bytes | None) -> Signature:
-    return (0, -1, 0) if content is None else (0, len(content), zlib.crc32(content))
+def _paths(name: str) -> list[str]:
+    return [f"{name}/{file}" for file in _FILES]
+
+
+def _content_signature(name: str, contents: Mapping[str, bytes]) -> Signature:
+    content = contents.get(f"{name}/{_SUMMARY}")
+    marks = contents.get(f"{name}/{MARKS_FILE}", b"")
+    return (
+        0,
+        -1 if content is None else len(content),
+        zlib.crc32(marks, zlib.crc32(content or b"")),
+    )
 
 
 def _folders(path: Path) -> list[os.DirEntry[str]]:

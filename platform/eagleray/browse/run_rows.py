@@ -51,7 +51,9 @@ class RunRow:
     @property
     def told(self) -> str:
         """The text in which the words of a filter are looked for."""
-        return f"{self.entry.name} {self.entry.summary.task} {self.entry.state} {self.metric}"
+        entry, marks = self.entry, self.entry.marks
+        own = (entry.name, entry.summary.task, entry.state, self.metric, *marks.tags, marks.note)
+        return " ".join(own)
 
     def values(self, name: str) -> Sequence[Sequence[Any]]:
         """Return what a name means for this run: what the list shows, a metric of any benchmark, a
@@ -60,6 +62,8 @@ class RunRow:
         own = self._own()
         if name in own:
             return [[own[name]]]
+        if name == "tag":
+            return [self.entry.marks.tags or [""]]
         metrics = [r.values[name] for r in _trained_first(self.entry) if name in r.values]
         settings = [self.settings[path] for path in settings_called(name, tuple(self.settings))]
         logged = [self.entry.summary.train[name]] if name in self.entry.summary.train else []
@@ -71,6 +75,7 @@ class RunRow:
 
     def names(self) -> Iterable[str]:
         """Return the names that have values; of settings also the last part."""
+        yield "tag"
         yield from self._own()
         yield from self.entry.summary.train
         for result in self.entry.summary.results:
@@ -87,6 +92,7 @@ class RunRow:
     def _own(self) -> Mapping[str, Any]:
         return {
             "run": self.entry.name,
+            "experiment": self.entry.name.partition("/")[0],
             "task": self.entry.summary.task,
             "state": self.entry.state,
             "step": self.entry.summary.step,
@@ -95,6 +101,8 @@ class RunRow:
             "last": self.last,
             "paper": self.paper,
             "difference": self.difference,
+            "note": self.entry.marks.note,
+            "archived": self.entry.marks.archived,
         }
 
 

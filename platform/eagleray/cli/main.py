@@ -51,6 +51,8 @@ VERBS = {
         Verb("dashboard", "Show all runs in the browser.", "showing:dashboard"),
         Verb("view", "Look at a run from any side in the browser.", "showing:view"),
         Verb("query", "Ask what a run saw in words.", "asking:query"),
+        Verb("mark", "Give runs tags and notes, or put them aside.", "marking:mark"),
+        Verb("trash", "Delete runs, or bring them back.", "marking:trash"),
         Verb("submit", "Run a verb as a job on a Ray cluster.", "submit:submit"),
         Verb("download", "Fetch named weights and data files.", "catalog:download"),
         Verb("schema", "Write the JSON schema of experiments, for editors.", "catalog:schema"),

@@ -141,7 +141,7 @@ def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
 
 @dataclass(frozen=True)
 class DashboardFlags:
-    """Show all runs of a store in the browser; nothing in the store is changed."""
+    """Show all runs of a store in the browser; what runs have written is not changed."""
 
     storage: str = "storage"
     """Folder or URI that holds the runs."""

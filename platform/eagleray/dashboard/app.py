@@ -17,6 +17,7 @@ from dash.exceptions import PreventUpdate
 
 from eagleray.dashboard.access import guard
 from eagleray.dashboard.address import Address, parse_address
+from eagleray.dashboard.changes import add_change_routes
 from eagleray.dashboard.drawing import Drawing, draw, page_version
 from eagleray.dashboard.elements import Content, Page, problem
 from eagleray.dashboard.pages.benchmarks import BenchmarksPage
@@ -70,6 +71,7 @@ def make_app(storage: str, *, token: str | None = None, cache: Path | None = Non
     }
     _connect(app, pages)
     add_picture_routes(app.server, source)
+    add_change_routes(app.server, source)
     guard(app.server, token, _policy(app))
     return app
 

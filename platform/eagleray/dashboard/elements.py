@@ -15,6 +15,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from eagleray.dashboard.address import Address
+from eagleray.runs.marks import RunMarks
 
 _MOST_EXACT = 1e12
 """Whole numbers below this are written with all digits."""
@@ -173,9 +174,30 @@ def table(
         html.Tr([html.Td(cell, className=k) for cell, k in zip(row, kind, strict=True)])
         for row in rows
     ]
-    return html.Div(
-        html.Table([html.Thead(html.Tr(head)), html.Tbody(body)]), className="scroll", tabIndex=0
-    )
+    made = html.Table([html.Thead(html.Tr(head)), html.Tbody(body)])
+    save = html.Button("CSV", className="csv", title="Save this table as it is shown")
+    return html.Div([html.Div(made, className="scroll", tabIndex=0), save], className="tabled")
+
+
+def action_button(label: str, action: str, title: str = "", **data: str) -> Component:
+    """Return a button that changes something in the store, see ``assets/changes.js``.
+
+    Args:
+        label: What it says.
+        action: What it does.
+        title: What it says on hovering.
+        data: What it is done with.
+    """
+    known = {f"data-{name}": value for name, value in {"action": action, **data}.items()}
+    return html.Button(label, className="action", title=title, **known)
+
+
+def tag_marks(marks: RunMarks) -> Content:
+    """Return a run's tags and whether it has a note."""
+    tags: Content = [html.Span(tag, className="mark") for tag in marks.tags]
+    aside = [html.Span("archived", className="mark aside")] if marks.archived else []
+    told = [html.Span("✎", className="noted", title=marks.note)] if marks.note else []
+    return [*tags, *aside, *told]
 
 
 def figure_panel(figure: go.Figure, key: str, *, least_width_px: int = 0) -> Component:

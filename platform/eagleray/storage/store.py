@@ -236,6 +236,14 @@ class Store:
             return []
         return sorted(PurePosixPath(e["name"]).name for e in entries if e["type"] == "directory")
 
+    def move(self, path: str, target: str) -> None:
+        """Move a folder to where nothing is yet; an object store copies, then deletes."""
+        if not self.is_local:
+            self._fs.mv(self.path(path), self.path(target), recursive=True)
+            return
+        self.local_path(target).parent.mkdir(parents=True, exist_ok=True)
+        os.rename(self.local_path(path), self.local_path(target))  # noqa: PTH104
+
     def delete(self, path: str, *, recursive: bool = False) -> None:
         """Delete a file, or with ``recursive`` a folder; what is not there is no error."""
         try:

@@ -72,7 +72,7 @@ def test_only_changed_runs_are_read_again(storage, monkeypatch):
         lambda self, paths: read.extend(paths) or original(self, paths),
     )
     assert [r.state for r in again.runs()] == ["evaluated", "failed", "evaluated"]
-    assert read == ["exp/main-1/summary.json"]
+    assert read == [f"exp/main-1/{file}" for file in ("summary.json", "marks.json")]
 
 
 def test_new_and_deleted_runs_are_followed(storage):

@@ -18,6 +18,7 @@ from eagleray.dashboard.address import Address, link, run_link, sweep_link
 from eagleray.dashboard.elements import (
     Content,
     Control,
+    action_button,
     ago,
     choice_control,
     facts,
@@ -106,7 +107,7 @@ class RunPage:
         entry = self._source.run(run_name(address))
         if entry is None:
             return "gone"
-        known = f"{entry.changed_s}{entry.state}{entry.summary.step}"
+        known = f"{entry.changed_s}{entry.state}{entry.summary.step}{entry.marks}"
         if _tab(address) == "curves":
             return known + self._source.history_version(entry.name)
         return known
@@ -287,8 +288,24 @@ def _heading(entry: RunEntry, address: Address, sweeps: Sequence[str]) -> Conten
         html.Span(["trial of ", dcc.Link(name, href=sweep_link(name), className="name")])
         for name in sweeps
     ]
+    marks = entry.marks
+    known = {"runs": entry.name}
+    buttons = [
+        *(
+            action_button(f"{tag} ✕", "untag", "Take this tag away", tag=tag, **known)
+            for tag in marks.tags
+        ),
+        action_button("tag", "tag", "Add tags", **known),
+        action_button("note", "note", "Write a note", note=marks.note, **known),
+        action_button("unarchive", "unarchive", "Take it back", **known)
+        if marks.archived
+        else action_button("archive", "archive", "Put it aside: lists leave it out", **known),
+        action_button("delete", "delete", "Move it to the trash", **known),
+    ]
     return [
         html.Div([*(html.Span(part) for part in line if part), *of], className="bar"),
+        html.Div(buttons, className="bar"),
+        *([html.P(marks.note, className="note")] if marks.note else []),
         *(problem(text) for text in problems),
         html.Nav(tabs, className="parts", **{"aria-label": "Parts of the run"}),
     ]

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from dash import dcc, html
 from dash.development.base_component import Component
 
-from eagleray.browse.filter import read_filter, value_text
-from eagleray.browse.index import RunEntry
+from eagleray.browse.filter import value_text
+from eagleray.browse.run_groups import SEEDS, RunGroup
 from eagleray.browse.run_rows import RunRow, example_condition, make_row, metric_names
+from eagleray.browse.views import read_views
 from eagleray.dashboard.address import Address, link, run_link
 from eagleray.dashboard.elements import (
     ROWS_PER_PAGE,
     Content,
     Control,
+    action_button,
     ago,
     choice_control,
     choices_control,
@@ -27,14 +29,18 @@ from eagleray.dashboard.elements import (
     problem,
     signed,
     sort_link,
-    sorted_rows,
     state_mark,
     table,
+    tag_marks,
     text_control,
 )
+from eagleray.dashboard.run_list import GROUP_ORDER, ORDER, chosen_groups, chosen_runs
 from eagleray.dashboard.source import Source
 from eagleray.runs.run_folder import is_run_name
 
+_SHOWN = [("", "not archived"), ("all", "all"), ("archived", "archived")]
+_MOST_EXAMPLES = 50
+_MOST_COMPARED = 40
 _NUMBERS = ("step", "best", "last", "difference", "changed")
 
 
@@ -59,10 +65,13 @@ class RunsPage:
         states = sorted({r.state for r in runs})
         metrics = sorted({name for run in runs for name in metric_names(run)})
         own = [("", "each run's own")]
-        example = example_condition([make_row(run, address.one("metric")) for run in runs])
-        hint = f"words, {example}, seed=0, run~main-[0-3]"
-        picked = address.many("col")
+        few = runs[:: max(1, len(runs) // _MOST_EXAMPLES)]
+        example = example_condition([make_row(run, address.one("metric")) for run in few])
+        hint = f"words, {example}, seed=0, tag=good, run~main-[0-3]"
+        picked, group = address.many("col"), address.one("group")
         columns = sorted({*self._source.settings.names, *picked})
+        groups = [("", "nothing"), (SEEDS, "all but the seed"), ("experiment", "experiment")]
+        groups += [(n, n) for n in sorted({*columns, group} - {key for key, _ in groups})]
         return [
             text_control("q", "Filter", address.one("q"), hint),
             choice_control("task", "Task", _any(tasks), address.one("task")),
@@ -70,6 +79,8 @@ class RunsPage:
             choice_control(
                 "metric", "Metric", own + [(m, m) for m in metrics], address.one("metric")
             ),
+            choice_control("group", "Group by", groups, group),
+            choice_control("show", "Show", _SHOWN, address.one("show")),
             choices_control("col", "More columns", columns, picked, kind=""),
             hidden_control("pick", address.one("pick")),
         ]
@@ -82,36 +93,38 @@ class RunsPage:
                 note(f"There are no runs in {self._source.uri}/runs."),
                 note("Make one: eagleray run EXPERIMENT.yaml, or name another --storage."),
             ]
-        rows, problems = self._chosen(runs, address)
-        shown, page, pages = page_of(rows, address, ROWS_PER_PAGE)
+        rows, problems = chosen_runs(self._source, runs, address)
         picked = picked_runs(address)
-        count = f"{len(rows)} of {len(runs)} runs" if len(rows) < len(runs) else f"{len(runs)} runs"
+        noun = "run" if len(runs) == 1 else "runs"
+        count = f"{len(rows)} of {len(runs)}" if len(rows) < len(runs) else f"{len(runs)}"
+        aside = sum(run.marks.archived for run in runs) if not address.one("show") else 0
+        count = f"{count} {noun}" + (f" ({aside} archived)" if aside else "")
         bar = [html.Span(count, className="dim", id="count"), *_picked_bar(picked, address)]
         self._source.read_settings_behind()
+        shown: Sequence[Any]
+        if address.one("group"):
+            shown, page, pages = page_of(chosen_groups(rows, address), address, ROWS_PER_PAGE)
+            listing = _group_table(shown, address)
+        else:
+            shown, page, pages = page_of(rows, address, ROWS_PER_PAGE)
+            listing = _table(shown, address, picked)
         return [
             *map(problem, problems),
             html.Div(bar, className="bar"),
-            _table(shown, address, picked),
+            listing,
             pager(page, pages, address),
+            _views_bar(self._source, address),
         ]
-
-    def _chosen(self, runs: Sequence[RunEntry], address: Address) -> tuple[list[RunRow], list[str]]:
-        """Return the rows that the address asks for, in its order, and what is wrong with it."""
-        terms, order = read_filter(address.one("q")), address.one("sort") or "-changed"
-        column = order.removeprefix("-")
-        is_deep = bool(terms.names or address.many("col") or column not in _ORDER)
-        settings = self._source.settings.of([run.name for run in runs]) if is_deep else {}
-        rows = [make_row(r, address.one("metric"), settings.get(r.name)) for r in runs]
-        for name, of in (("task", task_of), ("state", state_of)):
-            rows = [row for row in rows if address.one(name) in ("", of(row))]
-        chosen, problems = terms.chosen(rows, "run")
-        by = dict(_ORDER) if column in _ORDER else {**_ORDER, column: sort_key(column)}
-        return sorted_rows(chosen, order, by, "changed"), problems
 
     def version(self, address: Address) -> str:
         """Return a text that changes with any run's state, step or summary."""
         return str(
-            hash(tuple((r.name, r.changed_s, r.state, r.summary.step) for r in self._source.runs()))
+            hash(
+                tuple(
+                    (r.name, r.changed_s, r.state, r.summary.step, r.marks)
+                    for r in self._source.runs()
+                )
+            )
         )
 
 
@@ -120,46 +133,9 @@ def picked_runs(address: Address) -> list[str]:
     return [name for name in address.one("pick").split(",") if is_run_name(name)]
 
 
-def task_of(row: RunRow) -> str:
-    """Return the task of a row."""
-    return row.entry.summary.task
-
-
-def state_of(row: RunRow) -> str:
-    """Return the state of a row."""
-    return row.entry.state
-
-
-def sort_key(name: str) -> Callable[[RunRow], Any]:
-    """Return what rows are sorted by in a column of any name: numbers before texts."""
-
-    def key(row: RunRow) -> tuple[int, Any] | None:
-        value = row.value(name)
-        if value is None:
-            return None
-        is_number = isinstance(value, int | float)
-        return (0, value) if is_number else (1, value_text(value))
-
-    return key
-
-
-_ORDER: Mapping[str, Callable[[RunRow], Any]] = {
-    "run": lambda row: row.entry.name,
-    "task": lambda row: row.entry.summary.task,
-    "state": lambda row: row.entry.state,
-    "step": lambda row: row.entry.summary.step,
-    "metric": lambda row: row.metric,
-    "best": lambda row: row.best,
-    "last": lambda row: row.last,
-    "paper": lambda row: row.paper,
-    "difference": lambda row: row.difference,
-    "changed": lambda row: row.entry.changed_s,
-}
-
-
 def _table(rows: Sequence[RunRow], address: Address, picked: Sequence[str]) -> Component:
     order = address.one("sort") or "-changed"
-    links = [sort_link(name, order, address, is_number=name in _NUMBERS) for name in _ORDER]
+    links = [sort_link(name, order, address, is_number=name in _NUMBERS) for name in ORDER]
     columns = address.many("col")
     links[-1:-1] = [
         sort_link(name, order, address, label=name.rpartition(".")[2], is_number=True)
@@ -187,11 +163,11 @@ def _cells(row: RunRow, is_picked: bool, columns: Sequence[str]) -> list[Any]:
         className="pick",
     )
     mark = state_mark(entry.state, is_live=entry.is_live)
-    why = entry.problem or entry.summary.error
+    why, marks = entry.problem or entry.summary.error, tag_marks(entry.marks)
     state = html.Span([mark, html.Span(why, className="why", title=why)]) if why else mark
     return [
         box,
-        dcc.Link(entry.name, href=run_link(entry.name), className="name"),
+        html.Span([dcc.Link(entry.name, href=run_link(entry.name), className="name"), *marks]),
         entry.summary.task,
         state,
         number_text(entry.summary.step),
@@ -212,7 +188,61 @@ def _picked_bar(picked: Sequence[str], address: Address) -> Content:
     return [
         dcc.Link(text, href=link(["compare"], run=picked), className="button", id="compare"),
         dcc.Link("clear", href=address.with_query(pick=None)),
+        *(
+            action_button(label, action, title, runs=",".join(picked))
+            for label, action, title in (
+                ("tag", "tag", "Add tags to the picked runs"),
+                ("untag", "untag", "Take tags away from the picked runs"),
+                ("archive", "archive", "Put the picked runs aside"),
+                ("unarchive", "unarchive", "Take the picked runs back"),
+                ("delete", "delete", "Move the picked runs to the trash"),
+            )
+        ),
     ]
+
+
+def _views_bar(source: Source, address: Address) -> Component:
+    """Return the named views, and what else can be done with what is shown."""
+    query = {name: values for name, values in address.query.items() if name != "pick"}
+    views: Content = []
+    for name, at in read_views(source.storage).items():
+        forget = action_button("✕", "forget", f"Forget the view {name}", view=name)
+        views.append(html.Span([dcc.Link(name, href=at), " ", forget]))
+    return html.Div(
+        [
+            html.A("all as CSV", href=link(["runs.csv"], **query), download="runs.csv", id="csv"),
+            action_button("name this view", "view", "Keep this filter, order and columns"),
+            *([html.Span("views:", className="dim"), *views] if views else []),
+        ],
+        className="bar",
+    )
+
+
+def _group_table(groups: Sequence[RunGroup], address: Address) -> Component:
+    order = address.one("sort") or "-mean"
+    texts = ("group", "task", "metric")
+    heads = [sort_link(n, order, address, is_number=n not in texts) for n in GROUP_ORDER]
+    body = []
+    for group in groups:
+        names, best = [row.entry.name for row in group.rows], group.best
+        label: Any = html.Span(group.name, className="name")
+        if len(names) <= _MOST_COMPARED:
+            label = dcc.Link(group.name, href=link(["compare"], run=names), className="name")
+        first = group.rows[0]
+        cells = [
+            label,
+            first.entry.summary.task,
+            len(names),
+            len(group.seeds) or "",
+            first.metric,
+            number_text(group.spread.mean),
+            number_text(group.spread.deviation),
+            dcc.Link(number_text(best.ours), href=run_link(best.entry.name)) if best else "",
+            number_text(first.paper),
+            signed(group.difference, higher_is_better=first.higher_is_better),
+        ]
+        body.append(cells)
+    return table(heads, body, numbers=(2, 3, 5, 6, 7, 8, 9))
 
 
 def _any(values: Sequence[str]) -> list[tuple[str, str]]:
