@@ -9,6 +9,7 @@ from eagleray.prepare.driver import (
     stage_folders,
     with_upstream,
 )
+from eagleray.prepare.faults import TransientError
 from eagleray.prepare.fingerprint import stage_fingerprint
 from eagleray.prepare.folder import (
     ANY_TASK,
@@ -38,6 +39,7 @@ __all__ = [
     "StageRun",
     "StageSummary",
     "StoredRows",
+    "TransientError",
     "delete_prunable",
     "open_rows",
     "plan_stages",

@@ -1,9 +1,10 @@
-"""What goes wrong with an item and is no bad input: a mistake in the task's code, or storage that
-does not answer.
+"""What goes wrong with an item and is no bad input: a mistake in the task's code, or storage,
+network or memory that are not there at the moment.
 
 Bad inputs are rejects (``InputError``), counted and committed. A mistake in code must never become
 one: its traceback would be lost and its items would count as done for good. So the shard that it
-happens in stays open, and a few of a kind end the job.
+happens in stays open, and a few of a kind end the job. What a later try may mend is tried again,
+first at once, then by another worker behind all other shards, and then left open.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
+
+import torch
 
 from eagleray.task import EaglerayError, is_transient
 
@@ -48,6 +51,23 @@ class Fault:
         where = f"{frames[-1].filename}:{frames[-1].lineno}" if frames else "?"
         trace = "".join(traceback.format_exception(error))
         return cls(key, f"{type(error).__name__} at {where}", trace)
+
+
+class TransientError(EaglerayError):
+    """Storage, network or memory were not there for an item: its shard stays open, and a later try
+    may succeed.
+
+    Args:
+        message: What did not answer, and at which item.
+        shard: Id of the shard; empty where there is none.
+    """
+
+    def __init__(self, message: str, shard: str = "") -> None:
+        self.shard = shard
+        super().__init__(message)
+
+    def __reduce__(self) -> tuple[type[TransientError], tuple[str, str]]:
+        return (TransientError, (str(self), self.shard))
 
 
 class FaultError(EaglerayError):
@@ -110,17 +130,36 @@ class Faults:
             raise FaultError(self._label, self.all)
 
 
-def persistently(call: Callable[[], T]) -> T:
+def persistently(call: Callable[[], T], *, memory: bool = True) -> T:
     """Return what ``call`` gives; try it again a few times where storage or network do not answer.
 
+    Args:
+        call: What is done.
+        memory: Try again too where memory did not suffice: others may have given theirs back.
+
     Raises:
-        OSError: They did not answer in the last try either (``is_transient``).
+        Exception: What the last try raised, or an error that no later try mends.
     """
     for pause_s in _PAUSES_S:
         try:
             return call()
-        except OSError as error:
-            if not is_transient(error):
+        except Exception as error:
+            if is_out_of_memory(error):
+                if not memory:
+                    raise
+                free_device_memory()
+            elif not is_transient(error):
                 raise
         time.sleep(pause_s)
     return call()
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether the memory of the device or of the machine did not suffice."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
+def free_device_memory() -> None:
+    """Give back what PyTorch keeps of the device's memory without using it."""
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()

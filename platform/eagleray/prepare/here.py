@@ -15,9 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from eagleray.prepare.faults import FaultError
+from eagleray.prepare.faults import FaultError, TransientError
 from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
+
+Outcome = ShardEntry | FaultError | TransientError
+"""What becomes of a shard: it is committed, or left open for one of two reasons."""
 
 _COMMITS_AHEAD = 1
 """Shards that are written while the next one is computed."""
@@ -127,9 +130,9 @@ class _Count:
 
 def compute_here(
     job: StageJob, *, may_go_on: Callable[[], bool] = lambda: True
-) -> Iterator[tuple[ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[Outcome, float]]:
     """Compute a job's shards in order in this process, and commit each one in a thread behind the
-    next; yields each one's entry (or the faults that leave it open) and seconds.
+    next; yields each one's entry (or what leaves it open) and seconds.
 
     The device would stand still while a shard is compressed and flushed to the disk. One shard
     behind hides that, and bounds what a kill can cost and what waits in memory.
@@ -152,7 +155,7 @@ def compute_here(
             items, following = following, worker.load_ahead(position + 1)
             try:
                 shard = worker.compute(position, items)
-            except FaultError as error:
+            except (FaultError, TransientError) as error:
                 # what waits comes first, so that outcomes keep the order of the shards
                 while waiting:
                     yield _entry(*waiting.popleft())
@@ -165,8 +168,8 @@ def compute_here(
             yield _entry(*waiting.popleft())
 
 
-def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[ShardEntry | FaultError, float]:
+def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[Outcome, float]:
     try:
         return marker.result().entry, seconds
-    except FaultError as error:
+    except (FaultError, TransientError) as error:
         return error, seconds

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from eagleray.prepare.faults import Fault, persistently
+from eagleray.prepare.faults import Fault, TransientError, is_out_of_memory, persistently
 from eagleray.task import EaglerayError, InputError, Stage, is_transient
 
 _ERROR_CHARACTERS = 2000
@@ -41,17 +41,25 @@ def judge(label: str, key: str, where: str, error: Exception) -> Failed:
         error: What ``load``, ``process`` or ``encode`` raised.
 
     Raises:
+        TransientError: A later try may mend it.
         EaglerayError: It is no fault of the item's, so that the job ends.
     """
-    if isinstance(error, InputError | torch.OutOfMemoryError):
+    if isinstance(error, InputError):
         return describe_error(error)
     if isinstance(error, EaglerayError):
         raise error
     if is_transient(error):
-        raise EaglerayError(
+        raise TransientError(
             f"{label}: storage or network do not answer at item {key!r} of {where} after several "
             f"tries ({describe_error(error)}): see that they can be reached and give the same "
             "command again"
+        ) from error
+    if is_out_of_memory(error):
+        raise TransientError(
+            f"{label}: memory does not suffice for item {key!r} of {where} after several tries "
+            f"({describe_error(error)}): let fewer workers run beside each other (prepare.workers, "
+            "Resources.memory_gb), or use a machine with more memory, and give the same command "
+            "again"
         ) from error
     return Fault.of(key, error)
 
@@ -66,7 +74,8 @@ def process_batch(
         DeviceLostError: The device failed, so that this process can compute nothing more.
     """
     try:
-        outcome = persistently(lambda: stage.process(samples))
+        # a batch that is too large is split at once; one sample may find memory later
+        outcome = persistently(lambda: stage.process(samples), memory=len(samples) == 1)
         if len(outcome) != len(samples):
             raise InputError(
                 f"process returned {len(outcome)} lists of records for {len(samples)} samples"

@@ -14,17 +14,24 @@ from typing import Any
 
 import ray
 
-from eagleray.prepare.faults import FaultError
+from eagleray.prepare.faults import FaultError, TransientError
 from eagleray.prepare.fingerprint import canonical_json
+from eagleray.prepare.here import Outcome
 from eagleray.prepare.item import DeviceLostError
 from eagleray.prepare.journal import Journal, Suspects
 from eagleray.prepare.marker import ShardEntry, ShardMarker
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
-from eagleray.scheduling import WorkerGroup, memory_kills, resource_request
+from eagleray.scheduling import WorkerGroup, memory_kills, on_this_node, resource_request
 from eagleray.task import EaglerayError, Item
 
 _SETUP_DEATHS_ALLOWED = 2
 """Workers per place in the pool that may die in ``setup`` before the job gives up."""
+
+
+_SILENT_PAUSE_S = 2.0
+_LONGEST_PAUSE_S = 60.0
+"""A worker that finds no storage pauses after each shard, twice as long each time: one machine that
+sees nothing would otherwise be through with its shards first, and be dealt those of all others."""
 
 
 class WorkerError(RuntimeError):
@@ -32,16 +39,10 @@ class WorkerError(RuntimeError):
 
 
 class _Coordinator:
-    """An actor that holds the jobs and a journal of each, so that workers can be restarted
-    anywhere.
-    """
+    """An actor that holds a journal of each job, so that workers can be restarted anywhere."""
 
-    def __init__(self, jobs: Sequence[StageJob]) -> None:
-        self._jobs = jobs
-        self._journals = [Journal(memory_kills=memory_kills) for _ in jobs]
-
-    def job(self, job_idx: int) -> StageJob:
-        return self._jobs[job_idx]
+    def __init__(self, num_jobs: int) -> None:
+        self._journals = [Journal(memory_kills=memory_kills) for _ in range(num_jobs)]
 
     def note(self, job_idx: int, what: str, *arguments: Any) -> Any:
         return getattr(self._journals[job_idx], what)(*arguments)
@@ -84,16 +85,32 @@ class _Place:
     position: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Handout:
+    """What workers are told, as references into Ray's object store."""
+
+    places: Any
+    jobs: Sequence[Any]
+
+
 class _PoolWorker:
     """What Ray Data runs: gets the number of a place, returns its shard's entry or what went wrong.
 
     It is set up for one job at a time, and for the next one when it is dealt a shard of that.
     Errors travel as data, because Ray would lose their type.
+
+    Args:
+        coordinator: The actor that holds the journals.
+        task: References to the places and to each job: Ray's object store holds them once per node,
+            however many workers run there.
+        num_workers: Size of the pool.
     """
 
-    def __init__(self, coordinator: Any, places: Sequence[_Place], num_workers: int) -> None:
-        self._coordinator, self._places, self._num_workers = coordinator, places, num_workers
-        self._failure = b""
+    def __init__(self, coordinator: Any, task: _Handout, num_workers: int) -> None:
+        self._coordinator, self._num_workers = coordinator, num_workers
+        places: Sequence[_Place] = ray.get(task.places)
+        self._places, self._job_refs = places, task.jobs
+        self._failure, self._num_silent = b"", 0
         self._jobs: dict[int, StageJob] = {}
         self._worker: StageWorker | None = None
         self._job_idx = -1
@@ -112,8 +129,12 @@ class _PoolWorker:
         if not failure:
             try:
                 entry, seconds = self._run(place)
+                self._num_silent = 0
             except Exception as error:
                 failure = _pickled(error)
+                if isinstance(error, TransientError):
+                    time.sleep(min(_SILENT_PAUSE_S * 2**self._num_silent, _LONGEST_PAUSE_S))
+                    self._num_silent += 1
         row = {"entry": entry, "seconds": seconds, "failure": failure, "job": place.job_idx}
         return {name: [value] for name, value in row.items()}
 
@@ -152,7 +173,7 @@ class _PoolWorker:
 
     def _job(self, job_idx: int) -> StageJob:
         if job_idx not in self._jobs:
-            self._jobs[job_idx] = ray.get(self._coordinator.job.remote(job_idx))
+            self._jobs[job_idx] = ray.get(self._job_refs[job_idx])
         return self._jobs[job_idx]
 
 
@@ -170,9 +191,9 @@ def _set_up(job: StageJob, journal: _RemoteJournal, num_workers: int) -> StageWo
 
 def compute_on_ray(
     jobs: Sequence[StageJob], group: WorkerGroup
-) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[int, Outcome, float]]:
     """Compute the shards of all jobs on one pool of actors; yields the job's position, the entry
-    (or the faults that leave it open) and the seconds of each shard as it is committed.
+    (or what leaves it open) and the seconds of each shard as it is committed.
 
     Ray Data deals numbers of shards and nothing else: it keeps a pool of actors busy, starts dead
     ones again and repeats what they were at. That a shard is there, and there once, is the markers'
@@ -189,13 +210,14 @@ def compute_on_ray(
     """
     places = [_Place(idx, position) for idx, job in enumerate(jobs) for position in _order(job)]
     num_workers = min(group.num_workers, len(places))
-    coordinator = ray.remote(num_cpus=0)(_Coordinator).remote(jobs)
+    coordinator = on_this_node(_Coordinator).remote(len(jobs))
+    handout = _Handout(ray.put(places), [ray.put(job) for job in jobs])
     # from_items has its blocks in place: the read tasks of ray.data.range would wait for a CPU
     # where the pool holds all of them
     numbers = ray.data.from_items(list(range(len(places))), override_num_blocks=len(places))
     computed = numbers.map_batches(
         _PoolWorker,
-        fn_constructor_args=(coordinator, places, num_workers),
+        fn_constructor_args=(coordinator, handout, num_workers),
         batch_size=1,
         compute=ray.data.ActorPoolStrategy(
             min_size=1 if group.is_elastic else num_workers,
@@ -211,7 +233,7 @@ def compute_on_ray(
     for row in computed.iter_rows():
         if row["failure"]:
             failure = pickle.loads(row["failure"])
-            if not isinstance(failure, FaultError):
+            if not isinstance(failure, FaultError | TransientError):
                 raise failure
             yield int(row["job"]), failure, float(row["seconds"])
             continue

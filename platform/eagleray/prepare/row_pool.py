@@ -36,6 +36,7 @@ from eagleray.scheduling import (
     WorkerGroup,
     cluster_machine,
     fit_beside,
+    on_this_node,
     resource_request,
 )
 from eagleray.task import EaglerayError, InputError, Resources, Rows
@@ -286,7 +287,7 @@ def row_pool(
             for label, own in streamed.items()
         }
     )
-    blame = ray.remote(num_cpus=0, max_restarts=-1)(_Blame).remote()
+    blame = on_this_node(_Blame, max_restarts=-1).remote()
     actor = ray.remote(max_restarts=-1, max_task_retries=0)(_RowWorker)
     actors = [
         actor.options(**resource_request(group)).remote(number, blame, computations, group.cpus)

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import BoundedSemaphore, Lock
@@ -15,13 +16,13 @@ from typing import Any
 import pyarrow as pa
 
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
-from eagleray.prepare.faults import Fault, Faults, persistently
+from eagleray.prepare.faults import Fault, Faults, TransientError, persistently
 from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
-from eagleray.prepare.item import Failed, judge, process_batch
+from eagleray.prepare.item import Failed, describe_error, judge, process_batch
 from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
-from eagleray.task import EaglerayError, InputError, Item, Record, Stage
+from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
 
 _WRITES_AHEAD = 32
 """Files that may wait to be written while the device goes on."""
@@ -138,7 +139,7 @@ class ShardWorker:
         Raises:
             DeviceLostError: The device failed, so that this process can compute nothing more.
             FaultError: A few items failed alike in the task's own code.
-            EaglerayError: Storage or network do not answer.
+            TransientError: Storage or network do not answer, or memory does not suffice.
         """
         suspects, loads = self._begin(shard_id)
         faults = Faults(self._stage.label)
@@ -146,12 +147,18 @@ class ShardWorker:
         for item_idx in suspects.deadly:
             starved = _STARVED if item_idx in suspects.starved else ""
             shard.results[item_idx].error = _DIED + starved
-        if suspects.is_suspect:
-            self._run_one_by_one(shard, suspects)
-            self._alone = ""
-        else:
-            self._run_batches(shard, loads)
-        self._last_encodes = [future for _, future in shard.encodes]
+        try:
+            with self._leaving_open(shard_id):
+                if suspects.is_suspect:
+                    self._run_one_by_one(shard, suspects)
+                else:
+                    self._run_batches(shard, loads)
+        except EaglerayError:
+            self._journal.end(shard_id)  # nobody died of what is said aloud
+            raise
+        finally:
+            self._alone = "" if suspects.is_suspect else self._alone
+            self._last_encodes = [future for _, future in shard.encodes]
         if not shard.encodes:
             self._journal.end(shard_id)
         return shard
@@ -162,7 +169,30 @@ class ShardWorker:
         Raises:
             EaglerayError: The storage failed.
             FaultError: Items failed in the task's own code: the shard stays open.
+            TransientError: Storage or network do not answer: the shard stays open.
         """
+        with self._leaving_open(shard.id):
+            return self._commit(shard)
+
+    @contextmanager
+    def _leaving_open(self, shard_id: str) -> Iterator[None]:
+        """Name the shard in what a later try may mend; the storage's own errors are that too."""
+        try:
+            yield
+        except TransientError as error:
+            error.shard = shard_id
+            raise
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            raise TransientError(
+                f"{self._stage.label}: the storage {self._folder.uri} does not answer while shard "
+                f"{shard_id} is written, which stays open ({describe_error(error)}): see that it "
+                "can be reached and give the same command again",
+                shard_id,
+            ) from error
+
+    def _commit(self, shard: ComputedShard) -> ShardMarker:
         if shard.encodes:
             self._keep_encoded(shard, wait_for_all=True)
             self._journal.end(shard.id)
@@ -184,7 +214,7 @@ class ShardWorker:
             rejected=rejected,
             files=tuple(file for result in shard.results for file in result.files),
         )
-        return self._folder.commit_shard(marker, content)
+        return persistently(lambda: self._folder.commit_shard(marker, content))
 
     def _begin(self, shard_id: str) -> tuple[Suspects, list[Future[Any]]]:
         with self._lock:
@@ -347,7 +377,10 @@ class ShardWorker:
         """Write a file while the device goes on, but let no more than a few wait."""
         if len(shard.writes) >= _WRITES_AHEAD:
             shard.writes.pop(0).result()
-        shard.writes.append(self._writers.submit(self._folder.write_file, file, content))
+        shard.writes.append(self._writers.submit(self._write_file, file, content))
+
+    def _write_file(self, file: CommittedFile, content: bytes) -> None:
+        persistently(lambda: self._folder.write_file(file, content))
 
 
 def _fresh_keys(records: Iterable[Record], taken: set[str]) -> set[str]:

@@ -6,16 +6,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from eagleray.options import RunOptions
-from eagleray.prepare.faults import FaultError, Faults
+from eagleray.prepare.faults import FaultError, Faults, TransientError
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.guard import InUse
-from eagleray.prepare.here import ShortWork, compute_here, may_be_short
+from eagleray.prepare.here import Outcome, ShortWork, compute_here, may_be_short
 from eagleray.prepare.keys import write_keys
 from eagleray.prepare.marker import Manifest, ShardEntry
 from eagleray.prepare.rows import StoredRows
@@ -226,13 +227,13 @@ def _compute(
     logs = [_ShardLog(job) for job in jobs]
     busy_guards = [guards[position] for position in busy]
     if options.inline:
-        committed = _compute_here(jobs, options)
+        compute: _Compute = partial(_compute_here, options=options)
     elif _is_short(jobs, busy_guards, options):
-        committed = _compute_short(jobs, busy_guards, options, session)
+        compute = partial(_compute_short, guards=busy_guards, options=options, session=session)
     else:
-        committed = _compute_on_ray(jobs, options, session)
+        compute = partial(_compute_on_ray, options=options, session=session)
     try:
-        for job_idx, outcome, seconds in committed:
+        for job_idx, outcome, seconds in _in_rounds(compute, jobs, options):
             if isinstance(outcome, FaultError):
                 logs[job_idx].faults.add(outcome.faults)
                 continue
@@ -246,6 +247,63 @@ def _compute(
         options.progress.finish()
         for log in logs:
             log.close()
+
+
+_Compute = Callable[[Sequence[StageJob]], Iterator[tuple[int, Outcome, float]]]
+
+_ROUND_PAUSES_S = (5.0, 30.0)
+"""Before shards are tried again that storage, network or memory were not there for: in all, longer
+than an object store asks its clients to slow down, or a file server restarts."""
+
+_SILENT_IN_A_ROW = 24
+"""Shards that are left open one after the other, with none committed between them, after which the
+storage is taken for gone. With about five seconds of tries each, that is two minutes of one
+worker."""
+
+
+def _in_rounds(
+    compute: _Compute, jobs: Sequence[StageJob], options: RunOptions
+) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+    """Compute jobs; shards that were left open although a later try may succeed are computed again
+    behind all others, by workers that are new and may be elsewhere.
+
+    Raises:
+        TransientError: Some are still open after the last round, or the storage seems to be gone.
+    """
+    todo: list[Sequence[StageJob]] = [jobs]
+    for pause_s in (*_ROUND_PAUSES_S, None):
+        now = [(job_idx, job) for job_idx, job in enumerate(todo[-1]) if job.shards]
+        open_shards: dict[int, dict[str, TransientError]] = {}
+        in_a_row = 0
+        for position, outcome, seconds in compute([job for _, job in now]):
+            job_idx = now[position][0]
+            if not isinstance(outcome, TransientError):
+                in_a_row = 0
+                yield job_idx, outcome, seconds
+                continue
+            in_a_row += 1
+            open_shards.setdefault(job_idx, {})[outcome.shard] = outcome
+            if in_a_row >= _SILENT_IN_A_ROW:
+                raise outcome
+        if not open_shards:
+            return
+        errors = [error for by_shard in open_shards.values() for error in by_shard.values()]
+        if pause_s is None:
+            raise TransientError(
+                f"{len(errors)} shards are left open after {len(_ROUND_PAUSES_S) + 1} rounds; all "
+                f"others are done, and the same command computes just these. The first: {errors[0]}"
+            )
+        options.progress.note(
+            f"{len(errors)} shards are tried again in {pause_s:g} s, behind all others; the first "
+            f"one: {errors[0]}"
+        )
+        time.sleep(pause_s)
+        todo.append(
+            [
+                replace(job, shards=[s for s in job.shards if s.id in open_shards.get(job_idx, ())])
+                for job_idx, job in enumerate(todo[-1])
+            ]
+        )
 
 
 class _ShardLog:
@@ -281,7 +339,7 @@ class _ShardLog:
 
 def _compute_here(
     jobs: Sequence[StageJob], options: RunOptions
-) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[int, Outcome, float]]:
     for job_idx, job in enumerate(jobs):
         group = workers_of(job.run.stage, local_machine(), options.with_workers(None))
         for outcome, seconds in compute_here(replace(job, device=group.device)):
@@ -293,7 +351,7 @@ def _compute_short(
     guards: Sequence[InUse],
     options: RunOptions,
     session: LazySession,
-) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[int, Outcome, float]]:
     """Compute what is short in this process, and on Ray what turns out to be long."""
     clock = ShortWork(sum(shard.num_items for job in jobs for shard in job.shards))
     rest = list(jobs)
@@ -338,7 +396,7 @@ def _is_short(jobs: Sequence[StageJob], guards: Sequence[InUse], options: RunOpt
 
 def _compute_on_ray(
     jobs: Sequence[StageJob], options: RunOptions, session: LazySession
-) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[int, Outcome, float]]:
     session.start()
     from eagleray.prepare.ray_pool import compute_on_ray, fit_on_ray
 

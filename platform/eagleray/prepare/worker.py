@@ -18,12 +18,13 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 
 from eagleray.prepare.faults import Fault, FaultError, persistently
+from eagleray.prepare.item import judge
 from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import ComputedShard, ShardWorker
 from eagleray.prepare.survey import NO_FIT, Fit, Shard, StageRun
-from eagleray.task import EaglerayError, InputError, Item, Stage
+from eagleray.task import EaglerayError, Item, Stage
 
 
 @dataclass(frozen=True)
@@ -157,13 +158,12 @@ def _samples(stage: Stage, items: list[Item]) -> Iterator[Any]:
                 waiting.append(pool.submit(_load, stage, items[next_idx]))
             try:
                 sample = future.result()
-            except InputError:
-                continue
-            except EaglerayError:
-                raise
             except Exception as error:
-                fault = Fault.of(items[next_idx - ahead].key, error)
-                raise FaultError(stage.label, [fault]) from error
+                key = items[next_idx - ahead].key
+                failed = judge(stage.label, key, "those that are fitted on", error)
+                if isinstance(failed, Fault):
+                    raise FaultError(stage.label, [failed]) from error
+                continue
             yield sample
 
 

@@ -13,7 +13,12 @@ from eagleray.scheduling.resources import (
     num_places,
     resource_request,
 )
-from eagleray.scheduling.session import LazySession, present_machine, ray_session
+from eagleray.scheduling.session import (
+    LazySession,
+    on_this_node,
+    present_machine,
+    ray_session,
+)
 
 __all__ = [
     "LazySession",
@@ -27,6 +32,7 @@ __all__ = [
     "local_machine",
     "memory_kills",
     "num_places",
+    "on_this_node",
     "present_machine",
     "ray_session",
     "resource_request",

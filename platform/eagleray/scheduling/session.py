@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 from eagleray.scheduling.resources import Machine, cluster_machine, local_machine
 
@@ -99,6 +100,24 @@ def present_machine() -> Machine:
         return local_machine()
     with ray_session():
         return cluster_machine()
+
+
+def on_this_node(kind: type, **options: Any) -> Any:
+    """Return an actor class that takes no CPU and whose actors live and die with this node.
+
+    Ray may place an actor that takes nothing on any node. One that only keeps books for this
+    process would take the whole job along when that node is lost.
+
+    Args:
+        kind: The class.
+        **options: Further options of ``ray.remote``.
+    """
+    import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    here = ray.get_runtime_context().get_node_id()
+    strategy = NodeAffinitySchedulingStrategy(here, soft=False)
+    return ray.remote(num_cpus=0, scheduling_strategy=strategy, **options)(kind)
 
 
 @contextmanager

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from eagleray.options import Device, RunOptions
+from eagleray.prepare import TransientError
 from eagleray.progress import Progress, Silent
 from eagleray.runs.metrics import LIVE
 from eagleray.scheduling import LazySession, WorkerGroup, cluster_machine, fit_workers
@@ -345,7 +346,7 @@ def record_failure(run: Store, group: int, rank: int, error: BaseException) -> N
         message=str(error),
         trace="".join(traceback.format_exception(error)),
         time=time.time(),
-        is_final=isinstance(error, EaglerayError),
+        is_final=isinstance(error, EaglerayError) and not isinstance(error, TransientError),
     )
     run.write(f"{_FAILURES}/{group:04d}-{rank:04d}.json", json.dumps(asdict(failure)).encode())
 
