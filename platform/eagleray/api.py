@@ -17,7 +17,13 @@ from typing import Any
 from eagleray.analysis.regression import open_run, read_baseline
 from eagleray.contract.task import require
 from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
-from eagleray.evaluate.weights import changed_use, checkpoint_labels, find_weights, result_labels
+from eagleray.evaluate.weights import (
+    changed_use,
+    checkpoint_labels,
+    find_weights,
+    locate_weights,
+    result_labels,
+)
 from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.experiment.schema import ExperimentSettings
@@ -354,7 +360,7 @@ class Experiment:
         """
         which = checkpoint or self.settings.evaluate.checkpoint
         task = require(self.task, Prediction)
-        weights = find_weights(self.run_folder, which, task, self.settings.seed)
+        weights = locate_weights(self.run_folder, which, task, self.settings.seed)
         return predict_files(
             self.settings,
             task,

@@ -14,7 +14,7 @@ from eagleray.devices import to_device
 from eagleray.evaluate.stage import EvaluationSettings, EvaluationStage
 from eagleray.predict.output_folder import OutputFolder
 from eagleray.predict.stage import PredictSettings, PredictStage
-from eagleray.storage import Store
+from eagleray.storage import SharedFile, Store
 from eagleray.task import Dataset, Item
 from eagleray.train.validation import validate
 
@@ -87,8 +87,9 @@ class OneSquare(Dataset):
 
 def test_predict_is_given_samples_on_the_models_device(tmp_path) -> None:
     task = Recorder(SquareSettings())
-    weights = tmp_path / "model.safetensors"
-    save_file(task.build().state_dict(), weights)
+    path = tmp_path / "model.safetensors"
+    save_file(task.build().state_dict(), path)
+    weights = SharedFile.of(path)
     benchmark, item = task.benchmarks()[0], Item("black", "", {"index": 0, "picture": False})
     units = EvaluationSettings(
         task="squares", settings={}, benchmark="val", prepared={}, units=None, pictures=0

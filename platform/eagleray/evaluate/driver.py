@@ -9,11 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.evaluate.stage import PICTURE_ERROR, EvaluationSettings, EvaluationStage
-from eagleray.evaluate.weights import find_weights, result_labels
+from eagleray.evaluate.weights import locate_weights, result_labels
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
@@ -31,6 +30,7 @@ from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder
 from eagleray.scheduling import LazySession, cluster_machine, fit_beside
+from eagleray.storage import SharedFile
 from eagleray.task import (
     Benchmark,
     EaglerayError,
@@ -110,7 +110,7 @@ def evaluate_checkpoints(
         SettingsError: There is no such checkpoint, or two would go by the same name.
     """
     labels = result_labels(run, experiment, checkpoints)
-    weights = {c: find_weights(run, c, task, experiment.seed) for c in labels}
+    weights = {c: locate_weights(run, c, task, experiment.seed) for c in labels}
     how = replace(  # the limit is part of what is evaluated, and so of the stages
         options, device=experiment.device, workers=experiment.evaluate.workers, limit=None
     )
@@ -155,7 +155,7 @@ def _evaluate(
     rows: Mapping[str, Rows],
     benchmarks: Sequence[Benchmark],
     labels: Mapping[str, str],
-    weights: Mapping[str, Path],
+    weights: Mapping[str, SharedFile],
     options: RunOptions,
     how: RunOptions,
 ) -> list[EvaluationResult]:
@@ -194,7 +194,7 @@ def _stage(
     run: RunFolder,
     rows: Mapping[str, Rows],
     benchmark: Benchmark,
-    weights: Path,
+    weights: SharedFile,
     limit: int | None,
 ) -> StageRun:
     # Only what the benchmark reads, so that the results go by the same name where a training split

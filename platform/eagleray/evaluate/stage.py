@@ -27,6 +27,7 @@ from eagleray.prepare.computed import rows_at
 from eagleray.prepare.marker import CommittedFile
 from eagleray.prepare.streamed import ask_rows
 from eagleray.runs.evaluation import PICTURE_FOLDER
+from eagleray.storage import SharedFile
 from eagleray.task import (
     LATER,
     Benchmark,
@@ -78,7 +79,7 @@ class EvaluationStage(Stage):
         self,
         task: Evaluation,
         benchmark: Benchmark,
-        weights: Path,
+        weights: SharedFile,
         settings: EvaluationSettings,
         rows: Mapping[str, Rows],
         *,
@@ -100,7 +101,7 @@ class EvaluationStage(Stage):
 
     def weights(self) -> Sequence[Path]:
         """Return the checkpoint: its checksum is part of the fingerprint."""
-        return (self._weights,)
+        return (self._weights.local(),)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the benchmark's units."""
@@ -118,7 +119,7 @@ class EvaluationStage(Stage):
         self._lock = threading.Lock()
         self._coming: deque[int] = deque()
         self._asked: set[int] = set()
-        self._model = load_model(self._task, self._weights, self._device)
+        self._model = load_model(self._task, self._weights.local(), self._device)
         self._arithmetic.apply(self._model)
 
     def announce(self, items: Sequence[Item]) -> None:

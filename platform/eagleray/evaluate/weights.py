@@ -15,6 +15,7 @@ import yaml
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.runs.records import INITIAL
 from eagleray.runs.run_folder import RunFolder
+from eagleray.storage import SharedFile, sha256
 from eagleray.task import ModelTask, Settings, SettingsError, Training, values_of_use
 
 MODEL = "model.safetensors"
@@ -23,11 +24,18 @@ _MODEL_STEM = "model"
 
 
 def find_weights(run: RunFolder, checkpoint: str, task: ModelTask, seed: int) -> Path:
-    """Return the local path of a checkpoint's weights.
+    """Return the path of a checkpoint's weights on this machine; arguments and errors are those of
+    ``locate_weights``.
+    """
+    return locate_weights(run, checkpoint, task, seed).local()
+
+
+def locate_weights(run: RunFolder, checkpoint: str, task: ModelTask, seed: int) -> SharedFile:
+    """Return a checkpoint's weights, as workers on other machines find them too.
 
     Args:
         run: The run's folder.
-        checkpoint: ``best``, ``last``, ``initial``, or the path of a ``model.safetensors``.
+        checkpoint: ``best``, ``last``, ``initial``, or the path or URI of a ``model.safetensors``.
         task: Builds the model for ``initial``.
         seed: Seed of the initial weights.
 
@@ -35,13 +43,13 @@ def find_weights(run: RunFolder, checkpoint: str, task: ModelTask, seed: int) ->
         SettingsError: There is no such checkpoint, or a frozen file that it refers to is missing
             or another one.
     """
-    from eagleray.train import checkpoint_weights
     from eagleray.train.frozen import check_weights
+    from eagleray.train.weights import checkpoint_file
 
     is_initial = checkpoint == INITIAL
-    path = _initial_weights(run, task, seed) if is_initial else checkpoint_weights(run, checkpoint)
-    check_weights(task, path)
-    return path
+    weights = _initial_weights(run, task, seed) if is_initial else checkpoint_file(run, checkpoint)
+    check_weights(task, weights.local())
+    return weights
 
 
 def checkpoint_labels(checkpoints: Sequence[str]) -> Mapping[str, str]:
@@ -120,11 +128,10 @@ def _label(checkpoint: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).lstrip("._-") or _MODEL_STEM
 
 
-def _initial_weights(run: RunFolder, task: ModelTask, seed: int) -> Path:
+def _initial_weights(run: RunFolder, task: ModelTask, seed: int) -> SharedFile:
     """Return the weights before training; the first call writes them into the run."""
     from eagleray.train.frozen import put_frozen
     from eagleray.train.model_file import encode_model
-    from eagleray.train.weights import local_file
 
     path = run.checkpoint_path(INITIAL, MODEL)
     if not run.exists(path):
@@ -138,4 +145,5 @@ def _initial_weights(run: RunFolder, task: ModelTask, seed: int) -> Path:
         state = {k: v for k, v in whole.items() if k not in left_out}
         # ``create`` and not ``write``: of several processes one writes, and no reader sees a part.
         run.create(path, encode_model(state, frozen.left_out(left_out)))
-    return run.local_path(path) if run.is_local else local_file(run, path, run.read(path))
+    place = str(run.local_path(path)) if run.is_local else f"{run.uri.rstrip('/')}/{path}"
+    return SharedFile(place, sha256(run.read(path)))

@@ -18,7 +18,7 @@ from eagleray.options import RunOptions
 from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.predict.stage import PredictSettings, PredictStage, apart_by_format
 from eagleray.prepare import StageRun, run_stage, stage_fingerprint
-from eagleray.storage import Store
+from eagleray.storage import SharedFile, Store
 from eagleray.task import EaglerayError, Prediction, Rows, SettingsError
 
 _BATCHES_PER_SHARD = 8
@@ -45,7 +45,7 @@ class PredictSummary:
 def predict_files(
     experiment: ExperimentSettings,
     task: Prediction,
-    weights: Path,
+    weights: SharedFile,
     paths: Sequence[Path],
     output: Store,
     formats: Sequence[str],

@@ -23,6 +23,7 @@ from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.evaluate.stage import load_model
 from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.prepare.fingerprint import short_hash
+from eagleray.storage import SharedFile
 from eagleray.task import (
     LATER,
     InputError,
@@ -68,7 +69,7 @@ class PredictStage(Stage):
     def __init__(
         self,
         task: Prediction,
-        weights: Path,
+        weights: SharedFile,
         settings: PredictSettings,
         paths: Sequence[Path],
         output: OutputFolder,
@@ -95,7 +96,7 @@ class PredictStage(Stage):
 
     def weights(self) -> Sequence[Path]:
         """Return the checkpoint."""
-        return (self._weights,)
+        return (self._weights.local(),)
 
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the files as the task reads them; keys that collide keep their files' suffixes."""
@@ -104,7 +105,7 @@ class PredictStage(Stage):
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Load the checkpoint."""
         self._device = torch.device(device)
-        self._model = load_model(self._task, self._weights, self._device)
+        self._model = load_model(self._task, self._weights.local(), self._device)
         self._arithmetic.apply(self._model)
 
     def load(self, item: Item) -> Any:

@@ -161,5 +161,5 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def free_device_memory() -> None:
     """Give back what PyTorch keeps of the device's memory without using it."""
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()

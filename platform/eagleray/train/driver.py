@@ -24,6 +24,7 @@ from eagleray.train.loop import train_process
 from eagleray.train.order import num_micro_batches
 from eagleray.train.stop import clear_stop
 from eagleray.train.validation import find_benchmark
+from eagleray.train.weights import local_weights
 
 
 @dataclass(frozen=True)
@@ -108,14 +109,16 @@ def check_job(job: TrainJob, *, inline: bool) -> None:
         inline: It would be trained in this process, by one worker.
 
     Raises:
-        SettingsError: Batches cannot be dealt to the workers, or the benchmark to validate on is
-        unknown.
+        SettingsError: Batches cannot be dealt to the workers, the weights to begin with cannot be
+        fetched, or the benchmark to validate on is unknown.
     """
     settings = job.experiment.train
     asked = settings.num_workers
     most = 1 if inline else asked if isinstance(asked, int) else max(asked)
     for phase in job.phases:
         num_micro_batches(phase.batch_size, most, settings.micro_batch_size)
+    if settings.init_from is not None:
+        local_weights(settings.init_from)
     if settings.validate_on.benchmark is not None:
         find_benchmark(job.task, settings.validate_on.benchmark)
 

@@ -18,12 +18,21 @@ from pathlib import Path
 from safetensors.torch import load as load_tensors
 
 from eagleray.prepare.fingerprint import IdentifiedRows
-from eagleray.storage import DamagedError, Store, commit, read_checked, sha256
+from eagleray.storage import (
+    DamagedError,
+    SharedFile,
+    Store,
+    commit,
+    is_uri,
+    read_checked,
+    sha256,
+)
 from eagleray.task import without_use
 from eagleray.train.checkpoint import MODEL, Checkpoint, TrainState
 from eagleray.train.frozen import checksums
 from eagleray.train.job import TrainJob
 from eagleray.train.model_file import ModelHeader, encode_model
+from eagleray.train.weights import weights_file
 
 _log = logging.getLogger(__name__)
 
@@ -108,9 +117,11 @@ def fingerprint(job: TrainJob, index: int) -> str | None:
 def _content_of(init_from: str | None) -> str | None:
     if init_from is None:
         return None
-    path = Path(init_from).expanduser()
-    path = path / MODEL if path.is_dir() else path
+    file = weights_file(init_from)
+    if is_uri(file):
+        return SharedFile.fetched(file).sha256
+    path = Path(file)
     if not path.is_file():
         return init_from
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()

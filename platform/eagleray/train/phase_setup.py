@@ -8,7 +8,6 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,7 +23,7 @@ from eagleray.train.loader import RankShare, data_order
 from eagleray.train.optimizer import PhaseOptimizer, build_optimizer
 from eagleray.train.order import DataOrder
 from eagleray.train.strategies import MovingAverage, Strategy, build_strategy
-from eagleray.train.weights import begin_with_weights, put_weights
+from eagleray.train.weights import begin_with_weights, local_weights, put_weights
 
 _log = logging.getLogger(__name__)
 
@@ -147,7 +146,7 @@ def build_model(
         frozen = put_frozen(job.task, model, None)
         job.task.load_pretrained(model)
         if settings.init_from is not None:
-            path = Path(settings.init_from).expanduser()
+            path = local_weights(settings.init_from)
             note(str(begin_with_weights(job.task, model, path)))
     model = model.to(place.device)
     if settings.channels_last:

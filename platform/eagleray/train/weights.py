@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from eagleray.storage import Store, sha256
+from eagleray.prepare.fingerprint import file_checksum
+from eagleray.storage import SharedFile, Store, is_uri
 from eagleray.task import ModelTask, SettingsError, Training
 from eagleray.train.checkpoint import (
     MODEL,
@@ -120,12 +120,19 @@ def put_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) ->
 
 
 def checkpoint_weights(run: Store, which: str) -> Path:
-    """Return the local path of a checkpoint's ``model.safetensors``.
+    """Return the path of a checkpoint's ``model.safetensors`` on this machine; arguments and errors
+    are those of ``checkpoint_file``.
+    """
+    return checkpoint_file(run, which).local()
+
+
+def checkpoint_file(run: Store, which: str) -> SharedFile:
+    """Return a checkpoint's ``model.safetensors``.
 
     Args:
         run: The run's folder.
         which: ``best`` (``last`` if nothing was validated), ``last``, the name of a checkpoint, or
-            the path of a safetensors file or of a folder that holds a ``model.safetensors``.
+            the path or URI of a safetensors file or of a folder that holds a ``model.safetensors``.
 
     Raises:
         SettingsError: There is no such checkpoint.
@@ -135,16 +142,41 @@ def checkpoint_weights(run: Store, which: str) -> Path:
     best = read_best(run) if which == "best" else None
     name = best.checkpoint if best else names[-1] if which in ("best", "last") and names else which
     if name in markers:
-        content = read_model_file(run, markers[name])
-        return local_file(run, markers[name].file_path(MODEL), content)
-    path = Path(which).expanduser()
-    path = path / MODEL if path.is_dir() else path
-    if path.is_file() and path.suffix == ".safetensors":
-        return path
+        marker = markers[name]
+        path = marker.file_path(MODEL)
+        if not run.is_local:
+            return SharedFile(f"{run.uri.rstrip('/')}/{path}", marker.files[MODEL].sha256)
+        read_model_file(run, marker)  # compares the checksum
+        return SharedFile(str(run.local_path(path)), marker.files[MODEL].sha256)
+    given = weights_file(which)
+    if is_uri(given):
+        return SharedFile.fetched(given)
+    file = Path(given).absolute()  # workers have a folder of their own
+    if file.is_file() and file.suffix == ".safetensors":
+        return SharedFile(str(file), file_checksum(file))
     raise SettingsError(
         f"there is no checkpoint {which!r} in {run.uri}: allowed are best, last, one of {names}, "
         "or the path of a safetensors file; train first, or import published weights"
     )
+
+
+def weights_file(place: str) -> str:
+    """Return the path or URI of a safetensors file that a user names by itself or by its folder."""
+    if is_uri(place):
+        whole = place.rstrip("/")
+        return whole if whole.endswith(".safetensors") else f"{whole}/{MODEL}"
+    path = Path(place).expanduser()
+    return str(path / MODEL if path.is_dir() else path)
+
+
+def local_weights(place: str) -> Path:
+    """Return the path of weights on this machine, by their path or URI.
+
+    Raises:
+        SettingsError: The URI cannot be read.
+    """
+    file = weights_file(place)
+    return SharedFile.fetched(file).local() if is_uri(file) else Path(file)
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:
@@ -227,13 +259,3 @@ def _has_nan(value: Tensor) -> bool:
 def _some(names: tuple[str, ...], most: int = 6) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def local_file(run: Store, path: str, content: bytes) -> Path:
-    """Return the path of a file of the run on this machine, or of a copy of its content."""
-    if run.is_local:
-        return run.local_path(path)
-    copy = Path(tempfile.gettempdir()) / "eagleray" / sha256(content) / MODEL
-    if not copy.exists():
-        Store(str(copy.parent)).write(MODEL, content)
-    return copy

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import threading
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import torch
 from safetensors.torch import load_file
 from tests.sixth_task import SquareSettings, SquareTask
 
-from eagleray.evaluate.weights import find_weights
+from eagleray.evaluate.weights import find_weights, locate_weights
 from eagleray.runs.run_folder import RunFolder
+from eagleray.task import SettingsError
 
 INITIAL = "checkpoints/initial/model.safetensors"
 
@@ -63,3 +66,27 @@ def test_two_who_ask_at_once_get_whole_weights(tmp_path, monkeypatch):
     assert errors == [] and len(set(paths)) == 1
     assert load_file(paths[0]).keys() == task.build().state_dict().keys()
     assert run.files("checkpoints", recursive=True) == [INITIAL], "no other file is left"
+
+
+def test_weights_travel_by_uri_and_checksum_and_not_by_the_drivers_path(
+    remote, tmp_path, monkeypatch
+):
+    task = SquareTask(SquareSettings())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "driver"))
+    sent = pickle.loads(pickle.dumps(locate_weights(remote, "initial", task, seed=3)))
+    here = load_file(sent.local())
+    assert sent.uri == f"{remote.uri}/{INITIAL}" and sent.local().is_relative_to(tmp_path)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "worker"))  # as on another node
+    shutil.rmtree(tmp_path / "driver")
+    there = load_file(sent.local())
+    assert all(torch.equal(there[name], here[name]) for name in here)
+
+
+def test_weights_are_named_by_a_uri_too(remote, tmp_path, monkeypatch):
+    task = SquareTask(SquareSettings())
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    find_weights(remote, "initial", task, seed=3)
+    for place in (f"{remote.uri}/{INITIAL}", f"{remote.uri}/checkpoints/initial"):
+        assert locate_weights(remote, place, task, seed=0).uri == f"{remote.uri}/{INITIAL}"
+    with pytest.raises(SettingsError, match="cannot be read"):
+        locate_weights(remote, f"{remote.uri}/nothing", task, seed=0)

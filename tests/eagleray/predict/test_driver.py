@@ -16,7 +16,7 @@ from eagleray.experiment.schema import EvaluateSettings, ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.predict import predict_files
 from eagleray.predict.driver import _items_per_shard
-from eagleray.storage import Store
+from eagleray.storage import SharedFile, Store
 from eagleray.task import EaglerayError, Item, Record, SettingsError
 
 
@@ -45,7 +45,7 @@ def predict(folder, numbers, formats=("text", "list"), *, factor=2, output="out"
     return predict_files(
         experiment,
         task,
-        weights,
+        SharedFile.of(weights),
         paths,
         Store(str(folder / output)),
         formats,
@@ -150,7 +150,7 @@ def test_file_by_file_and_in_batches_give_the_same_bytes(tmp_path):
     predict_files(
         experiment.model_copy(update={"evaluate": evaluate}),
         task,
-        tmp_path / "model.safetensors",
+        SharedFile.of(tmp_path / "model.safetensors"),
         [numbers],
         Store(str(tmp_path / "batched")),
         ["text", "list"],
@@ -227,7 +227,7 @@ from pathlib import Path
 from typing import ClassVar
 from tests.eagleray.predict.double_task import die_after
 from tests.eagleray.predict.test_driver import predict
-from eagleray.storage import Store
+from eagleray.storage import SharedFile, Store
 for event in map(int, sys.argv[3:]):
     child = os.fork()  # imports once, and no thread runs yet
     if child == 0:
@@ -293,7 +293,13 @@ def predict_flat(folder, task_cls, formats):
     save_file({k: torch.zeros_like(v) for k, v in task.build().state_dict().items()}, weights)
     options = RunOptions(device="cpu", inline=True)
     return predict_files(
-        experiment, task, weights, [folder / "in"], Store(str(folder / "out")), formats, options
+        experiment,
+        task,
+        SharedFile.of(weights),
+        [folder / "in"],
+        Store(str(folder / "out")),
+        formats,
+        options,
     )
 
 

@@ -105,7 +105,7 @@ def test_loaded_model_has_the_weights_of_the_file(half_done: Path) -> None:
     torch.testing.assert_close(dict(model.state_dict()), load_file(path), rtol=0, atol=0)
 
 
-def train_from(init_from: Path, folder: Path) -> list[str]:
+def train_from(init_from: Path | str, folder: Path) -> list[str]:
     asked = experiment({"steps": 1}, storage=str(folder / "storage"), init_from=str(init_from))
     notes = Notes()
     train_run(
@@ -129,6 +129,19 @@ def test_weights_to_begin_with_are_told_by_name(half_done: Path, tmp_path: Path)
     assert "1 missing in the file, kept as they are: head.bias" in told
     assert "1 of another shape, kept as they are: head.weight (5, 7) for (3, 7)" in told
     assert "1 not in the model, unused: tail.weight" in told
+
+
+def test_weights_to_begin_with_may_be_a_uri(half_done: Path, tmp_path: Path) -> None:
+    source = half_done / "checkpoints" / "main-00000006"
+    remote = Store("memory://begin/run")
+    remote.write("model.safetensors", (source / "model.safetensors").read_bytes())
+    for name, place in (("uri", remote.uri), ("path", str(source))):
+        (told,) = train_from(place, tmp_path / name)
+        assert "missing" not in told
+    paths = [tmp_path / n / "checkpoints/main-00000001/model.safetensors" for n in ("uri", "path")]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with pytest.raises(SettingsError, match=r"memory://begin/none/model\.safetensors cannot be"):
+        train_from("memory://begin/none", tmp_path / "none")
 
 
 def test_weights_to_begin_with_are_used(half_done: Path, tmp_path: Path) -> None:
