@@ -27,7 +27,7 @@ from eagleray_pop3d.occ3d import (
 )
 from eagleray_pop3d.occupancy_iou import NUM_LABELS, count_labels, occupancy_iou
 from eagleray_pop3d.predict import FramePrediction
-from eagleray_pop3d.published import OCC3D, OCCUPANCY, RETRIEVAL
+from eagleray_pop3d.published import OCC3D, OCCUPANCY, RETRIEVAL, RETRIEVAL_TARGETS
 from eagleray_pop3d.settings import TruthSettings
 from eagleray_pop3d.voxels import FREE_LABEL, evaluation_labels
 from eagleray_vision.driving.lidarseg import CLASS_NAMES, NUM_CLASSES
@@ -42,7 +42,15 @@ RETRIEVAL_SPLITS: Mapping[str, tuple[str, ...]] = {
 }
 """Splits of key frames that each retrieval benchmark asks."""
 _RETRIEVAL, _OCC3D, _OCCUPANCY = "retrieval_", "occ3d", "occupancy"
+_TARGETS = "_targets"
 _COUNTS = "list<int64>"
+_QUERY_COLUMNS: Mapping[str, str] = {
+    "query": "string",
+    "ap": "float64",
+    "ap_visible": "float64",
+    "base_rate": "float64",
+    "base_rate_visible": "float64",
+}
 _PERCENT = 100.0
 _MASKS = ("camera", "both", "all")
 _LIDAR_HEIGHT_M = 1.84
@@ -76,17 +84,23 @@ def pop3d_benchmarks(truth: TruthSettings) -> list[Benchmark]:
                 "map",
                 "Average precision of lidar points by the product of their feature and the query, "
                 "mean over queries; visible: over the points that cameras see, one per camera.",
-                {
-                    "query": "string",
-                    "ap": "float64",
-                    "ap_visible": "float64",
-                    "base_rate": "float64",
-                    "base_rate_visible": "float64",
-                },
+                dict(_QUERY_COLUMNS),
                 published=RETRIEVAL[name],
             )
-            for name, splits in RETRIEVAL_SPLITS.items()
-            if all(queries_file(Path(truth.retrieval), split).is_file() for split in splits)
+            for name in _listed_splits(truth)
+        ]
+    if truth.retrieval and truth.targets:
+        found += [
+            Benchmark(
+                f"{_RETRIEVAL}{name}{_TARGETS}",
+                f"{_RETRIEVAL}{name}{_TARGETS}",
+                "map_visible",
+                "The same queries answered by the features that training learns, at the points "
+                "that cameras see, one per camera; no network takes part.",
+                dict(_QUERY_COLUMNS),
+                published=RETRIEVAL_TARGETS[name],
+            )
+            for name in _listed_splits(truth)
         ]
     if truth.occ3d:
         found.append(
@@ -183,8 +197,17 @@ def _compute_occupancy(rows: Iterable[Mapping[str, Any]]) -> Metrics:
 def _score_query(sample: EvaluationSample, prediction: FramePrediction) -> Mapping[str, Any]:
     if sample.truth is None or sample.visible is None or prediction.query_scores is None:
         raise InputError(f"key frame {sample.frame.token} was read without a query")
-    precision, visible = average_precisions(sample.truth, prediction.query_scores, sample.visible)
     seen = sample.truth[sample.visible]
+    if sample.match_features is None:
+        precision, visible = average_precisions(
+            sample.truth, prediction.query_scores, sample.visible
+        )
+    else:
+        # Features exist where cameras look, one per camera: there is no answer for all points.
+        precision = visible = float("nan")
+        if seen.any():
+            every = np.arange(len(seen))
+            visible, _ = average_precisions(seen, prediction.query_scores, every)
     return {
         "query": sample.query,
         "ap": precision,
@@ -282,8 +305,23 @@ def _nan_mean(values: npt.NDArray[np.floating[Any]]) -> float:
     return float(kept.mean()) if kept.size else float("nan")
 
 
+def asks_targets(source: str) -> bool:
+    """Return whether a benchmark's source has the extractor's features, not the network's."""
+    return source.startswith(_RETRIEVAL) and source.endswith(_TARGETS)
+
+
+def _listed_splits(truth: TruthSettings) -> list[str]:
+    """Return the retrieval benchmarks whose splits have a list of queries."""
+    folder = Path(truth.retrieval)
+    return [
+        name
+        for name, splits in RETRIEVAL_SPLITS.items()
+        if all(queries_file(folder, split).is_file() for split in splits)
+    ]
+
+
 def splits_of(source: str) -> Sequence[str]:
     """Return the splits of key frames that a benchmark's source reads."""
     if source.startswith(_RETRIEVAL):
-        return RETRIEVAL_SPLITS[source.removeprefix(_RETRIEVAL)]
+        return RETRIEVAL_SPLITS[source.removeprefix(_RETRIEVAL).removesuffix(_TARGETS)]
     return (VAL,)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from torch import Tensor
 
 from eagleray.task import Dataset, InputError, Rows
 from eagleray_pop3d.occ3d import Occ3dTruth, read_occ3d, voxel_centers_m
@@ -23,6 +24,7 @@ from eagleray_pop3d.samples import (
 )
 from eagleray_pop3d.settings import Pop3dSettings
 from eagleray_pop3d.stored_features import features_of_row
+from eagleray_vision.codecs import codec_of_json
 from eagleray_vision.driving.key_frame import KeyFrame, key_frame_of_row
 from eagleray_vision.driving.lidar import read_lidarseg
 from eagleray_vision.driving.lidarseg import evaluated_classes
@@ -65,6 +67,8 @@ class EvaluationSample:
         truth: ``(n,)`` 1 where a point belongs to the query.
         occ3d: Denser truth.
         places_m: ``(k, 3)`` further places in the lidar frame whose labels are asked for.
+        match_features: ``(m, D)`` the extractor's features of the ``visible`` points, where they
+            are scored instead of the network's.
     """
 
     frame: FrameSample
@@ -74,6 +78,7 @@ class EvaluationSample:
     truth: npt.NDArray[np.uint8] | None = None
     occ3d: Occ3dTruth | None = None
     places_m: Points | None = None
+    match_features: Tensor | None = None
 
 
 class TrainingFrames(Dataset[FrameSample, FrameBatch]):
@@ -237,6 +242,40 @@ class RetrievalQueries(Dataset[EvaluationSample, Any]):
         return list(samples)
 
 
+class TargetQueries(RetrievalQueries):
+    """Queries with the features that training learns, for those that ask how good these are.
+
+    Args:
+        frames: Rows of key frames by split.
+        features: Rows of features by split.
+        queries: The queries.
+        settings: How key frames are read.
+    """
+
+    def __init__(
+        self,
+        frames: dict[str, Rows],
+        features: dict[str, Rows],
+        queries: Sequence[Query],
+        settings: Pop3dSettings,
+    ) -> None:
+        super().__init__(frames, queries, settings)
+        self._features = features
+
+    def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
+        """Read the key frame, the annotation and the features of its matches."""
+        sample, query = super().load(index, rng), self._queries[index]
+        rows = self._features[query.split]
+        stored = features_of_row(rows[query.token])
+        stored.check_sweep(len(sample.frame.points))
+        codec = codec_of_json(rows.fitted()["codec"])
+        return replace(
+            sample,
+            visible=stored.points.astype(np.int64),
+            match_features=codec.decode(stored.codes),
+        )
+
+
 class Occ3dFrames(EvaluationFrames):
     """Key frames with Occ3D's truth.
 
@@ -270,7 +309,7 @@ def read_queries(folder: Path, splits: Sequence[str]) -> list[Query]:
     Raises:
         InputError: A list is missing or a line has other fields.
     """
-    queries = []
+    queries, folder = [], folder.expanduser()
     for split in splits:
         path = queries_file(folder, split)
         if not path.is_file():

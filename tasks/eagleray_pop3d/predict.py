@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from eagleray.task import InputError
 from eagleray_pop3d.asking import best_class
 from eagleray_pop3d.data import EvaluationSample, Points
 from eagleray_pop3d.model.aggregator import Planes
@@ -36,7 +37,8 @@ class FramePrediction:
         point_labels: ``(n,)`` uint8, the class 1..16 of each point, whether its voxel is free or
             not.
         place_labels: ``(m,)`` uint8, 1..17, of the further places; 17 outside of the box.
-        query_scores: ``(n,)`` float32 likeness of each point to the sample's query.
+        query_scores: ``(n,)`` float32 likeness of each point to the sample's query; ``(m,)`` of
+            each match where the extractor's features are scored.
     """
 
     labels: Labels
@@ -91,6 +93,29 @@ def predict_frame(
         point_classes.byte().cpu().numpy(),
         places,
         scores,
+    )
+
+
+def predict_from_targets(
+    sample: EvaluationSample, query: Tensor | None, grid: GridSettings, *, cosine: bool
+) -> FramePrediction:
+    """Return what the extractor's features say of a query, without the network.
+
+    Args:
+        sample: A key frame with features of its matches.
+        query: ``(D,)`` vector of the sample's query.
+        grid: Its voxels, all of which are free.
+        cosine: Compare directions with the query, not plain products.
+    """
+    if sample.match_features is None or query is None:
+        raise InputError(f"key frame {sample.frame.token} was read without features or a query")
+    features = sample.match_features
+    return FramePrediction(
+        np.full(grid.size_xyz, FREE_LABEL, dtype=np.uint8),
+        features.new_zeros((0, features.shape[1])).cpu(),
+        features.cpu(),
+        np.zeros(0, dtype=np.uint8),
+        query_scores=likeness(features, query.to(features), cosine=cosine).cpu().numpy(),
     )
 
 

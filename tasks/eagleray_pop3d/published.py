@@ -34,6 +34,12 @@ RETRIEVAL: Mapping[str, tuple[PublishedResult, ...]] = {
 }
 """Mean average precision over the queries of a split."""
 
+RETRIEVAL_TARGETS: Mapping[str, tuple[PublishedResult, ...]] = {
+    name: tuple(one for one in rows if one.model.startswith("MaskCLIP+"))
+    for name, rows in RETRIEVAL.items()
+}
+"""The rows of the target features, which stand beside the network's, too."""
+
 OCC3D = (
     PublishedResult("miou", 9.31, _OCCANY, model="POP-3D"),
     PublishedResult("geometric_iou", 28.17, _OCCANY, model="POP-3D"),

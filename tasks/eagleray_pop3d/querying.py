@@ -150,16 +150,29 @@ def find_hits(
     if not len(everything):
         return []
     threshold = middle_threshold(everything)
-    best = {key: float(values.max()) for key, values in likeness.items() if len(values)}
+    # No box is better than the likest voxels of its key frame, so the others cannot come in.
+    best = {key: _score(values, threshold) for key, values in likeness.items() if len(values)}
     hits: list[Hit] = []
     for key in sorted(best, key=lambda one: -best[one]):
-        # No box is better than its likest voxel, so later key frames cannot come in.
-        if best[key] < threshold or (len(hits) >= top and hits[top - 1].score >= best[key]):
+        floor = hits[top - 1].score if len(hits) >= top else threshold
+        if best[key] <= floor:
             break
         frame = IndexedFrame.of_row(index[key], codec)
-        hits += [_hit(key, one, frame, grid) for one in boxes(frame, likeness[key], threshold)]
-        hits.sort(key=lambda one: -one.score)
-    return hits[:top]
+        found = boxes(frame, likeness[key], threshold, floor)
+        hits = sorted(hits + [_hit(key, one, frame, grid) for one in found], key=_worst_last)[:top]
+    return hits
+
+
+def _worst_last(hit: Hit) -> float:
+    return -hit.score
+
+
+def _score(likeness: npt.NDArray[np.floating[Any]], threshold: float) -> float:
+    """Return the mean of the likest voxels; where there are too few, the threshold fills up."""
+    likest = np.full(_VOXELS_IN_SCORE, threshold)
+    count = min(len(likeness), _VOXELS_IN_SCORE)
+    likest[:count] = np.partition(likeness, len(likeness) - count)[len(likeness) - count :]
+    return float(np.maximum(likest, threshold).mean())
 
 
 def middle_threshold(likeness: npt.NDArray[np.floating[Any]]) -> float:
@@ -170,20 +183,30 @@ def middle_threshold(likeness: npt.NDArray[np.floating[Any]]) -> float:
 
 
 def boxes(
-    frame: IndexedFrame, likeness: npt.NDArray[np.floating[Any]], threshold: float
+    frame: IndexedFrame,
+    likeness: npt.NDArray[np.floating[Any]],
+    threshold: float,
+    floor: float = -np.inf,
 ) -> list[Box]:
-    """Return the touching groups of voxels that are at least so like a text."""
+    """Return the touching groups of voxels that are at least so like a text.
+
+    Args:
+        frame: The voxels.
+        likeness: ``(n,)`` of each.
+        threshold: What is less like the text belongs to no group.
+        floor: Groups without a voxel of this likeness are left out.
+    """
     volume = np.full(frame.size_xyz, -np.inf, dtype=np.float32)
     volume.reshape(-1)[frame.voxels] = likeness
     groups, _ = ndimage.label(volume >= threshold, structure=_TOUCHING)
+    places = ndimage.find_objects(groups)
+    strong = groups.reshape(-1)[frame.voxels[likeness >= max(threshold, floor)]]
     found = []
-    for number, place in enumerate(ndimage.find_objects(groups), start=1):
-        values = np.sort(volume[place][groups[place] == number])[::-1]
-        likest = np.full(_VOXELS_IN_SCORE, threshold)
-        likest[: len(values)] = values[:_VOXELS_IN_SCORE]
-        x, y, z = place
+    for number in np.unique(strong[strong > 0]).tolist():
+        x, y, z = place = places[number - 1]
+        values = volume[place][groups[place] == number]
         low, high = (x.start, y.start, z.start), (x.stop, y.stop, z.stop)
-        found.append(Box(float(likest.mean()), low, high, len(values)))
+        found.append(Box(_score(values, threshold), low, high, len(values)))
     return found
 
 

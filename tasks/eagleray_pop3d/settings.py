@@ -20,6 +20,11 @@ class TruthSettings(Settings):
     retrieval: Annotated[str, OF_USE] = Field(
         "", description="Folder retrieval_benchmark, or own queries in its form."
     )
+    targets: Annotated[bool, OF_USE] = Field(
+        False,
+        description="Score the extractor's own features at the queries' points, too "
+        "(retrieval_<split>_targets); needs features of those key frames.",
+    )
     occ3d: Annotated[str, OF_USE] = Field(
         "", description="Folder of Occ3D-nuScenes, with <scene>/<key frame>/labels.npz."
     )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 
 from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError, Stage
@@ -196,6 +197,12 @@ class _LoadedFrame:
     cameras: tuple[_SeenBy, ...]
 
 
+class QueriedFeatureSettings(FeatureSettings):
+    """Which features, where only those of some key frames are wanted."""
+
+    source: str = Field(description="Source of the key frames.")
+
+
 class FeatureStage(Stage[_LoadedFrame, Record]):
     """Features of every match of a point and a camera, one row per key frame.
 
@@ -203,13 +210,21 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
         data: Where the files lie.
         features: Which features, stored how.
         source: ``train``, ``val`` or ``test``.
+        tokens: Key frames whose features are wanted; None for all of the source.
     """
 
     name = "features"
     schema: Mapping[str, str] = FEATURE_SCHEMA
 
-    def __init__(self, data: DataSettings, features: FeatureSettings, source: str) -> None:
+    def __init__(
+        self,
+        data: DataSettings,
+        features: FeatureSettings,
+        source: str,
+        tokens: frozenset[str] | None = None,
+    ) -> None:
         self._data, self._features, self.source = data, features, source
+        self._tokens = tokens
         self.upstream = (f"{KeyFrameStage.name}:{source}",)
         self.fit_items = features.fit_frames
         uses_network = features.extractor != "files"
@@ -229,7 +244,12 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
 
     def settings(self) -> Settings:
         """Return which features; their weights count by content."""
-        return self._features.model_copy(update={"weights": ""})
+        stated = self._features.model_copy(update={"weights": ""})
+        if self._tokens is None:
+            return stated
+        # Key frames of another source are another stage upstream, so these fit a codebook of their
+        # own; what they are called keeps the engine from looking for that of training.
+        return QueriedFeatureSettings(source=self.source, **dict(stated))
 
     def weights(self) -> Sequence[Path]:
         """Return the extractor's weights."""
@@ -239,7 +259,8 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the key frames."""
         for token in upstream[self.upstream[0]].keys():  # noqa: SIM118 (Rows is no mapping)
-            yield Item(token, token, {})
+            if self._tokens is None or token in self._tokens:
+                yield Item(token, token, {})
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
         """Load the extractor, and the codec where it is fitted."""

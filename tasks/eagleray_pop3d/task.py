@@ -36,6 +36,7 @@ from eagleray.task import (
 )
 from eagleray_pop3d.benchmarks import (
     RETRIEVAL_SPLITS,
+    asks_targets,
     compute_benchmark,
     pop3d_benchmarks,
     score_frame,
@@ -47,7 +48,9 @@ from eagleray_pop3d.data import (
     EvaluationSample,
     Occ3dFrames,
     RetrievalQueries,
+    TargetQueries,
     TrainingFrames,
+    queries_file,
     read_queries,
     still,
 )
@@ -56,7 +59,7 @@ from eagleray_pop3d.feature_costs import cost_table
 from eagleray_pop3d.losses import feature_loss, occupancy_losses
 from eagleray_pop3d.model.network import Pop3dNetwork, normalize_images
 from eagleray_pop3d.picture import sample_pictures
-from eagleray_pop3d.predict import FramePrediction, predict_frame
+from eagleray_pop3d.predict import FramePrediction, predict_frame, predict_from_targets
 from eagleray_pop3d.query_pictures import hit_files
 from eagleray_pop3d.querying import (
     FIT_FRAMES,
@@ -127,13 +130,24 @@ class POP3DTask(
         """Return key frames of all sources, and the features that training learns."""
         settings = self.settings
         frames = [KeyFrameStage(settings.data, source) for source in _SOURCES]
-        return [*frames, FeatureStage(settings.data, settings.features, TRAIN)]
+        features = [FeatureStage(settings.data, settings.features, TRAIN)]
+        truth = settings.truth
+        if truth.retrieval and truth.targets:
+            for split in ("val", "test"):
+                if queries_file(Path(truth.retrieval), split).is_file():
+                    asked = read_queries(Path(truth.retrieval), [split])
+                    tokens = frozenset(query.token for query in asked)
+                    features.append(FeatureStage(settings.data, settings.features, split, tokens))
+        return [*frames, *features]
 
     def stages_of(self, source: str) -> Sequence[str]:
         """Return the key frames; training also reads features, evaluation never does."""
         if source == TRAIN:
             return (f"{KeyFrameStage.name}:{TRAIN}", f"{FeatureStage.name}:{TRAIN}")
-        return [f"{KeyFrameStage.name}:{split}" for split in splits_of(source)]
+        frames = [f"{KeyFrameStage.name}:{split}" for split in splits_of(source)]
+        if asks_targets(source):
+            return [*frames, *(f"{FeatureStage.name}:{split}" for split in splits_of(source))]
+        return frames
 
     def costs(self, num_items: Mapping[str, int], phases: Sequence[Phase]) -> Sequence[CostTable]:
         """Return what each codec of the features would take, and streaming them."""
@@ -148,11 +162,13 @@ class POP3DTask(
         labels = self.stages_of(source)
         if source == TRAIN:
             return TrainingFrames(rows[labels[0]], rows[labels[1]], self.settings)
-        frames = {
-            split: rows[label] for split, label in zip(splits_of(source), labels, strict=True)
-        }
+        frames = {split: rows[f"{KeyFrameStage.name}:{split}"] for split in splits_of(source)}
+        if asks_targets(source):
+            features = {split: rows[f"{FeatureStage.name}:{split}"] for split in frames}
+            queries = read_queries(Path(self.settings.truth.retrieval), splits_of(source))
+            return TargetQueries(frames, features, queries, self.settings)
         if source.removeprefix("retrieval_") in RETRIEVAL_SPLITS and source != "val":
-            folder = Path(self.settings.truth.retrieval).expanduser()
+            folder = Path(self.settings.truth.retrieval)
             return RetrievalQueries(frames, read_queries(folder, splits_of(source)), self.settings)
         own = Occ3dFrames if source == "occ3d" else EvaluationFrames
         return own(rows[labels[0]], self.settings)
@@ -214,11 +230,7 @@ class POP3DTask(
         self, model: Pop3dNetwork, samples: Sequence[EvaluationSample]
     ) -> Sequence[FramePrediction]:
         """Return classes of voxels and points."""
-        cosine = self.settings.cosine_scores
-        return [
-            predict_frame(model, sample, self.words, self._query(sample), cosine=cosine)
-            for sample in samples
-        ]
+        return [self._predicted(model, sample) for sample in samples]
 
     def score(
         self, benchmark: str, sample: EvaluationSample, prediction: FramePrediction
@@ -309,6 +321,13 @@ class POP3DTask(
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read published weights."""
         return import_weights(path, self.settings.network)
+
+    def _predicted(self, model: Pop3dNetwork, sample: EvaluationSample) -> FramePrediction:
+        cosine, query = self.settings.cosine_scores, self._query(sample)
+        if sample.match_features is not None:
+            grid = self.settings.network.grid
+            return predict_from_targets(sample, query, grid, cosine=cosine)
+        return predict_frame(model, sample, self.words, query, cosine=cosine)
 
     def _query(self, sample: EvaluationSample) -> Tensor | None:
         return self._vector(sample.query) if sample.query else None

@@ -9,8 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import average_precision_score
 from tests.eagleray_pop3d.small_task import (
     CLASSES,
+    QUERIES,
     WORDS,
     small_experiment,
     small_settings,
@@ -25,9 +27,11 @@ from eagleray_pop3d.data import EvaluationFrames, EvaluationSample, read_queries
 from eagleray_pop3d.picture import from_above
 from eagleray_pop3d.predict import FramePrediction
 from eagleray_pop3d.settings import Pop3dSettings
+from eagleray_pop3d.stored_features import features_of_row
 from eagleray_pop3d.task import POP3DTask
 from eagleray_pop3d.voxels import FREE_LABEL, IGNORED_LABEL, evaluation_labels
 from eagleray_pop3d.words import TextSettings, class_vectors, embed_texts
+from eagleray_vision.codecs import codec_of_json
 
 
 @pytest.fixture
@@ -188,3 +192,30 @@ def test_seen_from_above_the_front_is_up() -> None:
     assert picture[5, -5, 2] > 100 and picture[5, -5, 0] < 20
     assert picture[5, 5].tolist() == [255, 255, 255]
     assert picture[-5, 5].tolist() == [60, 60, 60]
+
+
+def test_target_features_answer_queries_by_themselves(rig: Path) -> None:
+    values = small_experiment(rig)
+    truth = {**values["settings"]["truth"], "targets": True}
+    values["settings"] = {**values["settings"], "truth": truth, "cosine_scores": True}
+    values["settings"]["features"]["codec"] = "fp32"
+    data = values["settings"]["data"]
+    # Another split is another stage upstream, whose features fit for themselves.
+    values["settings"]["data"] = {**data, "val": {**data["val"], "split": "other"}}
+    asked = Experiment.from_values(values, inline=True)
+    asked.prepare()
+    features = asked.prepare().rows["features:val"]
+    assert set(features.keys()) == {"frame0", "frame1"}
+    (result,) = asked.evaluate(("retrieval_val_targets",), "initial")
+    assert result.values["map"] is None and result.units == len(QUERIES)
+    words = np.load(rig / "words.npy")
+    words /= np.linalg.norm(words, axis=1, keepdims=True)
+    expected = []
+    for number, text in QUERIES:
+        stored = features_of_row(features[f"frame{number}"])
+        vectors = codec_of_json(features.fitted()["codec"]).decode(stored.codes).numpy()
+        vectors = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        wanted = np.load(rig / f"retrieval/annotations/frame{number}_{text}.npy")[stored.points]
+        scores = vectors @ words[WORDS.index(text)]
+        expected.append(average_precision_score(wanted, scores))
+    assert result.values["map_visible"] == pytest.approx(100 * np.mean(expected), rel=1e-5)
