@@ -17,7 +17,7 @@ def written_store(tmp_path_factory):
     folder = tmp_path_factory.mktemp("written")
     for seed, name in enumerate(RUNS):
         experiment, run = name.split("/")
-        fake = FakeRun(experiment, run, seed=seed, points=POINTS, pictures=9)
+        fake = FakeRun(experiment, run, seed=seed, points=POINTS, pictures=9, layers=7)
         write_run(str(folder), fake, side_px=48)
     failed = FakeRun("other", "main-7", "ops", seed=7, points=20, pictures=0, state="failed")
     write_run(str(folder), failed)

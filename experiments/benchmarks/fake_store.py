@@ -18,12 +18,22 @@ import numpy.typing as npt
 import yaml
 from PIL import Image
 
+from eagleray.evaluate.stage import layer_files
 from eagleray.prepare import Manifest, Reject, ShardMarker, StageFolder
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.marker import CommittedFile
+from eagleray.runs.diagnostics import write_diagnostics
 from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.storage import Store
-from eagleray.task import Record
+from eagleray.task import (
+    CurvesDiagnostic,
+    Diagnostic,
+    LabelLayer,
+    LabelLayers,
+    MatrixDiagnostic,
+    Record,
+    TableDiagnostic,
+)
 
 Image8 = npt.NDArray[np.uint8]
 
@@ -61,6 +71,8 @@ class FakeRun:
     points: int = 1000
     pictures: int = 9
     state: str = "trained"
+    layers: int = 0
+    """Classes of the labels that lie over its pictures; 0: none."""
 
 
 def large_runs(runs: int, points: int, pictures: int) -> list[FakeRun]:
@@ -100,6 +112,8 @@ def write_run(storage: str, fake: FakeRun, side_px: int = 96) -> RunFolder:
     last = _write_metrics(run, fake, quality, lr, rng)
     result = _write_evaluation(run, fake, quality, side_px)
     _put(run, f"evaluation/val/{result['checkpoint']}.json", _json(result))
+    if fake.layers:
+        write_diagnostics(run, "val", result["checkpoint"], made_up_diagnostics(quality))
     _put(run, "log/0.log", b"step 0: begins\nstep 10: <b>goes on</b>\n")
     short = {key: value for key, value in result.items() if key != "per_class"}
     summary = {
@@ -236,6 +250,8 @@ def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -
             scene = draw_scene(rng, mistakes, side_px)
             for name, image in zip(("input", "truth", "prediction"), scene, strict=True):
                 files.append(_write_picture(stage, key, name, image))
+            if fake.layers:
+                files += _write_layers(stage, key, rng, side_px, fake.layers)
     data = to_parquet(tables, schema)
     marker = ShardMarker.of(
         "0",
@@ -269,6 +285,52 @@ def _write_evaluation(run: Store, fake: FakeRun, quality: float, side_px: int) -
         "rejected": 1,
         "rows": fingerprint,
     }
+
+
+def draw_layers(rng: np.random.Generator, side_px: int, classes: int) -> LabelLayers:
+    """Return made-up segments of so many classes over a picture of ``draw_scene``."""
+    layers = {}
+    for name in ("truth", "prediction"):
+        ids = np.zeros((side_px, 2 * side_px), np.int64)
+        for number in range(classes):
+            row = int(rng.integers(side_px - side_px // 4))
+            column = int(rng.integers(2 * side_px - side_px // 4))
+            ids[row : row + side_px // 4, column : column + side_px // 4] = number + 1
+        scores = rng.uniform(0.5, 1, classes).tolist() if name == "prediction" else []
+        layers[name] = LabelLayer(ids, range(classes), scores)
+    names = [*_CLASSES, *(f"class {number}" for number in range(len(_CLASSES), classes))]
+    colors = np.concatenate([_PALETTE, rng.integers(40, 220, (classes, 3), dtype=np.uint8)])
+    return LabelLayers(names[:classes], colors[:classes], layers)
+
+
+def _write_layers(
+    stage: StageFolder, key: str, rng: np.random.Generator, side_px: int, classes: int
+) -> list[CommittedFile]:
+    files = []
+    for path, content in layer_files(key, draw_layers(rng, side_px, classes)).items():
+        files.append(CommittedFile.of("0", key, path, content))
+        stage.write_file(files[-1], content)
+    return files
+
+
+def made_up_diagnostics(quality: float) -> list[Diagnostic]:
+    """Return a diagnostic of each kind for the made-up classes."""
+    count = len(_CLASSES)
+    wrong = (1 - quality) / count
+    matrix = [[1000 * (quality * (i == j) + wrong) for j in range(count + 1)] for i in range(count)]
+    recall = np.linspace(0, 100, 30)
+    lines = {
+        name: (tuple(recall.tolist()), tuple((100 - (1 - quality) * recall / (i + 1)).tolist()))
+        for i, name in enumerate(("all things", "car"))
+    }
+    kinds = {name: (40.0 - i, 3.0 + i, None) for i, name in enumerate(_CLASSES)}
+    return [
+        MatrixDiagnostic(
+            "Confusion of pixels", _CLASSES, (*_CLASSES, "void"), tuple(map(tuple, matrix))
+        ),
+        TableDiagnostic("What became of the segments", ("matched", "missed", "split"), kinds),
+        CurvesDiagnostic("Precision over recall", "recall in %", "precision in %", lines),
+    ]
 
 
 def _write_picture(stage: StageFolder, key: str, name: str, image: Image8) -> CommittedFile:

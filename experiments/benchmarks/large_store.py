@@ -58,12 +58,12 @@ class Dashboard:
             text=True,
         )
         assert self._process.stdout is not None
-        self._url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
         self.start_s = time.perf_counter() - began
 
     def get(self, path: str) -> bytes:
         """Return an answer."""
-        with urllib.request.urlopen(self._url + path) as answer:
+        with urllib.request.urlopen(self.url + path) as answer:
             content: bytes = answer.read()
         return content
 
@@ -84,7 +84,7 @@ class Dashboard:
         self.get("/")
         self.get("/_dash-layout")
         request = urllib.request.Request(
-            f"{self._url}/_dash-update-component",
+            f"{self.url}/_dash-update-component",
             json.dumps(body).encode(),
             {"Content-Type": "application/json"},
         )

@@ -11,6 +11,14 @@ from __future__ import annotations
 from eagleray.contract.base import BaseTask, DataTask, ModelTask
 from eagleray.contract.costs import CostTable
 from eagleray.contract.data import Batches, Dataset
+from eagleray.contract.diagnostics import (
+    CurvesDiagnostic,
+    Diagnostic,
+    LabelLayer,
+    LabelLayers,
+    MatrixDiagnostic,
+    TableDiagnostic,
+)
 from eagleray.contract.errors import EaglerayError, InputError, SettingsError, is_transient
 from eagleray.contract.evaluation import Benchmark, Evaluation, Metrics, PublishedResult
 from eagleray.contract.frozen import FrozenFile
@@ -63,8 +71,10 @@ __all__ = [
     "Camera",
     "CapabilityError",
     "CostTable",
+    "CurvesDiagnostic",
     "DataTask",
     "Dataset",
+    "Diagnostic",
     "Download",
     "EaglerayError",
     "Evaluation",
@@ -79,7 +89,10 @@ __all__ = [
     "InputError",
     "InteractiveScene",
     "Item",
+    "LabelLayer",
+    "LabelLayers",
     "LossTerm",
+    "MatrixDiagnostic",
     "Metrics",
     "ModelTask",
     "ParameterGroup",
@@ -103,6 +116,7 @@ __all__ = [
     "SolidScene",
     "Stage",
     "StepContext",
+    "TableDiagnostic",
     "Task",
     "Training",
     "ViewRequest",

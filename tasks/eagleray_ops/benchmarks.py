@@ -195,6 +195,19 @@ def compute_split(
     return _mean_of_folds(folds)
 
 
+def sum_confusion(
+    rows: Iterable[Mapping[str, Any]], benchmark: str, num_classes: int
+) -> npt.NDArray[np.int64]:
+    """Return pixels by true and predicted class ``(C, C + 1)`` over all rows of a benchmark."""
+    total = np.zeros((num_classes, num_classes + 1), np.int64)
+    for row in rows:
+        if benchmark in (COCO_VAL, COCO_RERP):
+            total += np.asarray(row["confusion"], np.int64).reshape(total.shape)
+        else:
+            total += PanoramaStatistics.from_row(row, num_classes).bands.sum(axis=0)
+    return total
+
+
 def _panorama_metrics(
     statistics: Sequence[PanoramaStatistics], classes: Sequence[str], trained: Collection[str]
 ) -> Metrics:

@@ -17,11 +17,13 @@ from torch import Tensor
 from eagleray.task import (
     Benchmark,
     Dataset,
+    Diagnostic,
     Download,
     FrozenFile,
     ImportedCheckpoint,
     Importing,
     Item,
+    LabelLayers,
     LossTerm,
     Metrics,
     ParameterGroup,
@@ -36,7 +38,7 @@ from eagleray.task import (
     Task,
     Viewing,
 )
-from eagleray_ops.benchmarks import compute_split, ops_benchmarks, score_image
+from eagleray_ops.benchmarks import compute_split, ops_benchmarks, score_image, sum_confusion
 from eagleray_ops.checkpoint_import import convert_checkpoint, import_original, read_checkpoint
 from eagleray_ops.data import TrainingImages, evaluation_images, network_hw, network_image
 from eagleray_ops.downloads import CLIP_HINT, DOWNLOADS
@@ -44,7 +46,7 @@ from eagleray_ops.exports import EXPORT_FORMATS, export_index, export_prediction
 from eagleray_ops.losses import proposal_losses, step_draws
 from eagleray_ops.model.network import CLIP_PREFIX, OpsNetwork
 from eagleray_ops.model.words import NetworkWords, clip_file, clip_form, read_clip_for, word_rows
-from eagleray_ops.picture import sample_pictures
+from eagleray_ops.picture import palette_of, sample_pictures
 from eagleray_ops.predict import predict_image
 from eagleray_ops.published import PUBLISHED
 from eagleray_ops.recipes import parameter_groups, phases
@@ -65,6 +67,7 @@ from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.inputs import list_inputs
 from eagleray_vision.inputs.listing import PROBLEM, input_path
 from eagleray_vision.samples.semantic import SemanticBatch, SemanticPrediction, SemanticSample
+from eagleray_vision.scoring.diagnostics import confusion_diagnostics, semantic_layers
 
 
 class OpsFlags(Settings):
@@ -194,6 +197,19 @@ class OPSTask(
         """Return mean IoU: of all and of new words, on panoramas also by latitude and so on."""
         trained = training_words(self.settings)
         return compute_split(rows, benchmark, self._words_of(benchmark), trained)
+
+    def diagnostics(
+        self, benchmark: str, rows: Iterable[Mapping[str, Any]]
+    ) -> Sequence[Diagnostic]:
+        """Return which words are taken for which, over all folds."""
+        words = self._words_of(benchmark)
+        return confusion_diagnostics(sum_confusion(rows, benchmark, len(words)), words)
+
+    def layers(self, sample: SemanticSample, prediction: SemanticPrediction) -> LabelLayers:
+        """Return the classes of truth and prediction."""
+        names = self.vocabulary.names
+        maps = {"truth": sample.truth, "prediction": prediction.classes}
+        return semantic_layers(maps, names, palette_of(names))
 
     def picture(
         self, sample: SemanticSample, prediction: SemanticPrediction

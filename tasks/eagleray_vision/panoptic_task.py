@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from typing_extensions import TypeVar
 
 from eagleray.task import (
+    Diagnostic,
     FittedWeights,
     Importing,
     InputError,
     Item,
+    LabelLayers,
     LossTerm,
     Metrics,
     Requirement,
@@ -39,6 +41,7 @@ from eagleray_vision.panoptic.picture import sample_pictures
 from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 from eagleray_vision.scoring.benchmarks import CEILING_SUFFIX
+from eagleray_vision.scoring.diagnostics import panoptic_diagnostics, panoptic_layers
 from eagleray_vision.scoring.image import score_ceiling, score_sample
 from eagleray_vision.scoring.rule import ScoringRule
 from eagleray_vision.scoring.split import compute_metrics
@@ -179,6 +182,12 @@ class PanopticTask(
         """Return panoptic quality, mean IoU and, where it is scored, AP."""
         return compute_metrics(rows, self.scoring_rule(), self.label_space())
 
+    def diagnostics(
+        self, benchmark: str, rows: Iterable[Mapping[str, Any]]
+    ) -> Sequence[Diagnostic]:
+        """Return confusion, kinds of mistakes, precision over recall."""
+        return panoptic_diagnostics(rows, self.label_space())
+
     def picture(
         self, sample: PanopticSample, prediction: PanopticPrediction
     ) -> Mapping[str, npt.NDArray[np.uint8]]:
@@ -190,6 +199,11 @@ class PanopticTask(
             self.label_space(),
             faithful=self.draws_as_original,
         )
+
+    def layers(self, sample: PanopticSample, prediction: PanopticPrediction) -> LabelLayers | None:
+        """Return the segments of truth and prediction."""
+        maps = {"truth": sample.truth, "prediction": prediction.fused}
+        return panoptic_layers(sample.photo, maps, self.label_space())
 
     def inputs(self, paths: Sequence[Path]) -> Iterator[Item]:
         """List image files."""

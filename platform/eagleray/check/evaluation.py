@@ -16,7 +16,7 @@ from torch import nn
 from eagleray.check.data import check_movable, load_samples, open_data
 from eagleray.check.findings import CheckReport
 from eagleray.check.training import check_modes, training_modes
-from eagleray.evaluate.stage import encode_png
+from eagleray.evaluate.stage import encode_png, layer_files
 from eagleray.prepare import with_upstream
 from eagleray.prepare.columns import arrow_schema, row_at, to_parquet, to_table
 from eagleray.task import (
@@ -106,10 +106,14 @@ def _check_benchmark(
             scored.append(Record(key, task.score(benchmark.name, sample, prediction)))
         stored = _stored_rows(scored, benchmark)
         _check_compute(task, benchmark, stored, where, report)
+        tuple(task.diagnostics(benchmark.name, iter(stored)))
     with report.checking("pictures are RGB", where):
         for sample, prediction in zip(samples, predictions, strict=True):
             shown = task.picture(sample, prediction)
             _check_pictures(shown, where, report)
+            layers = task.layers(sample, prediction)
+            if layers is not None:
+                layer_files("unit", layers)
             if "input" in shown:
                 pictures.inputs.append(encode_png(shown["input"]))
 

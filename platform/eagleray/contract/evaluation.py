@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray.contract.base import DataTask
+from eagleray.contract.diagnostics import Diagnostic, LabelLayers
 from eagleray.contract.generics import M, P, S
 from eagleray.contract.prediction import Inference
 from eagleray.contract.settings import with_use
@@ -90,6 +91,16 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
         ``rows`` can be gone through once.
         """
 
+    def diagnostics(
+        self, benchmark: str, rows: Iterable[Mapping[str, Any]]
+    ) -> Sequence[Diagnostic]:
+        """Return what is drawn beside the metrics: matrices, curves, tables.
+
+        Called by the driver over all units, after ``compute``. An error here is told and touches no
+        metric. ``rows`` can be gone through once.
+        """
+        return ()
+
     def on_benchmark(self, benchmark: Benchmark) -> Self:
         """Return the task with the settings that a benchmark states.
 
@@ -108,3 +119,11 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
         Called for the first ``evaluate.pictures`` units, by the process that scored them.
         """
         return {}
+
+    def layers(self, sample: S, prediction: P) -> LabelLayers | None:
+        """Return labels that can be switched on and off over the picture ``input``, of its
+        proportions; None where there are none. An error here is told and touches no unit.
+
+        Called where ``picture`` is.
+        """
+        return None

@@ -159,7 +159,11 @@ def hidden_control(name: str, value: str) -> Control:
 
 
 def table(
-    columns: Sequence[Any], rows: Sequence[Sequence[Any]], numbers: Sequence[int] = ()
+    columns: Sequence[Any],
+    rows: Sequence[Sequence[Any]],
+    numbers: Sequence[int] = (),
+    *,
+    sortable: bool = False,
 ) -> Component:
     """Return a table.
 
@@ -167,6 +171,7 @@ def table(
         columns: Headings: text or components.
         rows: Cells: text, components, or None for an empty one.
         numbers: Positions of the columns that are aligned to the right.
+        sortable: The browser sorts by a heading that is clicked, where the address says no order.
     """
     kind = ["number" if idx in numbers else "" for idx in range(len(columns))]
     head = [html.Th(text, className=k, scope="col") for text, k in zip(columns, kind, strict=True)]
@@ -174,6 +179,11 @@ def table(
         html.Tr([html.Td(cell, className=k) for cell, k in zip(row, kind, strict=True)])
         for row in rows
     ]
+    if sortable:
+        head = [
+            html.Th(html.Button(text, className="order"), className=k, scope="col")
+            for text, k in zip(columns, kind, strict=True)
+        ]
     made = html.Table([html.Thead(html.Tr(head)), html.Tbody(body)])
     save = html.Button("CSV", className="csv", title="Save this table as it is shown")
     return html.Div([html.Div(made, className="scroll", tabIndex=0), save], className="tabled")

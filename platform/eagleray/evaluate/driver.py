@@ -26,6 +26,7 @@ from eagleray.prepare import (
     with_upstream,
 )
 from eagleray.prepare.streamed import StreamedRows
+from eagleray.runs.diagnostics import write_diagnostics
 from eagleray.runs.evaluation import write_result
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder
@@ -33,6 +34,7 @@ from eagleray.scheduling import LazySession, cluster_machine, fit_beside
 from eagleray.storage import SharedFile
 from eagleray.task import (
     Benchmark,
+    Diagnostic,
     EaglerayError,
     Evaluation,
     Resources,
@@ -180,6 +182,10 @@ def _evaluate(
             if pair.run.folder.uri == stages[position].folder.uri:
                 result, units = _computed(experiment, task, pair, summary, unit_rows)
                 write_result(run, result, units)
+                diagnostics, problem = _diagnosed(task, pair, unit_rows)
+                write_diagnostics(run, pair.benchmark.name, pair.label, diagnostics)
+                if problem:
+                    options.progress.note(problem)
                 for remark in remarks(result, summary, unit_rows, experiment.evaluate.pictures):
                     options.progress.note(remark)
                 results[pair.benchmark.name, pair.label] = result
@@ -261,6 +267,17 @@ def _computed(
         rows=summary.fingerprint,
     )
     return result, unit_values(task, benchmark.name, unit_rows, pictured)
+
+
+def _diagnosed(task: Evaluation, pair: _Pair, rows: StoredRows) -> tuple[Sequence[Diagnostic], str]:
+    """Return what is drawn beside the metrics, or why there is nothing: it touches no number."""
+    name = pair.benchmark.name
+    try:
+        asked, read = task.on_benchmark(pair.benchmark), map(rows.__getitem__, rows.keys())
+        return tuple(asked.diagnostics(name, read)), ""
+    except Exception as error:
+        _log.exception("the diagnostics of %s failed", name)
+        return (), f"{name}, {pair.label}: its diagnostics failed, no metric is touched: {error!r}"
 
 
 def remarks(

@@ -7,6 +7,7 @@ is exact whatever the number of workers.
 from __future__ import annotations
 
 import io
+import json
 import threading
 import traceback
 from collections import deque
@@ -26,7 +27,7 @@ from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.prepare.computed import rows_at
 from eagleray.prepare.marker import CommittedFile
 from eagleray.prepare.streamed import ask_rows
-from eagleray.runs.evaluation import PICTURE_FOLDER
+from eagleray.runs.evaluation import LAYER_FOLDER, PICTURE_FOLDER
 from eagleray.storage import SharedFile
 from eagleray.task import (
     LATER,
@@ -34,6 +35,7 @@ from eagleray.task import (
     Dataset,
     Evaluation,
     Item,
+    LabelLayers,
     ModelTask,
     Record,
     Resources,
@@ -42,6 +44,7 @@ from eagleray.task import (
     Stage,
 )
 
+_MOST_SEGMENTS = 65_535
 PICTURE_ERROR = "picture_error.txt"
 """File of a unit whose pictures could not be made: the traceback."""
 
@@ -167,6 +170,8 @@ class EvaluationStage(Stage):
                 f"{PICTURE_FOLDER}/{item.key}.{name}.png": encode_png(image)
                 for name, image in pictures.items()
             }
+            layers = self._task.layers(sample, prediction)
+            files |= layer_files(item.key, layers) if layers is not None else {}
             for path in files:
                 CommittedFile.of("", item.key, path, b"")  # refuses names that leave the folder
         except Exception as error:
@@ -182,6 +187,33 @@ class EvaluationStage(Stage):
                 f"found {type(dataset).__name__}"
             )
         return dataset
+
+
+def layer_files(key: str, layers: LabelLayers) -> dict[str, bytes]:
+    """Return labels as files of a unit: a PNG per picture (segment = red + 256 green), and a JSON
+    that says what the segments are.
+
+    Raises:
+        ValueError: A picture has more segments than fit.
+    """
+    files: dict[str, bytes] = {}
+    told: dict[str, Any] = {}
+    for name, layer in layers.layers.items():
+        ids = np.asarray(layer.ids)
+        if ids.size and (ids.min() < 0 or ids.max() > len(layer.classes)):
+            raise ValueError(
+                f"layer {name} holds segments {ids.min()}..{ids.max()}, but lists "
+                f"{len(layer.classes)}"
+            )
+        if len(layer.classes) > _MOST_SEGMENTS:
+            raise ValueError(f"layer {name} has more than {_MOST_SEGMENTS} segments")
+        image = np.stack([ids & 255, ids >> 8, np.zeros_like(ids)], axis=-1).astype(np.uint8)
+        files[f"{LAYER_FOLDER}/{key}.{name}.png"] = encode_png(image)
+        scores = [round(float(score), 4) for score in layer.scores]
+        told[name] = {"classes": [int(c) for c in layer.classes], "scores": scores}
+    colors = np.asarray(layers.colors).tolist()
+    record = {"names": list(layers.names), "colors": colors, "layers": told}
+    return {**files, f"{LAYER_FOLDER}/{key}.json": json.dumps(record).encode()}
 
 
 def load_model(task: ModelTask, weights: Path, device: torch.device) -> nn.Module:

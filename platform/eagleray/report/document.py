@@ -23,6 +23,7 @@ from plotly.offline import get_plotlyjs
 
 from eagleray import __version__
 from eagleray.analysis.table import Comparison, comparisons
+from eagleray.browse.diagnostic_figures import lines_figure, matrix_figure
 from eagleray.browse.figures import NamedHistory, classes_figure, curves_figure, metric_names
 from eagleray.browse.gallery import (
     leading_metric,
@@ -31,6 +32,7 @@ from eagleray.browse.gallery import (
     worst_first,
 )
 from eagleray.report.sweep_part import sweep_part
+from eagleray.runs.diagnostics import read_diagnostics
 from eagleray.runs.evaluation import StoredEvaluation, Unit, read_evaluations, read_units
 from eagleray.runs.metrics import read_history
 from eagleray.runs.records import RunSummary
@@ -39,7 +41,14 @@ from eagleray.runs.run_folder import RunFolder, run_below, runs_store
 from eagleray.runs.settings import differing, read_settings
 from eagleray.storage import Store
 from eagleray.sweep.folder import SweepFolder
-from eagleray.task import EaglerayError, InputError
+from eagleray.task import (
+    CurvesDiagnostic,
+    Diagnostic,
+    EaglerayError,
+    InputError,
+    MatrixDiagnostic,
+    TableDiagnostic,
+)
 
 PICTURE_WIDTH_PX = 480
 _VALUES_SHOWN = 4
@@ -63,6 +72,8 @@ class EvaluationPart:
     gallery: Sequence[GalleryRow] = ()
     gallery_order: str = ""
     problems: Sequence[str] = ()
+    figures: Sequence[go.Figure] = ()
+    tables: Sequence[TableDiagnostic] = ()
 
 
 @dataclass(frozen=True)
@@ -161,7 +172,16 @@ def _evaluation_part(run: RunFolder, evaluation: StoredEvaluation, pictures: int
         gallery = [_gallery_row(run, unit, order, problems) for unit in shown[:pictures]]
     except InputError as error:
         problems.append(str(error))
-    return EvaluationPart(evaluation, comparisons(result), gallery, order, problems)
+    found: Sequence[Diagnostic] = ()
+    try:
+        found = read_diagnostics(run, result.benchmark, result.checkpoint)
+    except InputError as error:
+        problems.append(str(error))
+    figures = [matrix_figure(one) for one in found if isinstance(one, MatrixDiagnostic)]
+    figures += [lines_figure(one) for one in found if isinstance(one, CurvesDiagnostic)]
+    tables = [one for one in found if isinstance(one, TableDiagnostic)]
+    rows = comparisons(result)
+    return EvaluationPart(evaluation, rows, gallery, order, problems, figures, tables)
 
 
 def _gallery_row(run: Store, unit: Unit, metric: str, problems: list[str]) -> GalleryRow:

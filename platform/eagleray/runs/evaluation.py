@@ -27,6 +27,9 @@ from eagleray.task import EaglerayError, InputError, SettingsError
 
 PICTURE_FOLDER = "pictures"
 """Folder of pictures in a stage's folder; they are called ``<unit>.<name>.png``."""
+LAYER_FOLDER = "layers"
+"""Folder of labels over pictures: ``<unit>.<name>.png``, and ``<unit>.json`` that says what they
+are."""
 _KEY = "key"
 _UnitMetrics = TypeAdapter(dict[str, dict[str, float]])
 
@@ -79,11 +82,15 @@ class Unit:
         key: The unit's name.
         values: Its numbers: the scalar columns of its row, and its own metrics.
         pictures: Its pictures by name (``input``, ``truth``, ``prediction``).
+        layers: Labels over the input by the name of the picture that shows them.
+        legend: The JSON that says what the labels are; None without labels.
     """
 
     key: str
     values: Mapping[str, float]
     pictures: Mapping[str, Picture] = field(default_factory=dict)
+    layers: Mapping[str, Picture] = field(default_factory=dict)
+    legend: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,14 +172,26 @@ def read_units(run: RunFolder, evaluation: StoredEvaluation) -> Units:
     own = _unit_metrics(run, evaluation, problems)
     units: list[Unit] = []
     for marker in markers:
-        pictures = _pictures(marker, folder)
+        pictures = _pictures(marker, folder, PICTURE_FOLDER)
+        layers = _pictures(marker, folder, LAYER_FOLDER)
+        legends = {
+            file.key: Picture(f"{folder}/{file.path}", file.sha256)
+            for file in marker.files
+            if file.name.startswith(f"{LAYER_FOLDER}/") and file.name.endswith(".json")
+        }
         try:
             rows = _scalar_rows(stage, marker)
         except (pa.ArrowException, ValueError, OSError, EaglerayError) as error:
             problems.append(f"rows of shard {marker.shard} cannot be read: {error}")
             rows = {key: {} for key in pictures}
         units += [
-            Unit(key, {**values, **own.get(key, {})}, pictures.get(key, {}))
+            Unit(
+                key,
+                {**values, **own.get(key, {})},
+                pictures.get(key, {}),
+                layers.get(key, {}),
+                legends.get(key),
+            )
             for key, values in rows.items()
         ]
     rejects = [(reject.key, reject.error) for marker in markers for reject in marker.rejected]
@@ -193,10 +212,10 @@ def _unit_metrics(
         return {}
 
 
-def _pictures(marker: ShardMarker, folder: str) -> dict[str, dict[str, Picture]]:
+def _pictures(marker: ShardMarker, folder: str, below: str) -> dict[str, dict[str, Picture]]:
     found: dict[str, dict[str, Picture]] = {}
     for file in marker.files:
-        if file.name.startswith(f"{PICTURE_FOLDER}/") and file.name.endswith(".png"):
+        if file.name.startswith(f"{below}/") and file.name.endswith(".png"):
             name = file.name.removesuffix(".png").rpartition(".")[2]
             picture = Picture(f"{folder}/{file.path}", file.sha256)
             found.setdefault(file.key, {})[name] = picture

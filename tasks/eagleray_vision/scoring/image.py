@@ -18,6 +18,7 @@ from eagleray_vision.panoptic.errors import PanopticError
 from eagleray_vision.panoptic.label_space import VOID_CLASS, LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 from eagleray_vision.samples.sample import PanopticSample
+from eagleray_vision.scoring.diagnostics import segment_row
 from eagleray_vision.scoring.instances import fused_instances, raw_instances, true_instances
 from eagleray_vision.scoring.rule import ScoringRule
 
@@ -134,7 +135,8 @@ def _panoptic_row(
     confusion = confusion_matrix(
         truth.class_map(VOID_CLASS), semantic, space.num_classes, VOID_CLASS
     )
-    return {**unit.to_row(), "confusion": confusion.ravel().tolist()}
+    segments = segment_row(truth, fused, space.num_classes)
+    return {**unit.to_row(), "confusion": confusion.ravel().tolist(), **segments}
 
 
 def _instance_comparison(

@@ -11,6 +11,7 @@ from pydantic import Field
 from eagleray.task import Settings
 from eagleray_vision.metrics.panoptic_quality import PanopticStatistics, panoptic_statistics
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, without_crowds
+from eagleray_vision.scoring.diagnostics import SEGMENT_SCHEMA
 
 Comparison = Callable[[IndexedPanoptic, IndexedPanoptic, int], PanopticStatistics]
 """Compares truth and prediction of one size; the number is that of the classes."""
@@ -22,8 +23,9 @@ ROW_SCHEMA = {
     "false_negatives": "list<int64>",
     "sum_any_iou": "list<float64>",
     "confusion": "list<int64>",
+    **SEGMENT_SCHEMA,
 }
-"""Columns of panoptic quality and mean IoU."""
+"""Columns of panoptic quality, mean IoU and diagnostics."""
 _INSTANCE_SCHEMA = {
     "mask_size_hw": "list<int64>",
     **{

@@ -8,7 +8,9 @@ import shutil
 import pytest
 from tests.eagleray.dashboard.visitor import Visitor, components, numbers, text, values
 
+from eagleray.runs.evaluation import read_evaluations, read_units
 from eagleray.runs.lease import Lease
+from eagleray.runs.run_folder import find_run
 from eagleray.storage import Store
 
 RUN = "/run/exp/main-0"
@@ -377,3 +379,32 @@ def test_many_runs_are_the_rows_of_the_tables(visitor, storage):
     shown = text(visitor.open("/compare", search))
     assert "run val (best) miou val (best) pq exp/main-0" in shown
     assert "run seed train.phases.0.lr exp/main-0 0" in shown
+
+
+def test_results_show_diagnostics_as_figures_and_tables_that_sort(visitor):
+    answer = visitor.open(RUN, "?tab=results")
+    shown = text(answer)
+    assert "What became of the segments class matched missed split sky 40 3" in shown
+    titles = [f["layout"]["title"]["text"] for f in values(answer, "figure")]
+    assert "Confusion of pixels" in titles and "Precision over recall" in titles
+    assert "order" in values(answer, "className")
+
+
+def test_damaged_diagnostics_are_named_and_the_rest_is_shown(visitor, storage):
+    (storage / "runs/exp/main-0/evaluation/val/diagnostics/best.json").write_text("{")
+    shown = text(visitor.open(RUN, "?tab=results"))
+    assert "diagnostics/best.json is damaged" in shown and "val (best checkpoint)" in shown
+
+
+def test_a_unit_has_labels_to_switch_and_pictures_without_them(visitor, storage):
+    answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0000")
+    box = next(c for c in components(answer) if c["props"].get("className") == "layers")
+    told = json.loads(box["props"]["data-layers"])
+    assert set(told["layers"]) == {"truth", "prediction"} and len(told["names"]) == 7
+    for source in (told["input"], *(layer["source"] for layer in told["layers"].values())):
+        assert visitor.client.get(source).mimetype == "image/png"
+    run = find_run(str(storage), "main-0")
+    unit = read_units(run, read_evaluations(run)[0]).units[0]
+    run.write(unit.legend.path, b"{")
+    answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0000")
+    assert "layers" not in values(answer, "className") and "overlay" in values(answer, "className")

@@ -8,10 +8,12 @@ import re
 from pathlib import Path
 
 import pytest
-from experiments.benchmarks.fake_store import FakeRun, write_run
+from experiments.benchmarks.fake_store import FakeRun, made_up_diagnostics, write_run
 
 from eagleray.cli.main import run as run_command
 from eagleray.report import report_html
+from eagleray.runs.diagnostics import write_diagnostics
+from eagleray.runs.run_folder import find_run
 
 
 @pytest.fixture
@@ -147,3 +149,10 @@ def test_the_verb_names_the_runs_there_are(storage, tmp_path, monkeypatch, capsy
     assert run_command(["report", *names, "--storage", str(storage)]) == 2
     assert "exp/main-0" in capsys.readouterr().err
     assert not Path("report.html").exists()
+
+
+def test_a_report_shows_diagnostics(storage):
+    write_diagnostics(find_run(str(storage), "main-0"), "val", "best", made_up_diagnostics(0.6))
+    html = report_html(str(storage), ["exp/main-0"])
+    assert "What became of the segments</h4>" in html
+    assert "Confusion of pixels" in html

@@ -4,6 +4,7 @@ the prediction over the truth or the input.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from dash import dcc, html
@@ -31,6 +32,7 @@ from eagleray.dashboard.elements import (
 from eagleray.dashboard.pictures import picture_link
 from eagleray.dashboard.source import Source
 from eagleray.runs.evaluation import StoredEvaluation, Unit, Units, read_evaluations, read_units
+from eagleray.task import EaglerayError
 
 UNITS_PER_PAGE = 60
 
@@ -97,7 +99,9 @@ class GalleryPage:
         problems: Content = [problem(text) for text in (*units.problems, *wrong)]
         wanted = address.one("unit")
         if wanted:
-            return [*problems, *_one_unit(name, wanted, shown, units, address)]
+            unit = next((u for u in units.units if u.key == wanted), None)
+            legend = self._legend(name, unit) if unit is not None else ""
+            return [*problems, *_one_unit(name, wanted, unit, legend, shown, address)]
         metric = _metric(units, chosen, address)
         return [*problems, *_grid(name, shown, units, metric, address)]
 
@@ -108,6 +112,24 @@ class GalleryPage:
 
     def _evaluations(self, entry: RunEntry | None) -> list[StoredEvaluation]:
         return read_evaluations(self._source.folder(entry.name)) if entry else []
+
+    def _legend(self, run: str, unit: Unit) -> str:
+        """Return what lies over a unit's pictures as JSON for ``assets/layers.js``."""
+        if unit.legend is None or "input" not in unit.pictures:
+            return ""
+        if not self._source.is_inside(run, unit.legend.path):
+            return ""
+        try:
+            known = json.loads(self._source.folder(run).read(unit.legend.path))
+            layers = {
+                layer: {**known["layers"][layer], "source": picture_link(run, picture)}
+                for layer, picture in unit.layers.items()
+                if layer in known["layers"]
+            }
+            told = {"names": known["names"], "colors": known["colors"], "layers": layers}
+        except (OSError, ValueError, TypeError, KeyError, EaglerayError):
+            return ""
+        return json.dumps({**told, "input": picture_link(run, unit.pictures["input"])})
 
     def _units(self, name: str, evaluation: StoredEvaluation) -> Units:
         if not evaluation.folder:
@@ -206,10 +228,9 @@ def _card(run: str, unit: Unit, metric: str, address: Address) -> Component:
 
 
 def _one_unit(
-    run: str, wanted: str, shown: Sequence[Unit], units: Units, address: Address
+    run: str, wanted: str, unit: Unit | None, legend: str, shown: Sequence[Unit], address: Address
 ) -> Content:
-    keys = [unit.key for unit in shown]
-    unit = next((u for u in units.units if u.key == wanted), None)
+    keys = [one.key for one in shown]
     back = dcc.Link("← all pictures", href=address.with_query(unit=None))
     if unit is None or not unit.pictures:
         return [back, problem(f"There are no pictures of {wanted!r} in this evaluation.")]
@@ -239,6 +260,7 @@ def _one_unit(
         html.Div(links, className="bar"),
         html.H2(unit.key),
         note(_numbers(unit)),
+        *([html.Div(className="layers", **{"data-layers": legend})] if legend else []),
         _overlay(run, unit, left, right),
         html.Div(strip, className="strip"),
     ]

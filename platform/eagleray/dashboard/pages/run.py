@@ -12,6 +12,7 @@ from dash import dcc, html
 from dash.development.base_component import Component
 
 from eagleray.analysis.table import RECALLED, comparisons
+from eagleray.browse.diagnostic_figures import lines_figure, matrix_figure
 from eagleray.browse.figures import NamedHistory, classes_figure, curves_figure, metric_names
 from eagleray.browse.index import RunEntry
 from eagleray.dashboard.address import Address, link, run_link, sweep_link
@@ -35,11 +36,13 @@ from eagleray.dashboard.elements import (
     value_text,
 )
 from eagleray.dashboard.source import Source
+from eagleray.runs.diagnostics import read_diagnostics
 from eagleray.runs.evaluation import StoredEvaluation, read_evaluations
 from eagleray.runs.metrics import TIME, History
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import read_rejects
 from eagleray.runs.settings import differing, read_settings
+from eagleray.task import CurvesDiagnostic, Diagnostic, InputError, MatrixDiagnostic
 
 DEFAULT_SMOOTHING = 0.6
 _TABS = ("curves", "results", "settings", "environment", "rejects", "log")
@@ -119,7 +122,17 @@ class RunPage:
         parts: Content = []
         for evaluation in read_evaluations(self._source.folder(entry.name)):
             parts += _evaluation_part(entry.name, evaluation)
+            parts += self._diagnostics(entry.name, evaluation)
         return parts or [note("Nothing has been evaluated yet: eagleray evaluate EXPERIMENT.yaml")]
+
+    def _diagnostics(self, run: str, evaluation: StoredEvaluation) -> Content:
+        try:
+            found = read_diagnostics(
+                self._source.folder(run), evaluation.benchmark, evaluation.checkpoint
+            )
+        except InputError as error:
+            return [problem(str(error))]
+        return [part for one in found for part in diagnostic_part(one, evaluation.label)]
 
     def _settings(self, entry: RunEntry, address: Address) -> Content:
         own = read_settings(self._source.folder(entry.name))
@@ -263,6 +276,20 @@ def result_table(result: EvaluationResult) -> Component:
     return html.Div([shown, note(f"{RECALLED} quoted from memory, to be checked")])
 
 
+def diagnostic_part(one: Diagnostic, where: str) -> Content:
+    """Return a diagnostic as a figure or a table, with how to read it."""
+    told = [note(one.note)] if one.note else []
+    if isinstance(one, MatrixDiagnostic):
+        width = 160 + 22 * len(one.columns)
+        figure = matrix_figure(one)
+        return [figure_panel(figure, f"{where} {one.title}", least_width_px=width), *told]
+    if isinstance(one, CurvesDiagnostic):
+        return [figure_panel(lines_figure(one), f"{where} {one.title}"), *told]
+    rows = [(name, *map(number_text, values)) for name, values in one.rows.items()]
+    columns, numbers = (one.row_title, *one.columns), range(1, len(one.columns) + 1)
+    return [html.H3(one.title), table(columns, rows, numbers=numbers, sortable=True), *told]
+
+
 def _tab(address: Address) -> str:
     tab = address.one("tab")
     return tab if tab in _TABS else _TABS[0]
@@ -333,6 +360,7 @@ def _evaluation_part(run: str, evaluation: StoredEvaluation) -> Content:
             (name, *(number_text(values.get(m)) for m in metrics))
             for name, values in result.per_class.items()
         ]
-        shown = table(("class", *metrics), rows, numbers=range(1, len(metrics) + 1))
+        numbers = range(1, len(metrics) + 1)
+        shown = table(("class", *metrics), rows, numbers=numbers, sortable=True)
         parts.append(html.Details([html.Summary("All classes"), shown]))
     return parts
