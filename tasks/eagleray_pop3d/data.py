@@ -13,7 +13,7 @@ import numpy.typing as npt
 from torch import Tensor
 
 from eagleray.task import Dataset, InputError, Rows
-from eagleray_pop3d.occ3d import Occ3dTruth, read_occ3d, voxel_centers_m
+from eagleray_pop3d.occ3d import Occ3dTruth, read_occ3d
 from eagleray_pop3d.samples import (
     FrameBatch,
     FrameSample,
@@ -28,6 +28,7 @@ from eagleray_vision.codecs import codec_of_json
 from eagleray_vision.driving.key_frame import KeyFrame, key_frame_of_row
 from eagleray_vision.driving.lidar import read_lidarseg
 from eagleray_vision.driving.lidarseg import evaluated_classes
+from eagleray_vision.driving.occ3d_grid import voxel_centers_m
 from eagleray_vision.driving.projection import project_frame
 
 Points = npt.NDArray[np.float32]

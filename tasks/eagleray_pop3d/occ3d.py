@@ -15,19 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray.task import InputError, is_transient
+from eagleray_vision.driving.occ3d_grid import FREE, RANGE_MIN_M, SIZE_XYZ, VOXEL_M
 
 Labels = npt.NDArray[np.uint8]
 Mask = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.floating[Any]]
 Counts = npt.NDArray[np.int64]
 
-SIZE_XYZ: Final = (200, 200, 16)
-"""Voxels along x, y and z."""
-VOXEL_M: Final = 0.4
-RANGE_MIN_M: Final = (-40.0, -40.0, -1.0)
-"""Lower corner of the box in metres."""
-FREE: Final = 17
-"""Label of free space; 0 is "others", 1 to 16 are nuScenes' classes."""
 NUM_LABELS: Final = 18
 NUM_SEMANTIC: Final = 17
 """Labels that the mean is taken over: all but free."""
@@ -98,15 +92,6 @@ def read_occ3d(path: Path, token: str) -> Occ3dTruth:
         arrays["mask_lidar"].astype(np.bool_),
         arrays["mask_camera"].astype(np.bool_),
     )
-
-
-def voxel_centers_m() -> npt.NDArray[np.float64]:
-    """Return the centers of all voxels, ``(200, 200, 16, 3)``, in the vehicle's frame."""
-    axes = [
-        low + VOXEL_M * (np.arange(count) + 0.5)
-        for low, count in zip(RANGE_MIN_M, SIZE_XYZ, strict=True)
-    ]
-    return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
 
 
 def count_voxels(truth: Labels, predicted: Labels, mask: Mask | None) -> Counts:

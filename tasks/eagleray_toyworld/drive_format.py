@@ -81,6 +81,7 @@ class DriveFormat:
             size_hw=settings.size_hw,
             num_sweeps=settings.sweeps_per_frame,
             lidar=SpinningLidar(num_azimuths=settings.lidar_firings),
+            occ3d=settings.occ3d,
         )
         row = {
             "scene": name,

@@ -68,6 +68,11 @@ class WorldSettings(Settings):
     lidar_firings: Annotated[int, Field(ge=36, le=4000), LATER] = Field(
         1080, description="Firings per turn of the lidar (format nuscenes)."
     )
+    occ3d: Annotated[bool, LATER] = Field(
+        False,
+        description="Truth in voxels of 0.4 m, as Occ3D-nuScenes has it (format nuscenes, versions "
+        "with labels).",
+    )
     folder: str = Field(
         "",
         description="Folder that receives the dataset in its own layout; empty: the files stay in "

@@ -18,8 +18,8 @@ from eagleray_pop3d.occ3d import (
     ray_iou,
     read_occ3d,
     semantic_iou,
-    voxel_centers_m,
 )
+from eagleray_vision.driving.occ3d_grid import voxel_centers_m
 
 ORIGIN = np.array([0.0, 0.0, 1.8])
 

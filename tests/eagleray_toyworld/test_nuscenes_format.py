@@ -11,8 +11,15 @@ from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
 from eagleray.storage import Store
 from eagleray.task import SettingsError
+from eagleray_pop3d.occ3d import read_occ3d
 from eagleray_toyworld.drive_format import DriveFormat, drive_scene, scene_name
-from eagleray_toyworld.formats.nuscenes import camera_at_time, raw_labels
+from eagleray_toyworld.formats.nuscenes import (
+    SampleName,
+    camera_at_time,
+    raw_labels,
+    sample_files,
+)
+from eagleray_toyworld.rendering.lidar import SpinningLidar
 from eagleray_toyworld.rendering.render import render
 from eagleray_toyworld.settings import WorldSettings
 from eagleray_toyworld.task import ToyworldTask
@@ -22,9 +29,10 @@ from eagleray_vision.driving.frame_json import read_frame_json
 from eagleray_vision.driving.info_pickle import read_info_pickle
 from eagleray_vision.driving.key_frame import key_frame_of_row
 from eagleray_vision.driving.lidar import read_lidarseg, read_sweep
-from eagleray_vision.driving.lidarseg import RAW_NAMES, evaluated_classes
+from eagleray_vision.driving.lidarseg import CLASS_NAMES, RAW_NAMES, evaluated_classes
 from eagleray_vision.driving.nuscenes import CAMERAS
 from eagleray_vision.driving.nuscenes_tables import read_table_frames
+from eagleray_vision.driving.occ3d_grid import FREE, RANGE_MIN_M, SIZE_XYZ, VOXEL_M
 from eagleray_vision.driving.projection import project_frame
 from eagleray_vision.driving.visibility import ZBuffer
 
@@ -192,6 +200,68 @@ def test_the_devkit_opens_renders_and_projects(drives, tmp_path):
     devkit.get_sample_lidarseg_stats(sample["token"])  # prints them, or fails
 
 
+@pytest.fixture(scope="module")
+def voxels(tmp_path_factory):
+    """One key frame with Occ3D's truth: folder, key frame, truth, and all files."""
+    root = tmp_path_factory.mktemp("voxels")
+    scene = drive_scene(WorldSettings(**SMALL), 1)
+    name = SampleName(
+        version="v1.0-mini", scene="scene-0103", split="mini_val", seed=0, scene_idx=1,
+        frame_idx=0, frame_step_s=0.5,
+    )  # fmt: skip
+    lidar = SpinningLidar(num_azimuths=180)
+    files, frame, _ = sample_files(scene, name, size_hw=SIZE, lidar=lidar, occ3d=True)
+    for path, content in files.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(content)
+    path = root / "gts" / frame.scene / frame.token / "labels.npz"
+    return root, frame, read_occ3d(path, frame.token), files
+
+
+def cells_of(points_m):
+    cells = np.floor((points_m - RANGE_MIN_M) / VOXEL_M).astype(int)
+    inside = ((cells >= 0) & (cells < SIZE_XYZ)).all(1)
+    return tuple(cells[inside].T), inside
+
+
+def test_voxels_hold_what_the_sweep_meets(voxels):
+    """The lidar's points are an independent witness: cast on the solids, not cut into voxels."""
+    root, frame, truth, _ = voxels
+    points = read_sweep(root / frame.lidar.path)
+    ego_from_lidar = frame.lidar.poses[0].matrix
+    rays = points[:, :3].astype(float) @ ego_from_lidar[:3, :3].T
+    lengths = np.linalg.norm(rays, axis=1)[:, None]
+    met, inside = cells_of(rays * (1 + 0.01 / lengths) + ego_from_lidar[:3, 3])
+    raw = read_lidarseg(root / frame.lidarseg_path, len(points), frame.token)
+    labels = truth.labels[met]
+    assert len(labels) > 1000 and (labels != FREE).mean() > 0.99
+    assert (labels == evaluated_classes(raw)[inside]).mean() > 0.9
+    assert truth.seen_by_lidar[met].all()
+    passed, _ = cells_of(0.5 * rays + ego_from_lidar[:3, 3])
+    assert truth.seen_by_lidar[passed].mean() > 0.97  # the others were cut at a corner
+    assert (truth.labels[passed] == FREE).mean() > 0.9
+
+
+def test_masks_of_voxels_are_nested_and_leave_out_what_is_hidden(voxels):
+    truth = voxels[2]
+    assert not (truth.seen_by_cameras & ~truth.seen_by_lidar).any()
+    assert 0.3 < truth.seen_by_cameras.sum() / truth.seen_by_lidar.sum() < 1
+    assert (truth.labels[:, :, 0] != FREE).all(), "below the street"
+    assert not truth.seen_by_lidar[:, :, 0].any()
+    assert truth.labels[100, 100, 2] == CLASS_NAMES.index("driveable_surface")
+    assert (truth.labels[98:103, 98:103, 8:] == FREE).all()
+
+
+def test_only_what_asks_for_voxels_has_them(voxels, drives):
+    """The same key frame was generated without them."""
+    _, frame, _, files = voxels
+    (path,) = (name for name in files if name.startswith("gts/"))
+    assert path == f"gts/scene-0103/{frame.token}/labels.npz"
+    assert not (drives / "gts").exists()
+    for name, content in files.items():
+        assert name == path or (drives / name).read_bytes() == content
+
+
 def test_version_without_labels(tmp_path):
     generate(tmp_path, scenes=1, frames_per_scene=1, nuscenes_version="v1.0-test", lidar_firings=90)
     (frame,) = read_table_frames(tmp_path / "data", "v1.0-test")
@@ -199,6 +269,7 @@ def test_version_without_labels(tmp_path):
     assert not (tmp_path / "data" / "lidarseg").exists()
     boxes = json.loads((tmp_path / "data" / "v1.0-test" / "sample_annotation.json").read_text())
     assert boxes == []
+    assert not (tmp_path / "data" / "gts").exists()
 
 
 def test_streets_without_roadworks_stay_as_they_are():

@@ -3,6 +3,7 @@
     samples/<sensor>/..., sweeps/LIDAR_TOP/...      pictures, sweeps (x, y, z, intensity, ring)
     lidarseg/<version>/<token>_lidarseg.bin         raw ids of the 32 categories
     retrieval_benchmark/annotations/, matching_points/   POP-3D's queries
+    gts/<scene>/<token>/labels.npz                  Occ3D's voxels, where they are asked for
     <version>/*.json, maps/                         tables (``nuscenes_tables.py``)
 
 The lidar of nuScenes looks along y: x right, y forward, z up.
@@ -20,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from eagleray_toyworld.formats.occ3d import View, occ3d_file
 from eagleray_toyworld.rendering.camera import SIX_CAMERA_RIG, Pinhole, pinhole_with_fov
 from eagleray_toyworld.rendering.lidar import LidarSweep, SpinningLidar
 from eagleray_toyworld.rendering.lidar import sweep as lidar_sweep
@@ -30,7 +32,7 @@ from eagleray_toyworld.scene.scene import Scene, SceneObject
 from eagleray_toyworld.scene.shape import corners
 from eagleray_toyworld.scene.words import object_word
 from eagleray_vision.driving.key_frame import CameraTime, KeyFrame, SensorTime
-from eagleray_vision.driving.lidarseg import RAW_NAMES
+from eagleray_vision.driving.lidarseg import RAW_NAMES, evaluated_classes
 from eagleray_vision.driving.nuscenes import CAMERAS, LIDAR
 from eagleray_vision.driving.pose import SensorPose, pose_of_matrix
 from eagleray_vision.driving.projection import project_frame
@@ -115,6 +117,7 @@ def sample_files(
     size_hw: tuple[int, int],
     num_sweeps: int = 0,
     lidar: SpinningLidar | None = None,
+    occ3d: bool = False,
 ) -> tuple[dict[str, bytes], KeyFrame, dict[str, Any]]:
     """Render one key frame.
 
@@ -124,6 +127,7 @@ def sample_files(
         size_hw: Height and width of the photographs.
         num_sweeps: Sweeps between the key frame before and this one; none before the first.
         lidar: The sensor; by default one like that of nuScenes.
+        occ3d: Also write the truth in voxels, where there are labels.
 
     Returns:
         Files by relative path, the key frame, and what only tables state: boxes and queries.
@@ -133,24 +137,31 @@ def sample_files(
     files: dict[str, bytes] = {}
     sweep = lidar_sweep(scene, sensor, time_s=time_s)
     lidar_time = _lidar_file(files, scene, name, sensor, time_s, "samples", sweep)
-    cameras = [_camera_file(files, scene, name, one, time_s, size_hw) for one in CAMERAS]
-    sweeps = []
+    taken = [_camera_file(files, scene, name, one, time_s, size_hw) for one in CAMERAS]
+    cameras, views = zip(*taken, strict=True)
+    sweeps, observing = [], [sweep]
     for k in range(1, num_sweeps + 1 if name.frame_idx else 1):
         before_s = time_s - k * _SWEEP_STEP_S
         earlier = lidar_sweep(scene, sensor, time_s=before_s)
+        observing.append(earlier)
         sweeps.append(_lidar_file(files, scene, name, sensor, before_s, "sweeps", earlier))
     raw = raw_labels(scene, sweep.object_id)
     is_labeled = not name.version.endswith("test")
     label_path = f"lidarseg/{name.version}/{lidar_token(name)}_lidarseg.bin" if is_labeled else ""
     if is_labeled:
         files[label_path] = raw.tobytes()
+    if is_labeled and occ3d:
+        numbers = np.arange(len(scene.objects) + 1, dtype=np.int32)
+        classes = evaluated_classes(raw_labels(scene, numbers))
+        path = f"gts/{name.scene}/{name.sample_token}/labels.npz"
+        files[path] = occ3d_file(scene, classes, time_s, observing, views)
     frame = KeyFrame(
         token=name.sample_token,
         scene=name.scene,
         split=name.split,
         timestamp_us=lidar_time.timestamp_us,
         lidar=lidar_time,
-        cameras=tuple(cameras),
+        cameras=cameras,
         sweeps=tuple(sweeps),
         lidarseg_path=label_path,
     )
@@ -197,9 +208,10 @@ def _camera_file(
     channel: str,
     time_s: float,
     size_hw: tuple[int, int],
-) -> CameraTime:
+) -> tuple[CameraTime, View]:
     camera, own_s = camera_at_time(scene, channel, time_s, size_hw)
-    picture = render(scene, camera, time_s=own_s).rgb
+    rendered = render(scene, camera, time_s=own_s)
+    picture = rendered.rgb
     path = f"samples/{channel}/{name.scene}__{channel}__{name.time_us(own_s)}.jpg"
     _, content = cv2.imencode(
         ".jpg", picture[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
@@ -209,7 +221,7 @@ def _camera_file(
     # nuScenes counts pixels from the center of the first one, the toy world from its corner.
     intrinsic = (fx, 0.0, cx - 0.5, 0.0, fy, cy - 0.5, 0.0, 0.0, 1.0)
     mount = SIX_CAMERA_RIG[channel].ego_from_body
-    return CameraTime(
+    taken = CameraTime(
         path,
         name.time_us(own_s),
         pose_of_matrix(camera_at(mount), channel),
@@ -218,6 +230,7 @@ def _camera_file(
         intrinsic=intrinsic,
         size_hw=size_hw,
     )
+    return taken, View(camera, rendered.depth_m)
 
 
 def _lidar_file(
