@@ -87,6 +87,9 @@ class Resources(Settings):
     """Items per call of ``process``."""
     loader_threads: int = Field(default=1, ge=1)
     """Threads that call ``load`` ahead of ``process``."""
+    remote_loads: int = Field(default=0, ge=0)
+    """Items that CPU-only tasks on other machines load for each worker at a time, beside its own
+    threads; for decoding that needs more CPUs than stand beside a GPU."""
     writer_threads: int = Field(default=2, ge=1)
     """Threads that call ``encode`` behind ``process`` and write files."""
     seconds_per_item: float = Field(default=0.1, gt=0)

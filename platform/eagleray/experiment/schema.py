@@ -29,6 +29,9 @@ class PrepareSettings(Settings):
     cache_gb: Annotated[float, LATER] = Field(0.25, ge=0)
     """Memory in GB for rows that are computed or streamed, per process that computes them: what
     fits is computed once, not once per epoch."""
+    remote_loads: Annotated[int | None, LATER] = Field(None, ge=0)
+    """Items that CPU-only tasks on other machines load for each worker of a stored stage at a time;
+    by default what the stage asks for, mostly 0."""
     ahead: Annotated[int, LATER] = Field(32, ge=1)
     """Samples per training process whose streamed rows are asked for before they are read; at least
     three micro-batches, which the loader reads ahead by itself."""

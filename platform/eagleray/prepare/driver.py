@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
@@ -101,6 +102,7 @@ def prepare_stages(
         modes, fits = stage_modes(stages, settings), SharedFits(stages, how.limit)
         for stage, folder in stage_folders(task, storage, labels):
             upstream = {label: rows[label] for label in stage.upstream}
+            stage = _with_loads(stage, settings.remote_loads)
             run = StageRun(stage, folder, upstream, fit=fits.fit_for(stage, folder, rows))
             if modes[stage.label] == "stored":
                 summary, stored = run_stage(run, how, items_per_shard=settings.items_per_shard)
@@ -113,6 +115,15 @@ def prepare_stages(
                 fits.note(stage, folder, Fit(computed.how.fit_digest))
             summaries.append(summary)
     return Prepared(LabeledRows(rows), tuple(summaries))
+
+
+def _with_loads(stage: Stage, remote_loads: int | None) -> Stage:
+    """Return the stage with as many loads on other machines as the user wants."""
+    if remote_loads is None:
+        return stage
+    changed = copy.copy(stage)
+    changed.resources = stage.resources.model_copy(update={"remote_loads": remote_loads})
+    return changed
 
 
 def stage_modes(stages: Sequence[Stage], settings: PrepareSettings) -> dict[str, Mode]:

@@ -22,6 +22,15 @@ from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 Outcome = ShardEntry | FaultError | TransientError
 """What becomes of a shard: it is committed, or left open for one of two reasons."""
 
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """How long a shard took, and how much of that the device waited for loads; both in s."""
+
+    seconds: float
+    waited_s: float = 0.0
+
+
 _COMMITS_AHEAD = 1
 """Shards that are written while the next one is computed."""
 
@@ -130,9 +139,9 @@ class _Count:
 
 def compute_here(
     job: StageJob, *, may_go_on: Callable[[], bool] = lambda: True
-) -> Iterator[tuple[Outcome, float]]:
+) -> Iterator[tuple[Outcome, Times]]:
     """Compute a job's shards in order in this process, and commit each one in a thread behind the
-    next; yields each one's entry (or what leaves it open) and seconds.
+    next; yields each one's entry (or what leaves it open) and times.
 
     The device would stand still while a shard is compressed and flushed to the disk. One shard
     behind hides that, and bounds what a kill can cost and what waits in memory.
@@ -146,7 +155,7 @@ def compute_here(
     if not job.is_fitted:
         run_fit(job)
     with StageWorker(job.with_fitted()) as worker, ThreadPoolExecutor(1, "commit") as commits:
-        waiting: deque[tuple[Future[ShardMarker], float]] = deque()
+        waiting: deque[tuple[Future[ShardMarker], Times]] = deque()
         following = worker.load_ahead(0)
         for position in range(len(job.shards)):
             if position and not may_go_on():
@@ -159,17 +168,18 @@ def compute_here(
                 # what waits comes first, so that outcomes keep the order of the shards
                 while waiting:
                     yield _entry(*waiting.popleft())
-                yield error, time.perf_counter() - begin
+                yield error, Times(time.perf_counter() - begin)
                 continue
-            waiting.append((commits.submit(worker.commit, shard), time.perf_counter() - begin))
+            times = Times(time.perf_counter() - begin, shard.waited_s)
+            waiting.append((commits.submit(worker.commit, shard), times))
             if len(waiting) > _COMMITS_AHEAD:
                 yield _entry(*waiting.popleft())
         while waiting:
             yield _entry(*waiting.popleft())
 
 
-def _entry(marker: Future[ShardMarker], seconds: float) -> tuple[Outcome, float]:
+def _entry(marker: Future[ShardMarker], times: Times) -> tuple[Outcome, Times]:
     try:
-        return marker.result().entry, seconds
+        return marker.result().entry, times
     except (FaultError, TransientError) as error:
-        return error, seconds
+        return error, times

@@ -16,10 +16,12 @@ import ray
 
 from eagleray.prepare.faults import FaultError, TransientError
 from eagleray.prepare.fingerprint import canonical_json
-from eagleray.prepare.here import Outcome
+from eagleray.prepare.here import Outcome, Times
 from eagleray.prepare.item import DeviceLostError
 from eagleray.prepare.journal import Journal, Suspects
+from eagleray.prepare.loads import LoadElsewhere
 from eagleray.prepare.marker import ShardEntry, ShardMarker
+from eagleray.prepare.remote_loads import load_elsewhere
 from eagleray.prepare.worker import StageJob, StageWorker, run_fit
 from eagleray.scheduling import WorkerGroup, memory_kills, on_this_node, resource_request
 from eagleray.task import EaglerayError, Item
@@ -125,20 +127,21 @@ class _PoolWorker:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         place = self._places[int(batch["item"][0])]
-        entry, seconds, failure = b"", 0.0, self._failure
+        entry, times, failure = b"", Times(0.0), self._failure
         if not failure:
             try:
-                entry, seconds = self._run(place)
+                entry, times = self._run(place)
                 self._num_silent = 0
             except Exception as error:
                 failure = _pickled(error)
                 if isinstance(error, TransientError):
                     time.sleep(min(_SILENT_PAUSE_S * 2**self._num_silent, _LONGEST_PAUSE_S))
                     self._num_silent += 1
-        row = {"entry": entry, "seconds": seconds, "failure": failure, "job": place.job_idx}
+        row = {"entry": entry, "seconds": times.seconds, "waited": times.waited_s}
+        row |= {"failure": failure, "job": place.job_idx}
         return {name: [value] for name, value in row.items()}
 
-    def _run(self, place: _Place) -> tuple[bytes, float]:
+    def _run(self, place: _Place) -> tuple[bytes, Times]:
         """Compute in the thread for that; the next shard is loaded while this one is computed, and
         computed while this one is written.
         """
@@ -148,17 +151,18 @@ class _PoolWorker:
         else:
             shard = job.shards[place.position]
             items = job.listing.items(shard.start, shard.num_items)
-        committed, seconds = self._compute.submit(self._timed, place, items).result()
-        return canonical_json(asdict(committed.result().entry)), seconds
+        committed, times = self._compute.submit(self._timed, place, items).result()
+        return canonical_json(asdict(committed.result().entry)), times
 
-    def _timed(self, place: _Place, items: Sequence[Item]) -> tuple[Future[ShardMarker], float]:
+    def _timed(self, place: _Place, items: Sequence[Item]) -> tuple[Future[ShardMarker], Times]:
         worker = self._worker_of(place.job_idx)
         begin = time.perf_counter()
         try:
             shard = worker.compute(place.position, items)
         except DeviceLostError:
             os._exit(1)  # the journal counts it as a death, and Ray starts another process
-        return self._commits.submit(worker.commit, shard), time.perf_counter() - begin
+        times = Times(time.perf_counter() - begin, shard.waited_s)
+        return self._commits.submit(worker.commit, shard), times
 
     def _worker_of(self, job_idx: int) -> StageWorker:
         if self._worker is None or job_idx != self._job_idx:
@@ -167,7 +171,9 @@ class _PoolWorker:
                 self._worker.close()
                 self._worker = None
             journal = _RemoteJournal(self._coordinator, job_idx)
-            self._worker = _set_up(self._job(job_idx), journal, self._num_workers)
+            job = self._job(job_idx)
+            elsewhere = load_elsewhere(job, self._job_refs[job_idx])
+            self._worker = _set_up(job, journal, self._num_workers, elsewhere)
             self._job_idx = job_idx
         return self._worker
 
@@ -177,23 +183,25 @@ class _PoolWorker:
         return self._jobs[job_idx]
 
 
-def _set_up(job: StageJob, journal: _RemoteJournal, num_workers: int) -> StageWorker:
+def _set_up(
+    job: StageJob, journal: _RemoteJournal, num_workers: int, elsewhere: LoadElsewhere | None
+) -> StageWorker:
     died = journal.starting()
     if died > _SETUP_DEATHS_ALLOWED * num_workers:
         raise EaglerayError(
             f"stage {job.run.stage.label}: workers died {died} times in setup; "
             "run it with --inline to see where"
         )
-    worker = StageWorker(job, journal)
+    worker = StageWorker(job, journal, elsewhere)
     journal.started()
     return worker
 
 
 def compute_on_ray(
     jobs: Sequence[StageJob], group: WorkerGroup
-) -> Iterator[tuple[int, Outcome, float]]:
+) -> Iterator[tuple[int, Outcome, Times]]:
     """Compute the shards of all jobs on one pool of actors; yields the job's position, the entry
-    (or what leaves it open) and the seconds of each shard as it is committed.
+    (or what leaves it open) and the times of each shard as it is committed.
 
     Ray Data deals numbers of shards and nothing else: it keeps a pool of actors busy, starts dead
     ones again and repeats what they were at. That a shard is there, and there once, is the markers'
@@ -231,13 +239,14 @@ def compute_on_ray(
         **resource_request(group),
     )
     for row in computed.iter_rows():
+        times = Times(float(row["seconds"]), float(row["waited"]))
         if row["failure"]:
             failure = pickle.loads(row["failure"])
             if not isinstance(failure, FaultError | TransientError):
                 raise failure
-            yield int(row["job"]), failure, float(row["seconds"])
+            yield int(row["job"]), failure, times
             continue
-        yield int(row["job"]), ShardEntry(**json.loads(row["entry"])), float(row["seconds"])
+        yield int(row["job"]), ShardEntry(**json.loads(row["entry"])), times
 
 
 def _order(job: StageJob) -> list[int]:

@@ -4,6 +4,7 @@ schedules.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -21,6 +22,7 @@ from eagleray.prepare.fingerprint import record_identity
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.item import Failed, describe_error, judge, process_batch
 from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
+from eagleray.prepare.loads import Loads
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
 
@@ -57,6 +59,8 @@ class ComputedShard:
     keys: set[str] = field(default_factory=set)
     encodes: deque[tuple[int, Future[Sequence[Record] | Failed]]] = field(default_factory=deque)
     writes: list[Future[None]] = field(default_factory=list)
+    waited_s: float = 0.0
+    """Time that the device stood still until samples were loaded."""
 
 
 @dataclass
@@ -74,6 +78,7 @@ class ShardWorker:
         folder: The stage's folder.
         fit_digest: Name of what ``fit`` found; part of the items' identity downstream.
         journal: Told about items where a worker has died before.
+        loads: Loads items ahead; by default in threads of this process.
 
     Call ``close`` (or use it in a ``with`` statement) to end its threads.
     """
@@ -84,13 +89,14 @@ class ShardWorker:
         folder: StageFolder,
         fit_digest: str = "",
         journal: Journal | None = None,
+        loads: Loads | None = None,
     ) -> None:
         self._stage = stage
         self._folder = folder
         self._fit_digest = fit_digest
         self._journal = journal if journal is not None else Journal()
         self._schema = arrow_schema(stage.schema)
-        self._loaders = ThreadPoolExecutor(stage.resources.loader_threads, "load")
+        self._loads = loads if loads is not None else Loads(stage)
         resources = stage.resources
         self._writers = ThreadPoolExecutor(resources.writer_threads, "write")
         self._encodes_behind = type(stage).encode is not Stage.encode
@@ -111,7 +117,7 @@ class ShardWorker:
         """End the threads; what has not begun is dropped."""
         with self._lock:
             self._is_closed = True
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
         self._writers.shutdown(wait=True, cancel_futures=True)
 
     def run(self, shard_id: str, items: Sequence[Item]) -> ShardMarker:
@@ -130,8 +136,8 @@ class ShardWorker:
             if self._journal.is_suspect(shard_id):
                 self._alone = shard_id
                 return
-            for item in items[: resources.batch_size + resources.loader_threads]:
-                begun.loads.append(self._loaders.submit(self._load_one, item))
+            for item in items[: resources.batch_size + self._loads.num_places]:
+                begun.loads.append(self._loads.submit(item))
 
     def compute(self, shard_id: str, items: Sequence[Item]) -> ComputedShard:
         """Compute one shard; bad items become rejects.
@@ -257,13 +263,10 @@ class ShardWorker:
     def _run_one(self, shard: ComputedShard, item_idx: int) -> Sequence[Record] | Failed:
         self._journal.at(shard.id, item_idx)
         try:
-            sample = self._load_one(shard.items[item_idx])
+            sample = self._loads.here(shard.items[item_idx])
         except Exception as error:
             return self._judged(shard, item_idx, error)
         return self._encode(shard, item_idx, self._process(shard, [(item_idx, sample)])[0])
-
-    def _load_one(self, item: Item) -> Any:
-        return persistently(lambda: self._stage.load(item))
 
     def _judged(self, shard: ComputedShard, item_idx: int, error: Exception) -> Failed:
         """Return what an error makes of an item: an error text for bad data, else a fault.
@@ -278,24 +281,22 @@ class ShardWorker:
         """Yield loaded samples in order while the threads load the next ones; rejects are written
         down. The first items may be waiting already.
         """
-        resources = self._stage.resources
-        ahead = resources.batch_size + 2 * resources.loader_threads
+        ahead = self._stage.resources.batch_size + 2 * self._loads.num_places
         rest = iter(shard.items[len(waiting) :])
         item_idx = 0
         try:
             while True:
-                waiting += [
-                    self._loaders.submit(self._load_one, item)
-                    for item in islice(rest, ahead - len(waiting))
-                ]
+                waiting += [self._loads.submit(item) for item in islice(rest, ahead - len(waiting))]
                 if not waiting:
                     return
                 future = waiting.pop(0)
+                since = time.perf_counter()
                 try:
                     sample = future.result()
                 except Exception as error:
                     self._keep(shard, item_idx, self._judged(shard, item_idx, error))
                 else:
+                    shard.waited_s += time.perf_counter() - since
                     yield item_idx, sample
                 item_idx += 1
         finally:

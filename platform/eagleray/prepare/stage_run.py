@@ -16,7 +16,7 @@ from eagleray.prepare.faults import FaultError, Faults, TransientError
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.guard import InUse
-from eagleray.prepare.here import Outcome, ShortWork, compute_here, may_be_short
+from eagleray.prepare.here import Outcome, ShortWork, Times, compute_here, may_be_short
 from eagleray.prepare.keys import write_keys
 from eagleray.prepare.marker import Manifest, ShardEntry
 from eagleray.prepare.rows import StoredRows
@@ -233,12 +233,14 @@ def _compute(
     else:
         compute = partial(_compute_on_ray, options=options, session=session)
     try:
-        for job_idx, outcome, seconds in _in_rounds(compute, jobs, options):
+        for job_idx, outcome, times in _in_rounds(compute, jobs, options):
             if isinstance(outcome, FaultError):
                 logs[job_idx].faults.add(outcome.faults)
                 continue
-            logs[job_idx].add(outcome, seconds)
-            options.progress.advance(outcome.items, rejected=sum(log.rejected for log in logs))
+            logs[job_idx].add(outcome, times)
+            waits = sum(log.waited_s for log in logs) / max(sum(log.seconds for log in logs), 1e-9)
+            rejected = sum(log.rejected for log in logs)
+            options.progress.advance(outcome.items, rejected=rejected, waits_for_loads=waits)
             if logs[job_idx].is_complete:
                 yield busy[job_idx], logs[job_idx].entries
         for log in logs:
@@ -249,7 +251,7 @@ def _compute(
             log.close()
 
 
-_Compute = Callable[[Sequence[StageJob]], Iterator[tuple[int, Outcome, float]]]
+_Compute = Callable[[Sequence[StageJob]], Iterator[tuple[int, Outcome, Times]]]
 
 _ROUND_PAUSES_S = (5.0, 30.0)
 """Before shards are tried again that storage, network or memory were not there for: in all, longer
@@ -263,7 +265,7 @@ worker."""
 
 def _in_rounds(
     compute: _Compute, jobs: Sequence[StageJob], options: RunOptions
-) -> Iterator[tuple[int, ShardEntry | FaultError, float]]:
+) -> Iterator[tuple[int, ShardEntry | FaultError, Times]]:
     """Compute jobs; shards that were left open although a later try may succeed are computed again
     behind all others, by workers that are new and may be elsewhere.
 
@@ -275,11 +277,11 @@ def _in_rounds(
         now = [(job_idx, job) for job_idx, job in enumerate(todo[-1]) if job.shards]
         open_shards: dict[int, dict[str, TransientError]] = {}
         in_a_row = 0
-        for position, outcome, seconds in compute([job for _, job in now]):
+        for position, outcome, times in compute([job for _, job in now]):
             job_idx = now[position][0]
             if not isinstance(outcome, TransientError):
                 in_a_row = 0
-                yield job_idx, outcome, seconds
+                yield job_idx, outcome, times
                 continue
             in_a_row += 1
             open_shards.setdefault(job_idx, {})[outcome.shard] = outcome
@@ -315,17 +317,22 @@ class _ShardLog:
         self.faults = Faults(job.run.stage.label)
         self.entries: dict[str, ShardEntry] = {}
         self.rejected = 0
+        self.seconds = self.waited_s = 0.0
 
     @property
     def is_complete(self) -> bool:
         """Whether all shards of the job are committed."""
         return len(self.entries) == len(self._job.shards)
 
-    def add(self, entry: ShardEntry, seconds: float) -> None:
+    def add(self, entry: ShardEntry, times: Times) -> None:
         """Note a committed shard."""
         self.entries[entry.shard] = entry
         self.rejected += entry.items - entry.done
-        self._lines.append(canonical_json({"shard": entry.shard, "seconds": round(seconds, 4)}))
+        self.seconds += times.seconds
+        self.waited_s += times.waited_s
+        line = {"shard": entry.shard, "seconds": round(times.seconds, 4)}
+        line["waited_for_loads_s"] = round(times.waited_s, 4)
+        self._lines.append(canonical_json(line))
 
     def close(self) -> None:
         """Write the log, and delete what killed writers left."""
@@ -339,11 +346,11 @@ class _ShardLog:
 
 def _compute_here(
     jobs: Sequence[StageJob], options: RunOptions
-) -> Iterator[tuple[int, Outcome, float]]:
+) -> Iterator[tuple[int, Outcome, Times]]:
     for job_idx, job in enumerate(jobs):
         group = workers_of(job.run.stage, local_machine(), options.with_workers(None))
-        for outcome, seconds in compute_here(replace(job, device=group.device)):
-            yield job_idx, outcome, seconds
+        for outcome in compute_here(replace(job, device=group.device)):
+            yield (job_idx, *outcome)
 
 
 def _compute_short(
@@ -351,7 +358,7 @@ def _compute_short(
     guards: Sequence[InUse],
     options: RunOptions,
     session: LazySession,
-) -> Iterator[tuple[int, Outcome, float]]:
+) -> Iterator[tuple[int, Outcome, Times]]:
     """Compute what is short in this process, and on Ray what turns out to be long."""
     clock = ShortWork(sum(shard.num_items for job in jobs for shard in job.shards))
     rest = list(jobs)
@@ -362,10 +369,10 @@ def _compute_short(
         guard.says_here(True)
     for job_idx, job in enumerate(jobs):
         attempted = 0
-        for outcome, seconds in compute_here(job, may_go_on=clock.may_go_on):
+        for outcome in compute_here(job, may_go_on=clock.may_go_on):
             clock.count(job.shards[attempted].num_items)
             attempted += 1
-            yield job_idx, outcome, seconds
+            yield (job_idx, *outcome)
         rest[job_idx] = replace(job, shards=job.shards[attempted:])
     for guard in guards:
         guard.says_here(False)
@@ -376,7 +383,7 @@ def _compute_short(
             "it goes to Ray"
         )
         on_ray = _compute_on_ray([rest[job_idx] for job_idx in left], options, session)
-        yield from ((left[position], outcome, seconds) for position, outcome, seconds in on_ray)
+        yield from ((left[position], outcome, times) for position, outcome, times in on_ray)
 
 
 def _is_short(jobs: Sequence[StageJob], guards: Sequence[InUse], options: RunOptions) -> bool:
@@ -396,7 +403,7 @@ def _is_short(jobs: Sequence[StageJob], guards: Sequence[InUse], options: RunOpt
 
 def _compute_on_ray(
     jobs: Sequence[StageJob], options: RunOptions, session: LazySession
-) -> Iterator[tuple[int, Outcome, float]]:
+) -> Iterator[tuple[int, Outcome, Times]]:
     session.start()
     from eagleray.prepare.ray_pool import compute_on_ray, fit_on_ray
 

@@ -21,6 +21,7 @@ from eagleray.prepare.faults import Fault, FaultError, persistently
 from eagleray.prepare.item import judge
 from eagleray.prepare.journal import Journal
 from eagleray.prepare.listing import Listing
+from eagleray.prepare.loads import LoadElsewhere, Loads
 from eagleray.prepare.marker import ShardMarker
 from eagleray.prepare.shard import ComputedShard, ShardWorker
 from eagleray.prepare.survey import NO_FIT, Fit, Shard, StageRun
@@ -71,16 +72,23 @@ class StageWorker:
     Args:
         job: What to do.
         journal: Told about items where a worker has died before.
+        elsewhere: Loads items in other processes beside this one's threads.
     """
 
-    def __init__(self, job: StageJob, journal: Journal | None = None) -> None:
+    def __init__(
+        self,
+        job: StageJob,
+        journal: Journal | None = None,
+        elsewhere: LoadElsewhere | None = None,
+    ) -> None:
         self._job = job
         stage = self._stage = copy.copy(job.run.stage)
         with ExitStack() as stack:
             stack.enter_context(torch_threads(stage.resources.cpus))
             stage.setup(job.device, job.run.upstream, job.fitted)
+            loads = Loads(stage, elsewhere, stage.resources.remote_loads)
             self._worker = stack.enter_context(
-                ShardWorker(stage, job.run.folder, job.fit.digest, journal)
+                ShardWorker(stage, job.run.folder, job.fit.digest, journal, loads)
             )
             self._stack = stack.pop_all()
 
