@@ -121,6 +121,9 @@ def test_earlier_sweeps_are_moved_to_the_key_frame(frame: KeyFrame, root: Path) 
     # The vehicle moved by 2 m: what lay at -1.5 m lies at -3.5 m now. Far points are clipped.
     assert np.argwhere(alone).tolist() == [[4, 4, 1], [7, 4, 1]]
     assert np.argwhere(both).tolist() == [[0, 4, 1], [4, 4, 1], [7, 4, 1]]
+    (root / "before.bin").unlink()
+    with pytest.raises(InputError, match=r"before\.bin of key frame t1 cannot be read"):
+        training_occupancy(frame, points, root, GRID, TargetSettings(sweeps=1))
 
 
 def test_unobserved_voxels_can_be_left_out(frame: KeyFrame, root: Path) -> None:

@@ -158,9 +158,9 @@ def test_bad_sweeps_and_labels(tmp_path):
     points[2, 3] = np.nan  # an intensity may be anything
     path.write_bytes(points.tobytes())
     assert len(read_sweep(path)) == 7
-    points[4, 1] = np.inf
+    points[4, 1], points[6, 2] = np.inf, np.nan
     path.write_bytes(points.tobytes())
-    with pytest.raises(DrivingDataError, match=r"frame tok: 1 of 7 points .*row 4"):
+    with pytest.raises(DrivingDataError, match=r"frame tok: 2 of 7 points .*row 4"):
         read_sweep(path, "tok")
     path.write_bytes(points.tobytes()[:-3])
     with pytest.raises(DrivingDataError, match=r"l\.bin of key frame tok: 137 bytes"):
