@@ -96,10 +96,7 @@ def observed_labels(
     labels = np.full(grid.size_xyz, IGNORED_LABEL, dtype=np.uint8)
     flat = labels.reshape(-1)
     for xyz, origin in sweeps:
-        ways = xyz.astype(np.float64) - origin
-        for part in np.linspace(0.0, 1.0, _RAY_SAMPLES):
-            places = origin + part * ways
-            flat[_flat(voxel_coordinates(places[_inside(places, grid)], grid), grid)] = 0
+        _mark_rays(flat, origin, xyz.astype(np.float64) - origin, grid, 0)
     for xyz, _ in sweeps:
         kept = xyz[_inside(xyz, grid)]
         flat[_flat(voxel_coordinates(kept, grid), grid)] = OCCUPIED_LABEL
@@ -143,11 +140,40 @@ def evaluation_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Label
     kept = _inside(xyz, grid)
     xyz, classes = xyz[kept], np.where(classes[kept] == 0, IGNORED_LABEL, classes[kept])
     labels = np.full(grid.size_xyz, IGNORED_LABEL, dtype=np.uint8)
-    ends = xyz.astype(np.float64)
-    for part in np.linspace(0.0, 1.0, _RAY_SAMPLES):
-        labels.reshape(-1)[_flat(voxel_coordinates(part * ends, grid), grid)] = FREE_LABEL
+    _mark_rays(labels.reshape(-1), np.zeros(3), xyz.astype(np.float64), grid, FREE_LABEL)
     _vote(labels, _flat(voxel_coordinates(xyz, grid), grid), classes)
     return labels
+
+
+def _mark_rays(
+    flat: Labels,
+    origin: npt.NDArray[np.float64],
+    ways: npt.NDArray[np.float64],
+    grid: GridSettings,
+    label: int,
+) -> None:
+    """Write a label into the voxels of 100 places from an origin along each way; places outside of
+    the box are left out.
+
+    The same numbers as ``voxel_coordinates`` gives for each place, an axis at a time and without
+    copies: this is most of what reading a key frame with its labels costs.
+    """
+    size = grid.size_xyz
+    bounds = list(zip(grid.range_min_m, grid.range_max_m, size, strict=True))
+    axes = np.ascontiguousarray(ways.T)
+    for part in np.linspace(0.0, 1.0, _RAY_SAMPLES):
+        index = np.zeros(len(ways), dtype=np.int64)
+        inside = np.ones(len(ways), dtype=np.bool_)
+        for axis, (low, high, count) in enumerate(bounds):
+            places = origin[axis] + part * axes[axis]
+            inside &= (places > low) & (places < high)
+            np.minimum(places, high - _TOP_MARGIN_M, out=places)
+            places -= low
+            places /= (high - low) / count
+            index *= count
+            # What lies outside is cut off below; floor and truncation agree on all others.
+            index += places.astype(np.int64)
+        flat[index[inside]] = label
 
 
 def _inside(xyz: Points, grid: GridSettings) -> npt.NDArray[np.bool_]:
