@@ -29,7 +29,13 @@ from eagleray_pop3d.occupancy_iou import NUM_LABELS, count_labels, occupancy_iou
 from eagleray_pop3d.predict import FramePrediction
 from eagleray_pop3d.published import OCC3D, OCCUPANCY, RETRIEVAL, RETRIEVAL_TARGETS
 from eagleray_pop3d.settings import TruthSettings
-from eagleray_pop3d.voxels import FREE_LABEL, evaluation_labels
+from eagleray_pop3d.voxels import (
+    FREE_LABEL,
+    IGNORED_LABEL,
+    agnostic_labels,
+    evaluation_labels,
+    majority_labels,
+)
 from eagleray_vision.driving.lidarseg import CLASS_NAMES, NUM_CLASSES
 from eagleray_vision.metrics.mean_iou import confusion_matrix
 
@@ -69,9 +75,15 @@ def pop3d_benchmarks(truth: TruthSettings) -> list[Benchmark]:
             "Voxels against the classes of one labeled sweep and the free space on the way to its "
             "points; free where the occupancy says so, else the class of the likeliest word. "
             "miou_17: 16 classes and free space, a class that the split lacks counts 100 (the "
-            "original's number); miou_present: mean over the classes that it has. Points: class of "
+            "original's number); miou_present: mean over the classes that it has; miou_agnostic: "
+            "free and occupied (the original's val_miou_vox_agn). Points: class of "
             "the feature at each labeled lidar point, all and those that a camera sees.",
-            {"voxels": _COUNTS, "points": _COUNTS, "points_visible": _COUNTS},
+            {
+                "voxels": _COUNTS,
+                "agnostic": _COUNTS,
+                "points": _COUNTS,
+                "points_visible": _COUNTS,
+            },
             vocabulary=CLASS_NAMES[1 : NUM_CLASSES + 1],
             published=OCCUPANCY,
         )
@@ -150,12 +162,23 @@ def _score_occupancy(
         raise InputError(f"key frame {sample.frame.token} was read without labels")
     truth = evaluation_labels(sample.frame.points, sample.classes, grid)
     voxels = count_labels(truth, prediction.labels)
+    agnostic = agnostic_labels(truth, majority_labels(sample.frame.points, sample.classes, grid))
+    occupied = (prediction.labels != FREE_LABEL).astype(np.uint8)
     seen = np.unique(sample.visible)
     return {
         "voxels": voxels.ravel().tolist(),
+        "agnostic": _count_states(agnostic, occupied).ravel().tolist(),
         "points": _count_points(sample.classes, prediction.point_labels),
         "points_visible": _count_points(sample.classes[seen], prediction.point_labels[seen]),
     }
+
+
+def _count_states(
+    truth: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.int64]:
+    """Count voxels by true and predicted state, free and occupied, ``(2, 2)``."""
+    seen = truth != IGNORED_LABEL
+    return confusion_matrix(truth[seen], predicted[seen], 2)[:, :2]
 
 
 def _count_points(classes: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint8]) -> list[int]:
@@ -166,10 +189,12 @@ def _count_points(classes: npt.NDArray[np.uint8], predicted: npt.NDArray[np.uint
 
 def _compute_occupancy(rows: Iterable[Mapping[str, Any]]) -> Metrics:
     voxels = np.zeros((NUM_LABELS, NUM_LABELS), dtype=np.int64)
+    states = np.zeros((2, 2), dtype=np.int64)
     points = {"points": np.zeros((NUM_CLASSES, NUM_CLASSES), dtype=np.int64)}
     points["points_visible"] = points["points"].copy()
     for row in rows:
         voxels += np.asarray(row["voxels"]).reshape(voxels.shape)
+        states += np.asarray(row["agnostic"]).reshape(states.shape)
         for name, total in points.items():
             total += np.asarray(row[name]).reshape(total.shape)
     iou = occupancy_iou([voxels])
@@ -187,6 +212,7 @@ def _compute_occupancy(rows: Iterable[Mapping[str, Any]]) -> Metrics:
             "miou_16": _PERCENT * iou.mean_16,
             "miou_present": _PERCENT * iou.mean_present,
             "geometric_iou": _PERCENT * iou.geometric,
+            "miou_agnostic": _PERCENT * _nan_mean(_present_iou(states)),
             "miou_points": _PERCENT * _nan_mean(of_points["points"]),
             "miou_points_visible": _PERCENT * _nan_mean(of_points["points_visible"]),
         },

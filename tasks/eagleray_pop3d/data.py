@@ -18,6 +18,7 @@ from eagleray_pop3d.samples import (
     FrameBatch,
     FrameSample,
     ImageSettings,
+    check_rig,
     join_frames,
     read_frame,
     training_occupancy,
@@ -116,6 +117,7 @@ class TrainingFrames(Dataset[FrameSample, FrameBatch]):
         token, settings = self._tokens[index], self._settings
         frame = key_frame_of_row(self._frames[token])
         root = settings.data.folder
+        check_rig(frame, settings.network.encoder.num_cameras)
         sample = read_frame(frame, root, settings.images, rng)
         stored = features_of_row(self._features[token])
         stored.check_sweep(len(sample.points))
@@ -168,6 +170,7 @@ class EvaluationFrames(Dataset[EvaluationSample, Any]):
             key_frame_of_row(self._frames[self._tokens[index]]),
             self._settings.data.folder,
         )
+        check_rig(frame, self._settings.network.encoder.num_cameras)
         sample = read_frame(frame, root, still(self._settings.images))
         visible = _visible_rows(frame, sample)
         if not frame.lidarseg_path and not self._needs_labels:
@@ -221,6 +224,7 @@ class RetrievalQueries(Dataset[EvaluationSample, Any]):
         """Read the key frame and the annotation."""
         query = self._queries[index]
         frame = key_frame_of_row(self._rows[query.token][query.token])
+        check_rig(frame, self._settings.network.encoder.num_cameras)
         sample = read_frame(frame, self._settings.data.folder, still(self._settings.images))
         truth = _read_array(query.annotation, query).reshape(-1)
         if len(truth) != len(sample.points):
@@ -288,6 +292,7 @@ class Occ3dFrames(EvaluationFrames):
     def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
         """Read photographs, sweep and truth."""
         frame, settings = key_frame_of_row(self._frames[self._tokens[index]]), self._settings
+        check_rig(frame, settings.network.encoder.num_cameras)
         sample = read_frame(frame, settings.data.folder, still(settings.images))
         path = Path(settings.truth.occ3d).expanduser() / frame.scene / frame.token / "labels.npz"
         ego_from_lidar, _ = frame.lidar.poses

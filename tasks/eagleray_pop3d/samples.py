@@ -146,6 +146,21 @@ def read_frame(
     )
 
 
+def check_rig(frame: KeyFrame, num_cameras: int) -> None:
+    """Refuse a key frame that the network has no camera slots for.
+
+    Raises:
+        InputError: It has another number of cameras.
+    """
+    if len(frame.cameras) != num_cameras:
+        raise InputError(
+            f"key frame {frame.token} has {len(frame.cameras)} cameras "
+            f"({', '.join(camera.name for camera in frame.cameras)}), the network {num_cameras} "
+            "slots, each with an embedding of its own: use a checkpoint that was trained on this "
+            "rig, or set settings.network.encoder.num_cameras and train"
+        )
+
+
 def training_occupancy(
     frame: KeyFrame, points: Points, root: Path, grid: GridSettings, settings: TargetSettings
 ) -> npt.NDArray[np.uint8]:

@@ -15,6 +15,7 @@ from eagleray.task import (
     Benchmark,
     CostTable,
     Dataset,
+    Download,
     Hit,
     ImportedCheckpoint,
     Importing,
@@ -54,6 +55,7 @@ from eagleray_pop3d.data import (
     read_queries,
     still,
 )
+from eagleray_pop3d.downloads import DOWNLOADS
 from eagleray_pop3d.exports import EXPORT_FORMATS, export_prediction
 from eagleray_pop3d.feature_costs import cost_table
 from eagleray_pop3d.losses import feature_loss, occupancy_losses
@@ -69,7 +71,7 @@ from eagleray_pop3d.querying import (
     index_row,
 )
 from eagleray_pop3d.recipes import PHASE
-from eagleray_pop3d.samples import FrameBatch, read_frame
+from eagleray_pop3d.samples import FrameBatch, check_rig, read_frame
 from eagleray_pop3d.settings import Pop3dSettings
 from eagleray_pop3d.stages import (
     FeatureStage,
@@ -125,6 +127,11 @@ class POP3DTask(
                 there = Path(path).expanduser().is_file()
                 found.append(Requirement(name, there, hint, training_only=True))
         return found
+
+    @classmethod
+    def downloads(cls) -> Sequence[Download]:
+        """Return the published weights and vectors of words."""
+        return DOWNLOADS
 
     def stages(self) -> Sequence[Stage]:
         """Return key frames of all sources, and the features that training learns."""
@@ -258,6 +265,7 @@ class POP3DTask(
         frame = read_frame_json(path)
         beside = (path.parent / frame.lidar.path).is_file()
         root = path.parent if beside else self.settings.data.folder
+        check_rig(frame, self.settings.network.encoder.num_cameras)
         return EvaluationSample(read_frame(frame, root, still(self.settings.images)))
 
     def export(

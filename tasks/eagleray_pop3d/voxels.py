@@ -145,6 +145,22 @@ def evaluation_labels(xyz: Points, classes: Labels, grid: GridSettings) -> Label
     return labels
 
 
+def agnostic_labels(evaluation: Labels, majority: Labels) -> Labels:
+    """Return what the original's ``val_miou_vox_agn`` compares with: 1 where a voxel is occupied, 0
+    where it is free, 255 elsewhere.
+
+    Voxels whose points have no class are occupied there, too: the line that should leave them out
+    reads the labels without rays.
+
+    Args:
+        evaluation: Of ``evaluation_labels``.
+        majority: Of ``majority_labels``.
+    """
+    occupied = np.where(evaluation == FREE_LABEL, 0, OCCUPIED_LABEL)
+    labels = np.where(evaluation == IGNORED_LABEL, IGNORED_LABEL, occupied)
+    return np.where(majority == 0, OCCUPIED_LABEL, labels).astype(np.uint8)
+
+
 def _mark_rays(
     flat: Labels,
     origin: npt.NDArray[np.float64],

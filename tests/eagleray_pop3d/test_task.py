@@ -29,7 +29,12 @@ from eagleray_pop3d.predict import FramePrediction
 from eagleray_pop3d.settings import Pop3dSettings
 from eagleray_pop3d.stored_features import features_of_row
 from eagleray_pop3d.task import POP3DTask
-from eagleray_pop3d.voxels import FREE_LABEL, IGNORED_LABEL, evaluation_labels
+from eagleray_pop3d.voxels import (
+    FREE_LABEL,
+    IGNORED_LABEL,
+    agnostic_labels,
+    evaluation_labels,
+)
 from eagleray_pop3d.words import TextSettings, class_vectors, embed_texts
 from eagleray_vision.codecs import codec_of_json
 
@@ -129,7 +134,8 @@ def test_a_perfect_prediction_scores_one_hundred(rig: Path) -> None:
         np.where(classes == 0, 3, classes).astype(np.uint8),
     )
     metrics = task.compute("occupancy", [task.score("occupancy", labeled, found)])
-    for name in ("miou_17", "miou_present", "geometric_iou", "miou_points", "miou_points_visible"):
+    judged = ("miou_17", "miou_present", "geometric_iou", "miou_points", "miou_points_visible")
+    for name in judged:
         assert metrics.values[name] == 100, name
 
 
@@ -219,3 +225,28 @@ def test_target_features_answer_queries_by_themselves(rig: Path) -> None:
         scores = vectors @ words[WORDS.index(text)]
         expected.append(average_precision_score(wanted, scores))
     assert result.values["map_visible"] == pytest.approx(100 * np.mean(expected), rel=1e-5)
+
+
+def test_agnostic_labels_count_points_without_a_class_as_occupied() -> None:
+    evaluation = np.array([255, FREE_LABEL, 4, 255, 16], dtype=np.uint8)
+    majority = np.array([FREE_LABEL, FREE_LABEL, 4, 0, 16], dtype=np.uint8)
+    assert agnostic_labels(evaluation, majority).tolist() == [255, 0, 1, 1, 1]
+
+
+def test_a_rig_of_other_cameras_is_refused_by_its_token(rig: Path) -> None:
+    values = small_experiment(rig)
+    rows = Experiment.from_values(values, inline=True).prepare().rows
+    encoder = {**values["settings"]["network"]["encoder"], "num_cameras": 3}
+    network = {**values["settings"]["network"], "encoder": encoder}
+    task = small_task(rig, network=network)
+    for source in ("train", "val", "retrieval_val"):
+        with pytest.raises(InputError, match=r"key frame frame0 has 2 cameras \(left, right\)"):
+            task.dataset(source, rows).load(0, np.random.default_rng(0))
+    with pytest.raises(InputError, match="frame0 has 2 cameras"):
+        task.load_input(next(iter(task.inputs([rig / "frames"]))))
+
+
+def test_published_files_are_named_for_download() -> None:
+    files = {one.file for one in POP3DTask.downloads()}
+    assert {"pop3d_weights.pth", "zeroshot_weights.pth", "r101_dcn_fcos3d_pretrain.pth"} <= files
+    assert all(one.license and one.url.startswith("https://") for one in POP3DTask.downloads())
