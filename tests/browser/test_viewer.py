@@ -1,9 +1,8 @@
 """The viewer in a real browser: load, orbit, views, click modes, threshold, undo, download."""
 
-import time
-
 import pytest
 from tests.browser.conftest import Visit
+from tests.browser.gestures import choose, drag, input_of, press, wait_for
 from tests.eagleray.view.block_scene import BlockScene
 from tests.eagleray.view.orbit_scene import START, OrbitScene
 
@@ -25,37 +24,8 @@ def opened(chromium):
     assert visit.foreign == []
 
 
-def wait_for(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "the viewer did not react"
-        time.sleep(0.05)
-
-
 def selection_of(scene):
     return list(scene.looks[-1].selection)
-
-
-def drag(page, start, stop):
-    page.mouse.move(*start)
-    page.mouse.down()
-    page.mouse.move(*stop, steps=8)
-    page.mouse.up()
-
-
-def choose(page, label, option):
-    """Choose from a dropdown of the panel."""
-    page.get_by_label(label, exact=True).click()
-    page.get_by_role("option", name=option, exact=True).click()
-
-
-def input_of(page, label):
-    """Return the text field or box that a label of the panel stands before."""
-    return page.locator(f"xpath=//*[text()='{label}']/following::input[1]")
-
-
-def press(page, text):
-    page.get_by_text(text, exact=True).first.click()
 
 
 def test_viewer_orbits_and_comes_back(opened):
