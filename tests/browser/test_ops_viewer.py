@@ -23,7 +23,7 @@ WORDS = ("car", "road", "tree", "sky")
 
 @pytest.fixture
 def address(tmp_path):
-    """The viewer of a run that has been evaluated on one panorama, yellow ahead and blue elsewhere."""
+    """The viewer of a run that has read one panorama, yellow ahead and blue elsewhere."""
     photo = np.full((HEIGHT, WIDTH, 3), AROUND, np.uint8)
     photo[:, WIDTH // 3 : 2 * WIDTH // 3] = AHEAD
     label = np.zeros((HEIGHT, WIDTH), np.uint8)

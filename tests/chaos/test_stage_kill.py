@@ -1,4 +1,4 @@
-"""RERP is killed while it distorts, and goes on: the same images, to the byte, as undisturbed."""
+"""RERP and CLIP's features are killed on the way, and go on: the same bytes as undisturbed."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.chaos.rerp_job import prepare
+from tests.chaos.stage_job import ITEMS_PER_SHARD, STAGES, WRITERS, prepare
 from tests.eagleray.stages import tree
-from tests.eagleray_ops.small_data import write_coco
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_S = 240
 NUM_IMAGES = 60
+SOME_SHARDS = 3
 
 
-def start(folder: Path, images: Path, *flags: str) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.chaos.rerp_job", str(folder), str(images), *flags]
+def start(*arguments: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.chaos.stage_job", *arguments]
     return subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, start_new_session=True)
 
 
@@ -29,24 +29,27 @@ def num_markers(folder: Path) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", STAGES)
 @pytest.mark.parametrize("flags", [("inline",), ()], ids=["inline", "ray"])
-def test_a_killed_rerp_goes_on_to_the_same_bytes(tmp_path, flags):
-    write_coco(tmp_path / "coco", "train2017", NUM_IMAGES)
-    prepare(tmp_path / "undisturbed", tmp_path, inline=True)
+def test_a_killed_stage_goes_on_to_the_same_bytes(tmp_path, kind, flags):
+    WRITERS[kind](tmp_path, NUM_IMAGES)
+    prepare(kind, tmp_path / "undisturbed", tmp_path, inline=True)
     undisturbed = tree(tmp_path / "undisturbed")
-    assert any(b"\xff\xd8\xff" in content for content in undisturbed.values())
+    # every shard of the stages before is done, and some of the last one
+    num_before = (len(STAGES[kind](tmp_path)) - 1) * NUM_IMAGES // ITEMS_PER_SHARD
+    assert num_markers(tmp_path / "undisturbed") == num_before + NUM_IMAGES // ITEMS_PER_SHARD
     folder = tmp_path / "killed"
-    job = start(folder, tmp_path, *flags)
+    arguments = (kind, str(folder), str(tmp_path), *flags)
+    job = start(*arguments)
     end = time.monotonic() + PATIENCE_S
-    # every shard of labels is done, and some of the distorted ones
-    while num_markers(folder) < NUM_IMAGES // 2 + 3 and job.poll() is None:
+    while num_markers(folder) < num_before + SOME_SHARDS and job.poll() is None:
         assert time.monotonic() < end, "the job does not get on"
         time.sleep(0.005)
     assert job.poll() is None, job.communicate()[1].decode()[-3000:]
     os.killpg(job.pid, signal.SIGKILL)
     job.wait(PATIENCE_S)
     assert tree(folder) != undisturbed
-    again = start(folder, tmp_path, *flags)
+    again = start(*arguments)
     errors = again.communicate(timeout=PATIENCE_S)[1]
     assert again.returncode == 0, errors.decode()[-3000:]
     assert tree(folder) == undisturbed
