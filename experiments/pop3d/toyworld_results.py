@@ -86,7 +86,8 @@ def result_of(variant: str, work: Path, *, inline: bool = False) -> dict[str, An
     with experiment.session():
         experiment.prepare()
         begin, busy = time.perf_counter(), time.process_time()
-        experiment.train()
+        if not experiment.train().finished:
+            raise InterruptedError("training was stopped; the same command goes on from there")
         trained, processor = time.perf_counter() - begin, time.process_time() - busy
         results = {one.benchmark: one for one in experiment.evaluate()}
     occupancy = results["occupancy"]

@@ -2,7 +2,7 @@
 
 ``occupancy`` is an ``.npz`` with labels and features of the voxels that are not free, ``ply`` a
 colored point per voxel for other programs, ``picture`` the photographs beside the occupancy seen
-from above.
+from above, ``video`` the same of all key frames in the order of their names, as one film.
 """
 
 from __future__ import annotations
@@ -18,11 +18,12 @@ from eagleray_pop3d.data import EvaluationSample
 from eagleray_pop3d.model.config import GridSettings
 from eagleray_pop3d.picture import from_above, photographs
 from eagleray_pop3d.predict import FramePrediction
+from eagleray_pop3d.video import film_row
 from eagleray_pop3d.voxels import FREE_LABEL
 from eagleray_vision.driving.lidarseg import CLASS_COLORS, CLASS_NAMES
 from eagleray_vision.panoptic.label_image import encode_png
 
-EXPORT_FORMATS = ("occupancy", "ply", "picture")
+EXPORT_FORMATS = ("occupancy", "ply", "picture", "video")
 
 
 def export_prediction(
@@ -55,6 +56,9 @@ def export_prediction(
     if format == "picture":
         both = np.concatenate([photographs(sample), from_above(prediction.labels)], axis=1)
         return Record(item.key, row, {f"{item.key}.png": encode_png(both)})
+    if format == "video":
+        both = np.concatenate([photographs(sample), from_above(prediction.labels)], axis=1)
+        return Record(item.key, {**row, **film_row(both)})
     raise InputError(f"unknown export format {format!r}; allowed are {', '.join(EXPORT_FORMATS)}")
 
 

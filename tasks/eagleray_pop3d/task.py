@@ -79,6 +79,7 @@ from eagleray_pop3d.stages import (
     count_key_frames,
     extractor_weights,
 )
+from eagleray_pop3d.video import film_of_rows
 from eagleray_pop3d.viewing import AskedText, OccupancyScene
 from eagleray_pop3d.voxels import cells_of
 from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
@@ -273,6 +274,10 @@ class POP3DTask(
     ) -> Record:
         """Write one prediction."""
         return export_prediction(item, sample, prediction, format, self.settings.network.grid)
+
+    def export_index(self, format: str, rows: Sequence[Mapping[str, Any]]) -> Mapping[str, bytes]:
+        """Write the film of all key frames."""
+        return {"occupancy.mp4": film_of_rows(rows)} if format == "video" else {}
 
     def interactive_scene(
         self, model: Pop3dNetwork, rows: Mapping[str, Rows]

@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import cv2
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import torch
@@ -110,12 +112,21 @@ def test_exports_of_an_own_rig(rig: Path) -> None:
     for kind in task.formats:
         files |= task.export(item, sample, found, kind).files
     assert set(files) == {"frame0.npz", "frame0.ply", "frame0.png"}
+    rows = [task.export(item, sample, found, "video").row for _ in range(3)]
+    film = rig / "film.mp4"
+    film.write_bytes(task.export_index("video", rows)["occupancy.mp4"])
+    frames = imageio_ffmpeg.read_frames(str(film))
+    shape = next(frames)["source_size"]
+    shown = [np.frombuffer(one, dtype=np.uint8) for one in frames]
+    assert shape == (960, 480) and len(shown) == 3
+    wanted = cv2.imdecode(np.frombuffer(files["frame0.png"], dtype=np.uint8), cv2.IMREAD_COLOR)
+    assert np.abs(shown[0].reshape(480, 960, 3)[..., ::-1].astype(int) - wanted).mean() < 12
     assert files["frame0.ply"].startswith(b"ply")
     (rig / "a.npz").write_bytes(files["frame0.npz"])
     with np.load(rig / "a.npz", allow_pickle=False) as arrays:
         occupied = (arrays["labels"] != FREE_LABEL).sum()
         assert arrays["labels"].shape == (8, 6, 2) and len(arrays["features"]) == occupied
-    with pytest.raises(InputError, match="allowed are occupancy, ply, picture"):
+    with pytest.raises(InputError, match="allowed are occupancy, ply, picture, video"):
         task.export(item, sample, found, "obj")
 
 
