@@ -10,9 +10,15 @@ from torch.nn import functional as F
 
 from eagleray.task import LossTerm
 from eagleray_efficientps.model.network import EfficientPsNetwork, Size
-from eagleray_efficientps.targets import anchor_targets, roi_targets
+from eagleray_efficientps.targets import EfficientPsTargets, num_counted
+from eagleray_vision.detection.targets import anchor_targets, batch_roi_targets
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
-from eagleray_vision.losses.detection import roi_class_loss, roi_mask_loss, rpn_losses
+from eagleray_vision.losses.detection import (
+    roi_box_loss,
+    roi_class_loss,
+    roi_mask_loss,
+    rpn_losses,
+)
 from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 LOSS_NAMES = ("semantic", "rpn_class", "rpn_box", "roi_class", "roi_box", "roi_mask")
@@ -62,23 +68,6 @@ def semantic_loss(
             target = F.pad(target, missing, value=_ROAD)
         losses.append(pixel_losses(image, target, image_size, chunk_pixels=chunk_pixels).flatten())
     return worst_pixels(torch.cat(losses), fraction)
-
-
-def box_loss(codes: Tensor, labels: Tensor, code_targets: Tensor, beta: float) -> _Pair:
-    """Return (smooth L1 of the true class's code over positives, all RoIs).
-
-    Args:
-        codes: ``(r, things + 1, 4)``.
-        labels: ``(r,)`` int64, 0 = background.
-        code_targets: ``(positives, 4)``, in the order of ``labels > 0``.
-        beta: Where the loss becomes linear.
-    """
-    positive = (labels > 0).nonzero()[:, 0]
-    wide = codes if codes.dtype == torch.float64 else codes.float()
-    loss = F.smooth_l1_loss(
-        wide[positive, labels[positive]], code_targets.to(wide.dtype), reduction="sum", beta=beta
-    )
-    return loss + 0 * wide.sum(), torch.tensor(labels.shape[0], device=labels.device)
 
 
 def panoptic_losses(
@@ -142,32 +131,29 @@ def _instance_losses(
     truths = [thing_truth(t, network.num_stuff, anchors.dtype) for t in targets]
     if faithful:
         truths = [replace(truth, crowd=None) for truth in truths]
-    sampled = anchor_targets(anchors, truths, valid_sizes, settings.rpn, generators)
+    rule = EfficientPsTargets(settings.rpn, settings.roi)
+    sampled = anchor_targets(rule, anchors, truths, valid_sizes, generators)
     (objectness, _), (boxes, _) = rpn_losses(
         rpn.logits, rpn.codes, sampled.match, sampled.codes, settings.rpn.beta**-0.5
     )
-    counted = torch.tensor(sampled.num_counted, device=anchors.device)
-    rois = [
-        roi_targets(one, truth, target.ids, settings.roi, generator)
-        for one, truth, target, generator in zip(
-            proposals, truths, targets, generators, strict=True
-        )
-    ]
-    all_boxes = [r.boxes_xyxy for r in rois]
+    counted = num_counted(sampled.match)
+    rois = batch_roi_targets(rule, proposals, truths, targets, generators)
+    all_boxes = [r.boxes for r in rois]
     labels = torch.cat([r.labels for r in rois])
     class_logits, codes = network.box_head(
         network.roi_features(levels, all_boxes, settings.roi.box_size)
     )
-    positives = [r.boxes_xyxy[r.labels > 0] for r in rois]
+    positives = [r.boxes[r.labels > 0] for r in rois]
     mask_logits = network.mask_head(
         network.roi_features(levels, positives, settings.roi.mask_size)
     )[:, 1:]
-    # RoIs come image by image, positives first within each: the same order as the targets'.
     return {
         "rpn_class": (objectness, counted),
         "rpn_box": (boxes, counted),
         "roi_class": roi_class_loss(class_logits, labels),
-        "roi_box": box_loss(codes, labels, torch.cat([r.codes for r in rois]), settings.roi.beta),
+        "roi_box": roi_box_loss(
+            codes[:, 1:], labels, torch.cat([r.codes for r in rois]), settings.roi.beta**-0.5
+        ),
         "roi_mask": roi_mask_loss(
             mask_logits, labels[labels > 0], torch.cat([r.masks for r in rois])
         ),

@@ -4,7 +4,6 @@ Boxes are xyxy with inclusive corners. Assignment is mmdetection 1's: a truth al
 that are tied at its best overlap, and later truths override earlier ones.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from eagleray_efficientps.model.config import RoiSettings, RpnSettings
-from eagleray_vision.detection.assignment import VOID, assign_by_iou, sample_matches
+from eagleray_vision.detection.assignment import NEGATIVE, VOID, assign_by_iou
 from eagleray_vision.detection.box_coding import encode_boxes
 from eagleray_vision.detection.boxes import mask_coverage
 from eagleray_vision.samples.target import ThingTruth
@@ -38,36 +37,59 @@ def anchors_inside(anchors_xyxy: Tensor, valid_size: Size) -> Tensor:
     return (anchors_xyxy[:, :2] >= 0).all(1) & (anchors_xyxy[:, 2:] < limit).all(1)
 
 
-def assign_anchors(
-    anchors_xyxy: Tensor, truth: ThingTruth, valid_size: Size, settings: RpnSettings
-) -> Tensor:
-    """Assign anchors to instances.
+@dataclass(frozen=True)
+class EfficientPsTargets:
+    """The released code's rule; see `eagleray_vision.detection.targets.TargetRule`.
 
-    Returns:
-        ``(a,)`` int64: instance index, ``NEGATIVE`` or ``VOID``.
+    Attributes:
+        rpn: Settings of the RPN.
+        roi: Settings of the heads.
     """
-    usable = anchors_inside(anchors_xyxy, valid_size).nonzero()[:, 0]
-    match = torch.full((anchors_xyxy.shape[0],), VOID, device=anchors_xyxy.device)
-    match[usable] = _assign(
-        anchors_xyxy[usable],
-        truth,
-        settings.pos_threshold,
-        settings.neg_threshold,
-        settings.min_pos_threshold,
-    )
-    return match
+
+    rpn: RpnSettings
+    roi: RoiSettings
+
+    def instance_boxes(self, truth: ThingTruth) -> Tensor:
+        """Return the instances' boxes, ``(g, 4)`` xyxy with inclusive corners."""
+        return inclusive_boxes(truth)
+
+    def assign_anchors(self, anchors: Tensor, truth: ThingTruth, valid_size: Size) -> Tensor:
+        """Assign the anchors that lie in the unpadded image; the others are void."""
+        usable = anchors_inside(anchors, valid_size).nonzero()[:, 0]
+        match = torch.full((anchors.shape[0],), VOID, device=anchors.device)
+        match[usable] = _assign(anchors[usable], truth, self.rpn)
+        return match
+
+    def encode_anchors(self, anchors: Tensor, instances: Tensor) -> Tensor:
+        """Return box codes (dx, dy, dw, dh)."""
+        return encode_boxes(anchors, instances, inclusive=True)
+
+    def candidates(self, proposals: Tensor, truth: ThingTruth) -> Tensor:
+        """Return the instances' boxes, then the proposals."""
+        return torch.cat([inclusive_boxes(truth), proposals])
+
+    def assign_rois(self, boxes: Tensor, truth: ThingTruth) -> Tensor:
+        """Assign boxes to instances."""
+        return _assign(boxes, truth, self.roi)
+
+    def encode_rois(self, boxes: Tensor, instances: Tensor) -> Tensor:
+        """Return box codes divided by their deviations."""
+        codes = encode_boxes(boxes, instances, inclusive=True)
+        return codes / codes.new_tensor(self.roi.code_stds)
+
+    def cut_masks(self, boxes: Tensor, box_ids: Tensor, ids: Tensor) -> Tensor:
+        """Return 28 x 28 masks of 0 and 1; see `mask_targets`."""
+        return mask_targets(boxes, box_ids, ids, 2 * self.roi.mask_size)
 
 
-def _assign(
-    boxes: Tensor, truth: ThingTruth, positive: float, negative: float, min_positive: float
-) -> Tensor:
+def _assign(boxes: Tensor, truth: ThingTruth, settings: RpnSettings | RoiSettings) -> Tensor:
     match = assign_by_iou(
         boxes,
         inclusive_boxes(truth),
-        pos_threshold=positive,
-        neg_threshold=negative,
+        pos_threshold=settings.pos_threshold,
+        neg_threshold=settings.neg_threshold,
         force_best="ties",
-        force_min_iou=min_positive,
+        force_min_iou=settings.min_pos_threshold,
         inclusive=True,
     )
     if truth.crowd is not None:
@@ -77,104 +99,12 @@ def _assign(
     return match
 
 
-@dataclass(frozen=True, slots=True)
-class AnchorTargets:
-    """Sampled anchors of a batch.
-
-    Args:
-        match: ``(n, a)`` int64: instance index, ``NEGATIVE`` or ``VOID``.
-        codes: Box codes of the positives, ``(p, 4)``, in the order of ``match >= 0``.
-        num_counted: Positives and negatives, each at least 1 per image.
+def num_counted(match: Tensor) -> Tensor:
+    """Return by how many anchors the RPN's losses are divided: the positives and the negatives of
+    ``(n, a)`` assignments, each at least 1 per image.
     """
-
-    match: Tensor
-    codes: Tensor
-    num_counted: int
-
-
-def anchor_targets(
-    anchors_xyxy: Tensor,
-    truths: Sequence[ThingTruth],
-    valid_sizes: Sequence[Size],
-    settings: RpnSettings,
-    generators: Sequence[torch.Generator | None],
-) -> AnchorTargets:
-    """Assign and sample the anchors of a batch.
-
-    Args:
-        anchors_xyxy: ``(a, 4)``.
-        truths: Instances per image.
-        valid_sizes: Unpadded height and width per image.
-        settings: Settings of the RPN.
-        generators: Of the random choice per image; ``None`` takes the first ones.
-    """
-    matches, codes, counted = [], [], 0
-    for truth, size, generator in zip(truths, valid_sizes, generators, strict=True):
-        match = assign_anchors(anchors_xyxy, truth, size, settings)
-        if settings.num_samples is not None:
-            kept = sample_matches(match, settings.num_samples, settings.pos_ratio, generator)
-            sampled = torch.full_like(match, VOID)
-            for part in kept:
-                sampled[part] = match[part]
-            match = sampled
-        positive = match >= 0
-        instance = inclusive_boxes(truth)[match[positive]]
-        codes.append(encode_boxes(anchors_xyxy[positive], instance, inclusive=True))
-        num_positive = int(positive.sum())
-        num_negative = int((match > VOID).sum()) - num_positive
-        counted += max(num_positive, 1) + max(num_negative, 1)
-        matches.append(match)
-    return AnchorTargets(torch.stack(matches), torch.cat(codes), counted)
-
-
-@dataclass(frozen=True, slots=True)
-class RoiTargets:
-    """RoIs of one image that enter the losses, positives first.
-
-    Args:
-        boxes_xyxy: ``(r, 4)``.
-        labels: Thing index + 1, 0 = background, ``(r,)`` int64.
-        codes: Box codes of the positives, divided by their deviations, ``(p, 4)``.
-        masks: Masks of the positives, ``(p, 28, 28)`` int8, 0 or 1.
-    """
-
-    boxes_xyxy: Tensor
-    labels: Tensor
-    codes: Tensor
-    masks: Tensor
-
-
-def roi_targets(
-    proposals: Tensor,
-    truth: ThingTruth,
-    ids: Tensor,
-    settings: RoiSettings,
-    generator: torch.Generator | None,
-) -> RoiTargets:
-    """Choose an image's RoIs and their targets.
-
-    Args:
-        proposals: ``(k, 4)`` xyxy; the instances' boxes are put in front.
-        truth: Instances.
-        ids: Segment id per pixel, ``(h, w)``.
-        settings: Settings of the heads.
-        generator: Of the random choice; ``None`` takes the first ones.
-    """
-    boxes = torch.cat([inclusive_boxes(truth), proposals])
-    match = _assign(
-        boxes, truth, settings.pos_threshold, settings.neg_threshold, settings.min_pos_threshold
-    )
-    positive, negative = sample_matches(match, settings.num_samples, settings.pos_ratio, generator)
-    instance = match[positive]
-    codes = encode_boxes(boxes[positive], inclusive_boxes(truth)[instance], inclusive=True)
-    labels = boxes.new_zeros(len(positive) + len(negative), dtype=torch.int64)
-    labels[: len(positive)] = truth.things[instance] + 1
-    return RoiTargets(
-        boxes[torch.cat([positive, negative])],
-        labels,
-        codes / codes.new_tensor(settings.code_stds),
-        mask_targets(boxes[positive], truth.ids[instance], ids, 2 * settings.mask_size),
-    )
+    positives, negatives = (match >= 0).sum(1), (match == NEGATIVE).sum(1)
+    return positives.clamp(min=1).sum() + negatives.clamp(min=1).sum()
 
 
 def mask_targets(boxes_xyxy: Tensor, box_ids: Tensor, ids: Tensor, mask_size: int) -> Tensor:

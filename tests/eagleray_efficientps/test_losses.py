@@ -13,8 +13,9 @@ from eagleray_efficientps.losses import (
     worst_pixels,
 )
 from eagleray_efficientps.model.config import RoiSettings, RpnSettings
-from eagleray_efficientps.targets import anchor_targets, inclusive_boxes, mask_targets, roi_targets
+from eagleray_efficientps.targets import EfficientPsTargets, inclusive_boxes, mask_targets
 from eagleray_vision.detection.assignment import VOID
+from eagleray_vision.detection.targets import anchor_targets, roi_targets
 from eagleray_vision.samples.target import thing_truth
 
 
@@ -70,17 +71,17 @@ def test_padding_is_left_out_unless_it_is_road():
 def test_anchors_in_groups_take_no_part_unless_faithful():
     truth = thing_truth(target((64, 96), "crowd"), NUM_STUFF, torch.float32)
     anchors = torch.tensor([[22.0, 12, 45, 35], [60, 10, 80, 30]])
-    settings = RpnSettings(num_samples=None)
-    found = anchor_targets(anchors, [truth], [(64, 96)], settings, [None])
+    rule = EfficientPsTargets(RpnSettings(num_samples=None), RoiSettings())
+    found = anchor_targets(rule, anchors, [truth], [(64, 96)], [None])
     assert found.match.tolist() == [[VOID, -1]]
 
 
 def test_roi_targets_put_the_truth_in_front_and_cut_its_mask():
     truth = thing_truth(target((64, 96)), NUM_STUFF, torch.float32)
     assert inclusive_boxes(truth).tolist() == [[20.0, 10.0, 49.0, 39.0]]
-    rois = roi_targets(
-        torch.tensor([[60.0, 40, 90, 60]]), truth, target((64, 96)).ids, RoiSettings(), None
-    )
+    rule = EfficientPsTargets(RpnSettings(), RoiSettings())
+    proposals = torch.tensor([[60.0, 40, 90, 60]])
+    rois = roi_targets(rule, proposals, truth, target((64, 96)).ids, None)
     assert rois.labels.tolist() == [2, 0]
     assert rois.codes.abs().max() == 0 and rois.masks.shape == (1, 28, 28)
     assert rois.masks.all()

@@ -2,10 +2,13 @@ import pytest
 import torch
 from tests.eagleray_vision.small_batch import NUM_STUFF, target
 
-from eagleray_seamseg.losses import assign_anchors, roi_targets, sample_anchors
 from eagleray_seamseg.model.config import RoiSettings, RpnSettings
+from eagleray_seamseg.targets import SeamlessTargets
 from eagleray_vision.detection.assignment import NEGATIVE, VOID
+from eagleray_vision.detection.targets import roi_targets, sample_anchors
 from eagleray_vision.samples.target import PanopticTarget, thing_truth
+
+RULE = SeamlessTargets(RpnSettings(), RoiSettings())
 
 
 def test_instances_are_things_that_are_no_crowd() -> None:
@@ -33,16 +36,18 @@ def test_anchors_over_the_border_or_in_a_crowd_are_void() -> None:
     anchors = torch.tensor(
         [[0.0, 0, 9, 9], [-1, 0, 9, 9], [45, 0, 51, 9], [12, 22, 30, 40], [0, 0, 50, 80]]
     )
-    match = assign_anchors(anchors, truth, (50, 80), RpnSettings())
+    match = RULE.assign_anchors(anchors, truth, (50, 80))
     assert match.tolist() == [NEGATIVE, VOID, VOID, VOID, NEGATIVE]
-    ignoring = assign_anchors(anchors, truth, (50, 80), RpnSettings(void_threshold=0.0))
+    ignoring = SeamlessTargets(RpnSettings(void_threshold=0.0), RoiSettings()).assign_anchors(
+        anchors, truth, (50, 80)
+    )
     assert ignoring[3] == NEGATIVE
 
 
 def test_best_anchor_is_positive_however_small_its_overlap() -> None:
     truth = thing_truth(target((50, 80)), NUM_STUFF, torch.float32)
     anchors = torch.tensor([[30.0, 40.0, 50.0, 60.0], [0.0, 0.0, 9.0, 9.0]])
-    assert assign_anchors(anchors, truth, (50, 80), RpnSettings()).tolist() == [0, NEGATIVE]
+    assert RULE.assign_anchors(anchors, truth, (50, 80)).tolist() == [0, NEGATIVE]
 
 
 def test_sampled_anchors_keep_their_assignment_and_the_rest_is_void() -> None:
@@ -59,8 +64,8 @@ def test_sampled_anchors_keep_their_assignment_and_the_rest_is_void() -> None:
 def test_images_without_things_choose_no_roi() -> None:
     sample = target((50, 80), "stuff")
     truth = thing_truth(sample, NUM_STUFF, torch.float32)
-    rois = roi_targets(torch.rand(9, 4), truth, sample.ids, RoiSettings(), None)
-    assert rois.boxes_yxyx.shape == (0, 4)
+    rois = roi_targets(RULE, torch.rand(9, 4), truth, sample.ids, None)
+    assert rois.boxes.shape == (0, 4)
     assert rois.masks.shape == (0, 28, 28)
 
 
@@ -68,9 +73,10 @@ def test_images_without_things_choose_no_roi() -> None:
 def test_mask_targets_tell_instance_other_and_void(void_is_background: bool) -> None:
     sample = target((50, 80))
     settings = RoiSettings(void_is_background=void_is_background, roi_size=(2, 2), pos_ratio=1.0)
+    rule = SeamlessTargets(RpnSettings(), settings)
     truth = thing_truth(sample, NUM_STUFF, torch.float32)
     proposals = torch.tensor([[10.0, 15.0, 40.0, 55.0]])
-    rois = roi_targets(proposals, truth, sample.ids, settings, None)
+    rois = roi_targets(rule, proposals, truth, sample.ids, None)
     assert rois.labels.tolist() == [2, 2]
     assert (rois.masks[0] == 1).all()
     # Columns at x = 20, 30, 40, 50; rows at y = 13.75 and 21.25 over stuff, then over void.
@@ -89,5 +95,5 @@ def test_proposals_without_area_are_dropped_beside_a_crowd_only() -> None:
         )
         sample.ids[sample.ids == 3] = 3 if is_crowd else 1
         truth = thing_truth(sample, NUM_STUFF, torch.float32)
-        rois = roi_targets(flat, truth, sample.ids, RoiSettings(), None)
+        rois = roi_targets(RULE, flat, truth, sample.ids, None)
         assert len(rois.labels) == expected

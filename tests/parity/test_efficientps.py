@@ -10,7 +10,7 @@ from tests.parity.efficientps_case import EfficientPsCase, near
 from tests.parity.golden import close
 from torch.nn import functional as F
 
-from eagleray_efficientps.losses import box_loss, worst_pixels
+from eagleray_efficientps.losses import worst_pixels
 from eagleray_efficientps.model.config import NetworkSettings, RoiSettings, RpnSettings
 from eagleray_efficientps.model.efficientnet import EfficientNet
 from eagleray_efficientps.model.instance_head import BoxHead, MaskHead
@@ -22,7 +22,7 @@ from eagleray_efficientps.model.network import (
 )
 from eagleray_efficientps.model.pyramid import TwoWayPyramid
 from eagleray_efficientps.model.semantic_head import SemanticHead
-from eagleray_efficientps.targets import anchor_targets, mask_targets
+from eagleray_efficientps.targets import EfficientPsTargets, mask_targets, num_counted
 from eagleray_vision.detection.anchors import grid_anchors, inclusive_cell_anchors
 from eagleray_vision.detection.assignment import assign_by_iou, best_overlaps
 from eagleray_vision.detection.box_coding import decode_boxes, encode_boxes
@@ -32,10 +32,16 @@ from eagleray_vision.detection.mask_paste import inverse_roi_box, paste_mask_in_
 from eagleray_vision.detection.nms import nms
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
+from eagleray_vision.detection.targets import anchor_targets
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
-from eagleray_vision.losses.detection import roi_class_loss, roi_mask_loss, rpn_losses
+from eagleray_vision.losses.detection import (
+    roi_box_loss,
+    roi_class_loss,
+    roi_mask_loss,
+    rpn_losses,
+)
 from eagleray_vision.samples.target import ThingTruth
 
 YXYX = [1, 0, 3, 2]
@@ -210,7 +216,9 @@ def test_rpn_outputs_anchors_proposals_and_losses(path: Path) -> None:
     edges = edge_based(case["in.gt_boxes"])[:, YXYX]
     things = torch.zeros(len(edges)).long()
     truth = ThingTruth(edges, things, torch.arange(len(edges)) + 1, crowd=None)
-    sampled = anchor_targets(output.anchors_xyxy, [truth], [size], settings, [None])
+    rule = EfficientPsTargets(settings, RoiSettings())
+    sampled = anchor_targets(rule, output.anchors_xyxy, [truth], [size], [None])
+    counted = num_counted(sampled.match)
     first = code = 0
     for level, length in enumerate(output.level_sizes):
         here = slice(first, first + length)
@@ -223,8 +231,8 @@ def test_rpn_outputs_anchors_proposals_and_losses(path: Path) -> None:
             sampled.codes[code : code + positives],
             settings.beta**-0.5,
         )
-        close(objectness / sampled.num_counted, case["out.loss_cls"][level])
-        close(box / sampled.num_counted, case["out.loss_box"][level])
+        close(objectness / counted, case["out.loss_cls"][level])
+        close(box / counted, case["out.loss_box"][level])
         first, code = first + length, code + positives
 
 
@@ -280,7 +288,7 @@ def test_box_head_detections_and_losses(path: Path) -> None:
         total, count = roi_class_loss(logits, labels)
         close(total / count, case["out.loss_cls"])
         positive = case["in.box_targets"][labels > 0]
-        total, count = box_loss(codes, labels, positive, RoiSettings().beta)
+        total, count = roi_box_loss(codes[:, 1:], labels, positive, RoiSettings().beta ** -0.5)
         close(total / count, case["out.loss_box"])
     for suffix, changed in (("", {}), ("_scaled", meta["scaled"])):
         settings = RoiSettings(

@@ -16,7 +16,6 @@ from tests.parity.golden import close, groups
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from eagleray_seamseg.losses import assign_anchors, roi_targets, sample_anchors
 from eagleray_seamseg.model.config import (
     BodySettings,
     NetworkSettings,
@@ -25,6 +24,7 @@ from eagleray_seamseg.model.config import (
     vistas_r50,
 )
 from eagleray_seamseg.model.network import SeamlessNetwork
+from eagleray_seamseg.targets import SeamlessTargets
 from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
 from eagleray_vision.detection.assignment import NEGATIVE
 from eagleray_vision.detection.box_coding import decode_boxes, encode_boxes
@@ -44,6 +44,7 @@ from eagleray_vision.detection.roi_sampling import (
     roi_sample_fpn,
     valid_samples,
 )
+from eagleray_vision.detection.targets import roi_targets, sample_anchors
 from eagleray_vision.heads.mask_rcnn import MaskRcnnHead
 from eagleray_vision.heads.mini_dl import MiniDeepLabHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
@@ -285,6 +286,7 @@ def test_rpn_training(path: Path) -> None:
         case = Case(path, prefix)
         cfg = json.loads(case.text("cfg"))
         settings = rpn_settings(cfg)
+        rule = SeamlessTargets(settings, RoiSettings())
         levels = [case[f"obj{k}"].requires_grad_() for k in range(len(cfg["strides"]))]
         boxes = [case[f"bbx{k}"] for k in range(len(cfg["strides"]))]
         logits, codes = flatten_levels(levels, boxes)
@@ -303,7 +305,7 @@ def test_rpn_training(path: Path) -> None:
             count = len(truth_boxes)
             classes, ids = torch.zeros(count).long(), torch.arange(count)
             truth = ThingTruth(truth_boxes, classes, ids, case.get(f"crowd{k}"))
-            match = sample_anchors(assign_anchors(anchors, truth, size, settings), settings, None)
+            match = sample_anchors(rule.assign_anchors(anchors, truth, size), settings, None)
             assert torch.equal(match, case["match"][k].long())
             positive = match >= 0
             labels = torch.where(positive, 1, torch.where(match == NEGATIVE, 0, -1))
@@ -373,6 +375,7 @@ def test_roi_training(path: Path) -> None:
         neg_threshold_lo=cfg["neg_lo"],
         void_threshold=cfg["void"],
     )
+    rule = SeamlessTargets(RpnSettings(), settings)
     chosen = []
     for k in range(case.numbers("in/idmap")):
         target = PanopticTarget(
@@ -384,8 +387,8 @@ def test_roi_training(path: Path) -> None:
         assert torch.equal(truth.ids, case[f"in/gt_ids{k}"][:, 0])
         if f"in/crowd{k}" in case:
             assert torch.equal(truth.crowd, case[f"in/crowd{k}"])
-        rois = roi_targets(case[f"in/proposals{k}"], truth, target.ids, settings, None)
-        close(rois.boxes_yxyx, case[f"match/proposals{k}"], rtol=0, atol=0)
+        rois = roi_targets(rule, case[f"in/proposals{k}"], truth, target.ids, None)
+        close(rois.boxes, case[f"match/proposals{k}"], rtol=0, atol=0)
         assert torch.equal(rois.match, case[f"match/match{k}"])
         assert torch.equal(rois.labels, case[f"lbl/cls{k}"])
         close(rois.codes, case[f"lbl/bbx{k}"])

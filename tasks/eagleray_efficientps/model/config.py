@@ -9,13 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from eagleray.task import OF_USE, Settings
+from eagleray_vision.detection.settings import (
+    Positive,
+    RegionHeadSettings,
+    RegionProposalSettings,
+    Unit,
+)
 from eagleray_vision.layers.activated_norm import NormKind
 
 BackboneName = Literal[
     "efficientnet_b0", "efficientnet_b4", "efficientnet_b5", "resnet50", "mobilenet_v2"
 ]
-Positive = Annotated[int, Field(ge=1)]
-Unit = Annotated[float, Field(ge=0, le=1)]
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 """Strides of the pyramid's levels in pixels, finest first."""
@@ -99,17 +103,10 @@ class SemanticSettings(Settings):
     )
 
 
-class RpnSettings(Settings):
+class RpnSettings(RegionProposalSettings):
     """The region proposal network: head, anchors, proposals and training targets."""
 
     channels: Positive = Field(256, description="Channels of the shared 3 x 3 convolution.")
-    anchor_scale: float = Field(
-        8.0, gt=0, description="Anchor size (root of its area) in units of the level's stride."
-    )
-    anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(
-        (0.5, 1.0, 2.0), min_length=1, description="Height over width of the anchors of a level."
-    )
-    nms_threshold: Unit = Field(0.7, description="IoU at which a proposal suppresses another.")
     num_pre_nms_train: Positive = Field(
         2000, description="Proposals per level that enter suppression in training."
     )
@@ -123,19 +120,13 @@ class RpnSettings(Settings):
         1000, description="Proposals kept per level, and over all levels, in inference."
     )
     min_size: float = Field(0.0, ge=0, description="Smallest side of a proposal in pixels.")
-    num_samples: int | None = Field(
-        256, ge=1, description="Anchors per image in the loss; null: all."
-    )
-    pos_ratio: Unit = Field(0.5, description="Largest share of positive anchors in the sample.")
-    pos_threshold: Unit = Field(0.7, description="IoU from which an anchor is positive.")
-    neg_threshold: Unit = Field(0.3, description="IoU below which an anchor is negative.")
     min_pos_threshold: Unit = Field(
         0.3, description="IoU from which a truth's best anchors are positive anyway."
     )
     beta: float = Field(1 / 9, gt=0, description="Where the smooth L1 loss becomes linear.")
 
 
-class RoiSettings(Settings):
+class RoiSettings(RegionHeadSettings):
     """Box and mask heads: RoI features, training targets and detections."""
 
     box_size: Positive = Field(7, description="Side of the box head's RoI features in cells.")
@@ -143,25 +134,15 @@ class RoiSettings(Settings):
     finest_scale_px: float = Field(
         56.0, gt=0, description="RoIs below twice this size (root of the area) use stride 4."
     )
-    hidden_channels: Positive = Field(1024, description="Width of the two fully connected layers.")
     num_mask_convs: Positive = Field(4, description="Separable convolutions of the mask head.")
     code_stds: tuple[float, float, float, float] = Field(
         (0.1, 0.1, 0.2, 0.2), description="Divisors of the box code (dx, dy, dw, dh)."
     )
-    num_samples: Positive = Field(256, description="RoIs per image in the losses.")
-    pos_ratio: Unit = Field(0.25, description="Largest share of positive RoIs in the sample.")
-    pos_threshold: Unit = Field(0.5, description="IoU from which a RoI is positive.")
     neg_threshold: Unit = Field(0.5, description="IoU below which a RoI is negative.")
     min_pos_threshold: Unit = Field(
         0.5, description="IoU from which a truth's best RoIs are positive anyway."
     )
     beta: float = Field(1.0, gt=0, description="Where the smooth L1 loss becomes linear.")
-    nms_threshold: Annotated[Unit, OF_USE] = Field(
-        0.5, description="IoU at which a detection suppresses another."
-    )
-    score_threshold: Annotated[Unit, OF_USE] = Field(
-        0.5, description="Score above which a detection is kept."
-    )
     max_detections: Annotated[Positive, OF_USE] = Field(100, description="Detections per image.")
 
 

@@ -10,6 +10,12 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from eagleray.task import OF_USE, Settings
+from eagleray_vision.detection.settings import (
+    Positive,
+    RegionHeadSettings,
+    RegionProposalSettings,
+    Unit,
+)
 
 RESNET_DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 101, "resnet152": 152}
 """Names of the built-in residual backbones and their depth."""
@@ -17,8 +23,6 @@ RESNET_DEPTHS = {"resnet18": 18, "resnet34": 34, "resnet50": 50, "resnet101": 10
 SemanticHead = Literal["mini_dl", "fpn", "deeplab", "upernet"]
 Layout = Literal["joint", "separate", "semantic", "instance"]
 NormalizationMode = Literal["bn", "syncbn", "syncbn+bn", "gn", "syncbn+gn", "off"]
-Positive = Annotated[int, Field(ge=1)]
-Unit = Annotated[float, Field(ge=0, le=1)]
 
 
 class BodySettings(Settings):
@@ -116,19 +120,15 @@ class FpnSettings(Settings):
     )
 
 
-class RpnSettings(Settings):
+class RpnSettings(RegionProposalSettings):
     """The region proposal network: head, anchors, proposals and training targets."""
 
-    hidden_channels: Positive = Field(256, description="Channels of the shared 3 x 3 convolution.")
     anchor_ratios: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (1.0, 0.5, 2.0), min_length=1, description="Height over width of the anchors of a level."
     )
-    anchor_scale: float = Field(
-        8.0, gt=0, description="Anchor size (root of its area) in units of the level's stride."
-    )
+    hidden_channels: Positive = Field(256, description="Channels of the shared 3 x 3 convolution.")
     fpn_min_level: int = Field(0, ge=0, description="First FPN level that the RPN reads.")
     fpn_levels: Positive = Field(4, description="Number of FPN levels that the RPN reads.")
-    nms_threshold: Unit = Field(0.7, description="IoU at which a proposal suppresses another.")
     num_pre_nms_train: int = Field(
         12000, ge=0, description="Proposals per image before NMS in training; 0 = all."
     )
@@ -144,21 +144,22 @@ class RpnSettings(Settings):
     min_size: float = Field(
         16.0, ge=0, description="Smallest side of a proposal in pixels; 0 = no limit."
     )
-    num_samples: int | None = Field(
-        256, ge=1, description="Anchors per image in the loss; null = all (no sub-sampling)."
-    )
-    pos_ratio: Unit = Field(0.5, description="Largest share of positive anchors in the sample.")
-    pos_threshold: Unit = Field(0.7, description="IoU from which an anchor is positive.")
-    neg_threshold: Unit = Field(0.3, description="IoU below which an anchor is negative.")
     void_threshold: Unit = Field(
         0.7, description="Share of crowd area from which an anchor is ignored; 0 = never."
     )
     sigma: float = Field(3.0, gt=0, description="Sharpness of the smooth L1 loss of the boxes.")
 
 
-class RoiSettings(Settings):
+class RoiSettings(RegionHeadSettings):
     """The Mask R-CNN heads: RoI features, training targets and detections."""
 
+    num_samples: Positive = Field(128, description="RoIs per image in the losses.")
+    nms_threshold: Annotated[Unit, OF_USE] = Field(
+        0.3, description="IoU at which a detection suppresses another."
+    )
+    score_threshold: Annotated[Unit, OF_USE] = Field(
+        0.05, description="Score above which a detection is kept."
+    )
     roi_size: tuple[Positive, Positive] = Field(
         (14, 14), description="Height and width of RoI features in cells; even numbers."
     )
@@ -170,14 +171,10 @@ class RoiSettings(Settings):
     fpn_canonical_level: int = Field(
         2, ge=0, description="FPN level of RoIs of the canonical size."
     )
-    hidden_channels: Positive = Field(1024, description="Width of the two fully connected layers.")
     mask_channels: Positive = Field(256, description="Channels of the mask branch.")
     bbx_reg_weights: tuple[float, float, float, float] = Field(
         (10.0, 10.0, 5.0, 5.0), description="Factors of the box code (dy, dx, dh, dw)."
     )
-    num_samples: Positive = Field(128, description="RoIs per image in the losses.")
-    pos_ratio: Unit = Field(0.25, description="Largest share of positive RoIs in the sample.")
-    pos_threshold: Unit = Field(0.5, description="IoU from which a RoI is positive.")
     neg_threshold_hi: Unit = Field(0.5, description="IoU below which a RoI is negative.")
     neg_threshold_lo: Unit = Field(0.0, description="IoU from which a RoI is negative.")
     void_threshold: Unit = Field(
@@ -187,12 +184,6 @@ class RoiSettings(Settings):
         False, description="Void pixels are background in the mask targets instead of ignored."
     )
     sigma: float = Field(1.0, gt=0, description="Sharpness of the smooth L1 loss of the boxes.")
-    nms_threshold: Annotated[Unit, OF_USE] = Field(
-        0.3, description="IoU at which a detection suppresses another."
-    )
-    score_threshold: Annotated[Unit, OF_USE] = Field(
-        0.05, description="Score above which a detection is kept."
-    )
     max_predictions: Annotated[Positive, OF_USE] = Field(100, description="Detections per image.")
 
     @field_validator("roi_size")
