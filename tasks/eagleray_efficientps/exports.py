@@ -4,16 +4,13 @@ both heads say before fusion and the logits that the fusion compares.
 
 from __future__ import annotations
 
-import io
-
-import torch
-
-from eagleray.task import InputError, Item, Record
+from eagleray.task import Item, Record
 from eagleray_efficientps.fusion import instance_logits
 from eagleray_efficientps.model.network import inclusive
 from eagleray_efficientps.predict import full_logits, fusion_rule
 from eagleray_efficientps.settings import EfficientPsSettings
 from eagleray_vision.exports import PANOPTIC_FORMATS, export_panoptic
+from eagleray_vision.exports.raw import raw_file
 from eagleray_vision.exports.semantic_ids import semantic_ids_record
 from eagleray_vision.inference.prediction import PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
@@ -54,11 +51,9 @@ def export_prediction(
             return semantic_ids_record(item, classes, sample.output_hw, space)
         case "raw":
             return raw_record(item, sample, prediction, space, settings)
-    if format not in EXPORT_FORMATS:
-        raise InputError(
-            f"unknown export format {format!r}; allowed are {', '.join(EXPORT_FORMATS)}"
-        )
-    return export_panoptic(item, sample, prediction.fused, format, space, faithful=False)
+    return export_panoptic(
+        item, sample, prediction.fused, format, space, faithful=False, known=EXPORT_FORMATS
+    )
 
 
 def raw_record(
@@ -74,9 +69,8 @@ def raw_record(
     the padded input, ``boxes_yxyx`` (n, 4) by their edges, ``things`` (n,), ``scores`` (n,),
     ``mask_logits`` (n, 28, 28); ``fused_logits``, a list of the detections that take part in the
     fusion by falling score: their ``index``, ``window`` [y0, x0, y1, x1] and ``logits`` there in
-    half precision (0 elsewhere), which compete with the enlarged stuff logits. Then
-    ``original_size`` and ``input_size`` [height, width], ``num_stuff``, ``classes`` and
-    ``original_ids``.
+    half precision (0 elsewhere), which compete with the enlarged stuff logits. Then what
+    `raw_file` adds.
 
     Args:
         item: The user's file.
@@ -97,7 +91,6 @@ def raw_record(
         rule=fusion_rule(settings),
     )
     content = {
-        # clones: a part of a batch would be saved with the whole batch
         "semantic_logits": found.semantic_logits.clone(),
         "boxes_yxyx": found.boxes_yxyx.clone(),
         "things": found.classes.clone(),
@@ -107,12 +100,5 @@ def raw_record(
             {"index": int(chosen[index]), "window": list(window), "logits": logits.half()}
             for index, logits, window in fused
         ],
-        "original_size": list(sample.output_hw),
-        "input_size": list(size),
-        "num_stuff": space.num_stuff,
-        "classes": list(space.class_names),
-        "original_ids": list(space.original_ids),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return Record(item.key, {}, {f"raw/{item.key}.pth": buffer.getvalue()})
+    return raw_file(item, sample, space, content, ".pth")

@@ -6,15 +6,9 @@ classes have other names; `CITYSCAPES_NAMES` says which are the same.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
-from torch import Tensor
-
-from eagleray.task import FittedWeights
-from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.weights import class_rows
 from eagleray_vision.weights.class_rows import ClassHead, ClassHeads
 
 CLASS_HEADS = ClassHeads(
@@ -67,16 +61,3 @@ def common_names(source: LabelSpace, space: LabelSpace) -> LabelSpace:
         for name in source.class_names
     ]
     return replace(source, class_names=tuple(names))
-
-
-def fit_to_classes(
-    network: EfficientPsNetwork,
-    weights: Mapping[str, Tensor],
-    space: LabelSpace,
-    source: LabelSpace | None = None,
-) -> FittedWeights:
-    """Make weights of another class list fit a network, as `class_rows.fit_network` does; classes
-    of Vistas are taken for those of Cityscapes.
-    """
-    named = None if source is None else common_names(source, space)
-    return class_rows.fit_network(network, weights, CLASS_HEADS, space, named)

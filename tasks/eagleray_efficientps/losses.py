@@ -127,7 +127,7 @@ def _instance_losses(
     settings = network.settings
     rpn = network.run_rpn(levels)
     proposals = network.proposals(rpn, valid_sizes)
-    anchors = rpn.anchors_xyxy
+    anchors = rpn.anchors
     truths = [thing_truth(t, network.num_stuff, anchors.dtype) for t in targets]
     if faithful:
         truths = [replace(truth, crowd=None) for truth in truths]

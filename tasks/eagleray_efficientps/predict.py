@@ -17,7 +17,7 @@ from eagleray_efficientps.settings import PAD_MULTIPLE, EfficientPsSettings
 from eagleray_vision.detection.boxes import scaled_boxes
 from eagleray_vision.inference.network import Size
 from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
-from eagleray_vision.inference.views import infer_by_size, infer_samples
+from eagleray_vision.inference.views import infer_samples, predict_samples
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 from eagleray_vision.samples.placement import ImageNormalization
@@ -66,17 +66,8 @@ def predict_panoptic(
         )
         return [one.cpu() for one in found]
 
-    inferences = infer_by_size(samples, infer, mixed=False)
-    return [
-        prediction_of(
-            inference,
-            sample.network_hw,
-            sample.network_hw if settings.faithful else sample.output_hw,
-            settings,
-            network.num_stuff,
-        )
-        for inference, sample in zip(inferences, samples, strict=True)
-    ]
+    fuse = partial(prediction_of, settings=settings, num_stuff=network.num_stuff)
+    return predict_samples(samples, infer, fuse, mixed=False, at_network_size=settings.faithful)
 
 
 def image_normalization(settings: EfficientPsSettings) -> ImageNormalization:

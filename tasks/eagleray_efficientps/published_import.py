@@ -6,8 +6,7 @@ the weights need to know of them is told by the weights' own names and shapes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +16,14 @@ from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
 from eagleray_efficientps.checkpoint_import import (
     OriginalCheckpoint,
     convert_checkpoint,
+    import_checkpoint,
     read_checkpoint,
 )
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.efficientnet import HEAD_CHANNELS, SCALINGS, round_channels
 from eagleray_efficientps.settings import PRESETS
-from eagleray_vision.panoptic.label_space import CITYSCAPES
-from eagleray_vision.weights.archive import is_archive, open_archive
+from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.weights.archive import weight_file
 from eagleray_vision.weights.tensors import WeightFileError
 
 _CONFIG_SUFFIX = ".py"
@@ -48,7 +48,7 @@ def import_original(path: Path) -> PublishedFiles:
             them.
     """
     _refuse_configuration(path)
-    with _weight_file(path) as weights:
+    with weight_file(path) as weights:
         checkpoint = read_checkpoint(weights)
         network = network_values(checkpoint)
         num_stuff, num_thing = checkpoint.num_classes
@@ -74,25 +74,23 @@ def import_original(path: Path) -> PublishedFiles:
     return PublishedFiles(found, experiment, notes=(note,))
 
 
-def import_weights(
-    path: Path, settings: NetworkSettings, *, num_stuff: int, num_thing: int
-) -> ImportedCheckpoint:
+def import_weights(path: Path, settings: NetworkSettings, space: LabelSpace) -> ImportedCheckpoint:
     """Import the weights of a checkpoint, or of the published archive, for a given network.
 
     Args:
         path: The file.
         settings: The network.
-        num_stuff: Its stuff classes.
-        num_thing: Its thing classes.
+        space: Its class list.
 
     Raises:
         SettingsError: It is a configuration.
         WeightFileError: See `eagleray_efficientps.checkpoint_import.convert_checkpoint`.
     """
     _refuse_configuration(path)
-    with _weight_file(path) as weights:
-        checkpoint = read_checkpoint(weights)
-        return convert_checkpoint(checkpoint, settings, num_stuff=num_stuff, num_thing=num_thing)
+    with weight_file(path) as weights:
+        return import_checkpoint(
+            weights, settings, num_stuff=space.num_stuff, num_thing=space.num_things
+        )
 
 
 def network_values(checkpoint: OriginalCheckpoint) -> dict[str, Any]:
@@ -111,15 +109,6 @@ def network_values(checkpoint: OriginalCheckpoint) -> dict[str, Any]:
         )
     output = "dense" if _DENSE_OUTPUT in tensors else "separable"
     return {"backbone": {"name": sizes[found]}, "pyramid": {"output_conv": output}}
-
-
-@contextmanager
-def _weight_file(path: Path) -> Iterator[Path]:
-    if not is_archive(path):
-        yield path
-        return
-    with open_archive(path) as archive:
-        yield archive.weights
 
 
 def _refuse_configuration(path: Path) -> None:

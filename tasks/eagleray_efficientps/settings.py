@@ -12,12 +12,18 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eagleray.task import LATER, OF_USE, Settings
+from eagleray.task import LATER, OF_USE
 from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_toyworld.settings import ToyworldSettings
+from eagleray_vision import panoptic_settings
 from eagleray_vision.datasets.settings import DatasetSettings
-from eagleray_vision.inference.views import TestTimeSettings
-from eagleray_vision.presets import PresetSettings
+from eagleray_vision.detection.settings import Positive, Unit
+from eagleray_vision.panoptic_settings import (
+    Color,
+    InstanceFusionSettings,
+    PanopticInputSettings,
+    PanopticSettings,
+)
 from eagleray_vision.scoring.rule import ScoringSettings
 
 Preset = Literal["cityscapes", "cityscapes_half", "cityscapes_b0", "kitti", "vistas", "idd"]
@@ -25,9 +31,6 @@ DataFormat = Literal[
     "cityscapes", "kitti", "vistas", "idd", "coco_panoptic", "efficientps", "toyworld"
 ]
 Recipe = Literal["released", "paper"]
-Color = tuple[float, float, float]
-Positive = Annotated[int, Field(ge=1)]
-Unit = Annotated[float, Field(ge=0, le=1)]
 Factor = Annotated[float, Field(gt=0)]
 
 RGB_MEAN: Color = (106.433 / 255, 116.617 / 255, 119.559 / 255)
@@ -39,7 +42,7 @@ PAD_MULTIPLE = 32
 """Sides of the padded input are multiples of the coarsest stride."""
 
 
-class ConvertSettings(Settings):
+class ConvertSettings(panoptic_settings.ConvertSettings):
     """Writing a data set in the original's converted layout while it is prepared."""
 
     folder: str = Field(
@@ -47,9 +50,6 @@ class ConvertSettings(Settings):
         description="Folder that prepare writes train, val, stuffthingmaps, annotations and "
         "*_panoptic_val to, which the original code and data.format efficientps read; for "
         "cityscapes, kitti and idd; every machine must see it. Empty: no.",
-    )
-    photos: Literal["copy", "link"] = Field(
-        "copy", description="Copy the photographs, or make symbolic links to them."
     )
 
 
@@ -73,7 +73,7 @@ class DataSettings(DatasetSettings):
     )
 
 
-class InputSettings(Settings):
+class InputSettings(PanopticInputSettings):
     """From photographs to network input."""
 
     size_hw: tuple[Positive, Positive] = Field(
@@ -92,12 +92,6 @@ class InputSettings(Settings):
         (0.5, 2.0),
         description="In training size_hw is multiplied by a number between these two; null: by 1.",
     )
-    flip_probability: Unit = Field(
-        0.5, description="Probability that a training image is mirrored left to right."
-    )
-    max_network_px: Positive = Field(
-        1 << 25, description="Largest network input of a user's own file, in pixels."
-    )
     rgb_mean: Color = Field(RGB_MEAN, description="Mean color (RGB, 0..1).")
     rgb_std: Color = Field(RGB_STD, description="Standard deviation that goes with rgb_mean.")
 
@@ -109,17 +103,13 @@ class InputSettings(Settings):
         return self
 
 
-class FusionSettings(Settings):
+class FusionSettings(InstanceFusionSettings):
     """Panoptic fusion."""
 
     method: Literal["proposed", "heuristic"] = Field(
         "proposed",
         description="proposed: fused logits compete for pixels (the paper); heuristic: instances "
         "claim pixels by falling score and semantic classes fill the rest.",
-    )
-    score_threshold: Unit = Field(0.5, description="Detections need a higher score than this.")
-    overlap_threshold: Unit = Field(
-        0.5, description="A detection is dropped if more than this share of it is taken already."
     )
     min_stuff_area_px: int = Field(
         2048, ge=0, description="Stuff classes with fewer pixels of the result are dropped."
@@ -185,7 +175,7 @@ PRESETS: dict[str, dict[str, Any]] = {
 only."""
 
 
-class EfficientPsSettings(PresetSettings):
+class EfficientPsSettings(PanopticSettings):
     """Everything that an EfficientPS experiment may set."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = PRESETS
@@ -215,13 +205,4 @@ class EfficientPsSettings(PresetSettings):
     )
     evaluation: Annotated[EvaluationSettings, OF_USE] = Field(
         EvaluationSettings(), description="What is scored."
-    )
-    test_time: Annotated[TestTimeSettings, OF_USE] = Field(
-        TestTimeSettings(), description="Views per image in evaluation and prediction."
-    )
-    init_class_list: str = Field(
-        "",
-        description="Class list of the checkpoint in train.init_from: heads keep the rows of "
-        "classes of the same name. 'cityscapes', or a config.json of Vistas or a COCO panoptic "
-        "JSON. Empty: heads of other classes begin afresh.",
     )

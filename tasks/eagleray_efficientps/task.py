@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
 
 from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
     Download,
-    FittedWeights,
     ImportedCheckpoint,
     Item,
     LossTerm,
@@ -37,7 +35,7 @@ from eagleray_efficientps.benchmarks import (
 from eagleray_efficientps.data import EvaluationPlacement, TrainingDataset, TrainingPlacement
 from eagleray_efficientps.downloads import DOWNLOADS, download_hint
 from eagleray_efficientps.exports import EXPORT_FORMATS, export_prediction
-from eagleray_efficientps.fine_tuning import fit_to_classes
+from eagleray_efficientps.fine_tuning import CLASS_HEADS, common_names
 from eagleray_efficientps.losses import panoptic_losses
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.predict import image_normalization, network_settings, predict_panoptic
@@ -55,6 +53,7 @@ from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 from eagleray_vision.scoring.benchmarks import CEILING_SUFFIX
 from eagleray_vision.scoring.rule import ScoringRule
+from eagleray_vision.weights.class_rows import ClassHeads
 
 
 class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
@@ -65,6 +64,7 @@ class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
     settings_type: ClassVar[type[Settings]] = EfficientPsSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
     settings: EfficientPsSettings
+    class_heads: ClassVar[ClassHeads] = CLASS_HEADS
     input_hint = "raise input.max_network_px or lower input.size_hw"
 
     def requirements(self) -> Sequence[Requirement]:
@@ -116,19 +116,13 @@ class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
             num_thing=space.num_things,
         )
 
-    def load_pretrained(self, model: EfficientPsNetwork) -> None:
-        """Put the weights that ``network.backbone.weights`` names into the backbone."""
-        model.load_pretrained()
-
     def phases(self) -> Sequence[Phase]:
         """Return the phases of the recipe."""
         return phases(self.settings)
 
-    def fit_to_classes(
-        self, model: EfficientPsNetwork, weights: Mapping[str, Tensor], source: LabelSpace | None
-    ) -> FittedWeights:
-        """Let the heads of other classes begin afresh, or keep their rows by class names."""
-        return fit_to_classes(model, weights, self.label_space(), source)
+    def common_names(self, source: LabelSpace, space: LabelSpace) -> LabelSpace:
+        """Give classes of Vistas Cityscapes' names."""
+        return common_names(source, space)
 
     def on_phase_start(
         self, model: EfficientPsNetwork, phase: Phase, data: Dataset | Batches
@@ -197,10 +191,7 @@ class EfficientPSTask(PanopticTask[EfficientPsNetwork]):
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read weights of a checkpoint or published archive of the original, for this network."""
-        space = self.label_space()
-        return import_weights(
-            path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
-        )
+        return import_weights(path, self.settings.network, self.label_space())
 
     def import_published(self, path: Path, folder: Path) -> PublishedFiles:
         """Read a checkpoint or published archive of the original."""

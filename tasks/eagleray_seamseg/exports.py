@@ -4,12 +4,9 @@ fusion as a file for ``torch.load``.
 
 from __future__ import annotations
 
-import io
-
-import torch
-
-from eagleray.task import InputError, Item, Record
+from eagleray.task import Item, Record
 from eagleray_vision.exports import PANOPTIC_FORMATS, export_panoptic
+from eagleray_vision.exports.raw import raw_file
 from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.samples.sample import PanopticSample
@@ -44,11 +41,9 @@ def export_prediction(
     """
     if format == "raw":
         return raw_record(item, sample, prediction.inference, space)
-    if format not in EXPORT_FORMATS:
-        raise InputError(
-            f"unknown export format {format!r}; allowed are {', '.join(EXPORT_FORMATS)}"
-        )
-    return export_panoptic(item, sample, prediction.fused, format, space, faithful=faithful)
+    return export_panoptic(
+        item, sample, prediction.fused, format, space, faithful=faithful, known=EXPORT_FORMATS
+    )
 
 
 def raw_record(
@@ -59,8 +54,7 @@ def raw_record(
     Keys of the original, in pixels of the network input: ``sem_pred`` (h, w) int64, ``bbx_pred``
     (n, 4) float32 y0 x0 y1 x1, ``cls_pred`` (n,) int64 thing index, ``obj_pred`` (n,) float32,
     ``msk_pred`` (n, 28, 28) float32 logits; the last four None without detections. Ours:
-    ``original_size`` and ``input_size`` [height, width], ``num_stuff``, ``num_thing``, ``classes``
-    (names, stuff first) and ``original_ids``. The file opens with ``weights_only=True``.
+    ``num_thing``, and what `raw_file` adds.
 
     Args:
         item: The user's file.
@@ -74,18 +68,10 @@ def raw_record(
     detected = inference if len(inference.scores) else None
     content = {
         "sem_pred": inference.semantic_classes.clone(),
-        # clones: a part of a batch would be saved with the whole batch
         "bbx_pred": detected and detected.boxes_yxyx.clone(),
         "cls_pred": detected and detected.classes.clone(),
         "obj_pred": detected and detected.scores.clone(),
         "msk_pred": detected and detected.mask_logits.clone(),
-        "original_size": list(sample.output_hw),
-        "input_size": list(sample.network_hw),
-        "num_stuff": space.num_stuff,
         "num_thing": space.num_things,
-        "classes": list(space.class_names),
-        "original_ids": list(space.original_ids),
     }
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    return Record(item.key, {}, {f"raw/{item.key}.pth.tar": buffer.getvalue()})
+    return raw_file(item, sample, space, content, ".pth.tar")

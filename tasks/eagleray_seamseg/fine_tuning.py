@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from torch import Tensor
-
-from eagleray.task import FittedWeights
 from eagleray_seamseg.intermediate.metadata import METADATA_FILE, read_metadata
-from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_vision.datasets.class_list import read_class_list
 from eagleray_vision.panoptic.label_space import LabelSpace
-from eagleray_vision.weights import class_rows
 from eagleray_vision.weights.class_rows import ClassHead, ClassHeads
 
 CLASS_HEADS = ClassHeads(
@@ -33,13 +26,3 @@ def class_list(source: str) -> LabelSpace:
         SettingsError: The file is missing or no class list.
     """
     return read_class_list(source, {METADATA_FILE: lambda path: read_metadata(path).space})
-
-
-def fit_to_classes(
-    network: SeamlessNetwork,
-    weights: Mapping[str, Tensor],
-    space: LabelSpace,
-    source: LabelSpace | None = None,
-) -> FittedWeights:
-    """Make weights of another class list fit a network, as `class_rows.fit_network` does."""
-    return class_rows.fit_network(network, weights, CLASS_HEADS, space, source)

@@ -84,9 +84,9 @@ def _instance_losses(
     settings = network.settings
     rpn = network.run_rpn(levels)
     proposals = network.proposals(rpn, valid_sizes)
-    truths = [thing_truth(t, network.num_stuff, rpn.anchors_yxyx.dtype) for t in targets]
+    truths = [thing_truth(t, network.num_stuff, rpn.anchors.dtype) for t in targets]
     rule = SeamlessTargets(settings.rpn, settings.roi)
-    sampled = anchor_targets(rule, rpn.anchors_yxyx, truths, valid_sizes, generators)
+    sampled = anchor_targets(rule, rpn.anchors, truths, valid_sizes, generators)
     rois = batch_roi_targets(rule, proposals, truths, targets, generators)
     features = network.roi_features(levels, [r.boxes for r in rois], image_size)
     class_logits, codes, mask_logits = network.roi_outputs(features)

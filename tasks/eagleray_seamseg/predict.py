@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +14,7 @@ from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_vision.detection.boxes import scaled_boxes
 from eagleray_vision.images.resizing import resize_nearest
 from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
-from eagleray_vision.inference.views import infer_by_size, infer_samples
+from eagleray_vision.inference.views import infer_samples, predict_samples
 from eagleray_vision.panoptic.fusion import FusionThresholds, fuse_panoptic
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 from eagleray_vision.samples.placement import ImageNormalization
@@ -52,17 +53,13 @@ def predict_panoptic(
         # logits of 65 classes are the largest part of the output, and nothing here reads them
         return [replace(one, semantic_logits=one.semantic_logits[:0]).cpu() for one in inferences]
 
-    inferences = infer_by_size(samples, infer, mixed=settings.input.pad_mixed_sizes)
-    return [
-        fuse_inference(
-            inference,
-            sample.network_hw,
-            sample.network_hw if settings.faithful else sample.output_hw,
-            settings,
-            network.num_stuff,
-        )
-        for inference, sample in zip(inferences, samples, strict=True)
-    ]
+    return predict_samples(
+        samples,
+        infer,
+        partial(fuse_inference, settings=settings, num_stuff=network.num_stuff),
+        mixed=settings.input.pad_mixed_sizes,
+        at_network_size=settings.faithful,
+    )
 
 
 def fuse_inference(

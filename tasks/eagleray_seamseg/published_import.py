@@ -10,14 +10,20 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from eagleray.task import ImportedCheckpoint, PublishedFiles, SettingsError
-from eagleray_seamseg.checkpoint_import import Snapshot, convert_snapshot, read_snapshot
+from eagleray_seamseg.checkpoint_import import (
+    Snapshot,
+    convert_snapshot,
+    import_snapshot,
+    read_snapshot,
+)
 from eagleray_seamseg.downloads import PUBLISHED_NETWORK
 from eagleray_seamseg.intermediate.metadata import METADATA_FILE, parse_metadata
 from eagleray_seamseg.model.config import NetworkSettings
 from eagleray_seamseg.original_config.experiment import experiment_of, network_values
 from eagleray_seamseg.original_config.ini import OriginalConfig, parse_config, read_config_file
 from eagleray_seamseg.original_config.keys import Kind
-from eagleray_vision.weights.archive import OpenArchive, is_archive, open_archive
+from eagleray_vision.panoptic.label_space import LabelSpace
+from eagleray_vision.weights.archive import OpenArchive, is_archive, open_archive, weight_file
 from eagleray_vision.weights.tensors import WeightFileError
 
 CONFIG_SUFFIXES = (".ini", ".cfg", ".conf")
@@ -60,16 +66,13 @@ def import_original(path: Path, folder: Path, fallback: NetworkSettings) -> Publ
     return _import_weights(read_snapshot(path), None, fallback)
 
 
-def import_weights(
-    path: Path, settings: NetworkSettings, *, num_stuff: int, num_thing: int
-) -> ImportedCheckpoint:
+def import_weights(path: Path, settings: NetworkSettings, space: LabelSpace) -> ImportedCheckpoint:
     """Import the weights of a snapshot, or of the published archive, for a given network.
 
     Args:
         path: The file.
         settings: The network.
-        num_stuff: Its stuff classes.
-        num_thing: Its thing classes.
+        space: Its class list.
 
     Raises:
         SettingsError: It is a configuration.
@@ -80,12 +83,10 @@ def import_weights(
             f"{path} is a configuration, which describes a network of its own: give the task's "
             "name instead of an experiment (eagleray import seamseg FILE.ini)"
         )
-    if is_archive(path):
-        with _opened(path) as archive:
-            snapshot = read_snapshot(archive.weights)
-    else:
-        snapshot = read_snapshot(path)
-    return convert_snapshot(snapshot, settings, num_stuff=num_stuff, num_thing=num_thing)
+    with weight_file(path) as weights:
+        return import_snapshot(
+            weights, settings, num_stuff=space.num_stuff, num_thing=space.num_things
+        )
 
 
 def _opened(path: Path) -> AbstractContextManager[OpenArchive]:

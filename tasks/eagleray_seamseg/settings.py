@@ -12,22 +12,24 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from eagleray.task import OF_USE, Phase, Schedule, Settings
+from eagleray.task import OF_USE, Phase, Schedule
 from eagleray_seamseg.model.config import (
     NetworkSettings,
     cityscapes_r50,
     vistas_r50,
 )
 from eagleray_toyworld.settings import ToyworldSettings
+from eagleray_vision import panoptic_settings
 from eagleray_vision.datasets.settings import DatasetSettings
-from eagleray_vision.inference.views import TestTimeSettings
-from eagleray_vision.presets import PresetSettings
-from eagleray_vision.scoring.rule import ScoringSettings
+from eagleray_vision.panoptic_settings import (
+    Color,
+    InstanceFusionSettings,
+    PanopticInputSettings,
+    PanopticSettings,
+)
 
 Preset = Literal["vistas_r50", "cityscapes_r50", "package"]
 DataFormat = Literal["vistas", "cityscapes", "coco_panoptic", "seamless", "toyworld"]
-Color = tuple[float, float, float]
-Unit = Annotated[float, Field(ge=0, le=1)]
 
 PAPER_RGB_MEAN: Color = (0.41738699, 0.45732192, 0.46886091)
 """Mean color of both paper configurations."""
@@ -35,16 +37,13 @@ PAPER_RGB_STD: Color = (0.25685097, 0.26509955, 0.29067996)
 """Standard deviation of both paper configurations."""
 
 
-class ConvertSettings(Settings):
+class ConvertSettings(panoptic_settings.ConvertSettings):
     """Writing the labels in the original's intermediate format while they are prepared."""
 
     folder: str = Field(
         "",
         description="Folder that prepare writes img, msk, lst, coco and metadata.bin to, which the "
         "original code and data.format seamless read; every machine must see it. Empty: no.",
-    )
-    photos: Literal["copy", "link"] = Field(
-        "copy", description="Copy the photographs, or make symbolic links to them."
     )
 
 
@@ -69,7 +68,7 @@ class DataSettings(DatasetSettings):
     )
 
 
-class InputSettings(Settings):
+class InputSettings(PanopticInputSettings):
     """From photographs to network input."""
 
     shortest_px: int = Field(
@@ -77,12 +76,6 @@ class InputSettings(Settings):
     )
     longest_max_px: int = Field(
         2048, ge=1, description="Largest length of the longer side after resizing, in pixels."
-    )
-    max_network_px: int = Field(
-        1 << 25,
-        ge=1,
-        description="Largest network input of a user's own file, in pixels; a photograph that "
-        "would need more (12,000 x 800, enlarged until its shorter side fits) is rejected.",
     )
     pad_mixed_sizes: bool = Field(
         False,
@@ -94,9 +87,6 @@ class InputSettings(Settings):
         (0.8, 1.0),
         description="Two numbers: in training the shorter side is drawn between these multiples "
         "of shortest_px; more: one of them is chosen; null: no random scale.",
-    )
-    flip_probability: Unit = Field(
-        0.5, description="Probability that a training image is mirrored left to right."
     )
     rgb_mean: Color = Field(
         (0.485, 0.456, 0.406), description="Mean color (RGB, 0..1), unless the backbone has one."
@@ -116,13 +106,9 @@ class InputSettings(Settings):
         return self
 
 
-class FusionSettings(Settings):
+class FusionSettings(InstanceFusionSettings):
     """Panoptic fusion."""
 
-    score_threshold: Unit = Field(0.5, description="Detections need a higher score than this.")
-    overlap_threshold: Unit = Field(
-        0.5, description="A detection is dropped if more than this share of it is taken already."
-    )
     min_stuff_area_px: int = Field(
         4096,
         ge=0,
@@ -170,7 +156,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
 types' defaults (the package's)."""
 
 
-class SeamlessSettings(PresetSettings):
+class SeamlessSettings(PanopticSettings):
     """Everything that a Seamless experiment may set."""
 
     presets: ClassVar[Mapping[str, Mapping[str, Any]]] = _PRESETS
@@ -192,12 +178,6 @@ class SeamlessSettings(PresetSettings):
     network: NetworkSettings = Field(NetworkSettings(), description="Network and losses.")
     fusion: Annotated[FusionSettings, OF_USE] = Field(
         FusionSettings(), description="How the outputs of both heads become one panoptic map."
-    )
-    evaluation: Annotated[ScoringSettings, OF_USE] = Field(
-        ScoringSettings(), description="What is scored, and at which size."
-    )
-    test_time: Annotated[TestTimeSettings, OF_USE] = Field(
-        TestTimeSettings(), description="Views per image in evaluation and prediction."
     )
     init_class_list: str = Field(
         "",

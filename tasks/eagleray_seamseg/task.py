@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
 
 from eagleray.task import (
     Batches,
     Benchmark,
     Dataset,
     Download,
-    FittedWeights,
     ImportedCheckpoint,
     Item,
     LossTerm,
@@ -31,7 +29,7 @@ from eagleray_seamseg.benchmarks import scoring_rule, seamless_benchmarks
 from eagleray_seamseg.data import SeamlessPlacement, input_placement
 from eagleray_seamseg.downloads import DOWNLOADS, download_hint
 from eagleray_seamseg.exports import EXPORT_FORMATS, export_prediction
-from eagleray_seamseg.fine_tuning import class_list, fit_to_classes
+from eagleray_seamseg.fine_tuning import CLASS_HEADS, class_list
 from eagleray_seamseg.intermediate.metadata import read_metadata
 from eagleray_seamseg.losses import panoptic_losses
 from eagleray_seamseg.model.network import SeamlessNetwork
@@ -49,6 +47,7 @@ from eagleray_vision.samples.dataset import PanopticDataset
 from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 from eagleray_vision.scoring.rule import ScoringRule
+from eagleray_vision.weights.class_rows import ClassHeads
 
 
 class SeamlessTask(PanopticTask[SeamlessNetwork]):
@@ -61,6 +60,7 @@ class SeamlessTask(PanopticTask[SeamlessNetwork]):
     settings_type: ClassVar[type[Settings]] = SeamlessSettings
     formats: ClassVar[Sequence[str]] = EXPORT_FORMATS
     settings: SeamlessSettings
+    class_heads: ClassVar[ClassHeads] = CLASS_HEADS
     input_hint = (
         "set faithful to false, so that input.longest_max_px holds, or raise input.max_network_px"
     )
@@ -119,10 +119,6 @@ class SeamlessTask(PanopticTask[SeamlessNetwork]):
             self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
         )
 
-    def load_pretrained(self, model: SeamlessNetwork) -> None:
-        """Put the weights that ``network.body.weights`` names into the backbone."""
-        model.load_pretrained()
-
     def phases(self) -> Sequence[Phase]:
         """Return the recipe of the preset."""
         return (paper_phase(self.settings.preset),)
@@ -130,12 +126,6 @@ class SeamlessTask(PanopticTask[SeamlessNetwork]):
     def read_class_list(self, source: str) -> LabelSpace:
         """Read the class list that ``init_class_list`` names, a ``metadata.bin`` included."""
         return class_list(source)
-
-    def fit_to_classes(
-        self, model: SeamlessNetwork, weights: Mapping[str, Tensor], source: LabelSpace | None
-    ) -> FittedWeights:
-        """Let the heads of other classes begin afresh, or keep their rows by class names."""
-        return fit_to_classes(model, weights, self.label_space(), source)
 
     def on_phase_start(self, model: SeamlessNetwork, phase: Phase, data: Dataset | Batches) -> None:
         """Refuse to train while frozen backbone modules are random."""
@@ -202,10 +192,7 @@ class SeamlessTask(PanopticTask[SeamlessNetwork]):
 
     def import_checkpoint(self, path: Path) -> ImportedCheckpoint:
         """Read the weights of a snapshot or published archive of the original, for this network."""
-        space = self.label_space()
-        return import_weights(
-            path, self.settings.network, num_stuff=space.num_stuff, num_thing=space.num_things
-        )
+        return import_weights(path, self.settings.network, self.label_space())
 
     def import_published(self, path: Path, folder: Path) -> PublishedFiles:
         """Read a configuration, snapshot or published archive of the original."""

@@ -7,12 +7,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol
+from typing import Any, ClassVar, Generic
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import TypeVar
 
 from eagleray.task import (
@@ -30,14 +30,14 @@ from eagleray.task import (
     Task,
 )
 from eagleray_vision.datasets.class_list import read_class_list
-from eagleray_vision.datasets.settings import DatasetSettings
 from eagleray_vision.exports import check_export_format, export_index
-from eagleray_vision.inference.network import Size
+from eagleray_vision.inference.network import PanopticModule, Size
 from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.inputs import list_inputs, load_input
 from eagleray_vision.panoptic.label_space import LabelSpace
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic
 from eagleray_vision.panoptic.picture import sample_pictures
+from eagleray_vision.panoptic_settings import PanopticSettings
 from eagleray_vision.samples.placement import ImageNormalization, Placement
 from eagleray_vision.samples.sample import PanopticBatch, PanopticSample
 from eagleray_vision.scoring.benchmarks import CEILING_SUFFIX
@@ -45,36 +45,13 @@ from eagleray_vision.scoring.diagnostics import panoptic_diagnostics, panoptic_l
 from eagleray_vision.scoring.image import score_ceiling, score_sample
 from eagleray_vision.scoring.rule import ScoringRule
 from eagleray_vision.scoring.split import compute_metrics
+from eagleray_vision.weights.class_rows import ClassHeads, fit_network
 
 GENERATED = "toyworld"
 """The format whose frames are generated, so that no folder is needed."""
 
 
-class PanopticInputSettings(Protocol):
-    """What is asked of the settings of the network input."""
-
-    @property
-    def max_network_px(self) -> int:
-        """Largest network input of a user's own file, in pixels."""
-
-
-class PanopticSettings(Protocol):
-    """What is asked of the settings of a panoptic system."""
-
-    @property
-    def data(self) -> DatasetSettings:
-        """The data set."""
-
-    @property
-    def input(self) -> PanopticInputSettings:
-        """Sizes of the network input."""
-
-    @property
-    def init_class_list(self) -> str:
-        """Class list of the weights that training begins with; empty: not known."""
-
-
-NetworkT = TypeVar("NetworkT", bound=nn.Module, default=Any)
+NetworkT = TypeVar("NetworkT", bound=PanopticModule, default=Any)
 
 
 class PanopticTask(
@@ -89,6 +66,8 @@ class PanopticTask(
     settings: PanopticSettings
     input_hint: str
     """What to do where a photograph would need too large a network input."""
+    class_heads: ClassVar[ClassHeads]
+    """The network's layers with rows per class."""
 
     @abstractmethod
     def open_label_space(self) -> LabelSpace:
@@ -116,16 +95,14 @@ class PanopticTask(
     def fuse_truth(self, truth: PanopticInference, network_hw: Size) -> IndexedPanoptic:
         """Fuse labels that are written as the network's output, at their own size."""
 
-    @abstractmethod
-    def fit_to_classes(
-        self, model: NetworkT, weights: Mapping[str, Tensor], source: LabelSpace | None
-    ) -> FittedWeights:
-        """Make weights of another class list (None: not known) fit the network."""
-
     @property
     def draws_as_original(self) -> bool:
         """Whether pictures are drawn as Seamless' original does."""
         return False
+
+    def common_names(self, source: LabelSpace, space: LabelSpace) -> LabelSpace:
+        """Give classes of weights the names that the network's class list has for them."""
+        return source
 
     def read_class_list(self, source: str) -> LabelSpace:
         """Read the class list that ``init_class_list`` names."""
@@ -157,10 +134,15 @@ class PanopticTask(
             self._space = self.open_label_space()
         return self._space
 
+    def load_pretrained(self, model: NetworkT) -> None:
+        """Put the weights that the settings name into the backbone."""
+        model.load_pretrained()
+
     def fit_weights(self, model: NetworkT, weights: Mapping[str, Tensor]) -> FittedWeights:
         """Let the heads of other classes begin afresh, or keep their rows by class names."""
-        given = self.settings.init_class_list
-        return self.fit_to_classes(model, weights, self.read_class_list(given) if given else None)
+        space, given = self.label_space(), self.settings.init_class_list
+        named = self.common_names(self.read_class_list(given), space) if given else None
+        return fit_network(model, weights, self.class_heads, space, named)
 
     def losses(
         self, model: NetworkT, batch: PanopticBatch, step: StepContext

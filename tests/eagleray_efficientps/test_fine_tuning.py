@@ -5,9 +5,10 @@ import torch
 from tests.eagleray_efficientps.small_network import small_settings
 
 from eagleray.task import SettingsError
-from eagleray_efficientps.fine_tuning import CITYSCAPES_NAMES, common_names, fit_to_classes
+from eagleray_efficientps.fine_tuning import CITYSCAPES_NAMES, CLASS_HEADS, common_names
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
+from eagleray_vision.weights.class_rows import fit_network
 
 
 def space(stuff, things):
@@ -25,6 +26,11 @@ def network(seed, classes):
     return EfficientPsNetwork(
         small_settings(), num_stuff=classes.num_stuff, num_thing=classes.num_things
     )
+
+
+def fit_to_classes(model, weights, target, source=None):
+    named = source and common_names(source, target)
+    return fit_network(model, weights, CLASS_HEADS, target, named)
 
 
 def test_rows_are_kept_by_name_and_the_background_stays_first():

@@ -18,6 +18,7 @@ from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.model.original_names import our_name
 from eagleray_efficientps.published_import import import_original, import_weights
+from eagleray_vision.panoptic.label_space import CITYSCAPES
 from eagleray_vision.weights.tensors import WeightFileError
 
 CLASSES = {"num_stuff": 11, "num_thing": 8}
@@ -84,7 +85,7 @@ def test_the_published_archive_packed_and_unpacked(state, tmp_path):
     again = import_original(folder)
     assert set(again.checkpoint.state_dict) == set(found.checkpoint.state_dict)
     b0 = NetworkSettings.model_validate({"backbone": {"name": "efficientnet_b0"}})
-    assert not import_weights(archive, b0, **CLASSES).missing
+    assert not import_weights(archive, b0, CITYSCAPES).missing
 
 
 def test_weights_of_parallel_training_and_flat_files_are_read(state, tmp_path):
@@ -122,7 +123,7 @@ def test_files_that_are_no_checkpoints(tmp_path, state):
     with pytest.raises(WeightFileError, match="does not exist"):
         import_original(tmp_path / "none.pth")
     with pytest.raises(SettingsError, match=r"config\.py is a configuration"):
-        import_weights(tmp_path / "config.py", NetworkSettings(), **CLASSES)
+        import_weights(tmp_path / "config.py", NetworkSettings(), CITYSCAPES)
 
 
 def test_code_in_a_checkpoint_is_not_run(tmp_path, state):

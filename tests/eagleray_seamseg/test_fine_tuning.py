@@ -13,12 +13,12 @@ from tests.eagleray_vision.small_data import small_cityscapes, small_coco
 from eagleray.api import Experiment
 from eagleray.progress import Silent
 from eagleray.task import SettingsError
-from eagleray_seamseg.fine_tuning import class_list, fit_to_classes
+from eagleray_seamseg.fine_tuning import CLASS_HEADS, class_list
 from eagleray_seamseg.model.network import SeamlessNetwork
 from eagleray_seamseg.settings import SeamlessSettings
 from eagleray_seamseg.task import SeamlessTask
 from eagleray_vision.panoptic.label_space import CITYSCAPES, LabelSpace
-from eagleray_vision.weights.class_rows import tensors_of_classes
+from eagleray_vision.weights.class_rows import fit_network, tensors_of_classes
 
 CLASS_TENSORS = {
     f"{module}.{kind}"
@@ -37,6 +37,10 @@ def space(stuff, things):
 def network(num_stuff, num_thing, seed=0, **changes):
     torch.manual_seed(seed)
     return SeamlessNetwork(small_settings(**changes), num_stuff=num_stuff, num_thing=num_thing)
+
+
+def fit_to_classes(model, weights, target, source=None):
+    return fit_network(model, weights, CLASS_HEADS, target, source)
 
 
 def test_tensors_that_depend_on_classes_are_found_by_their_shapes():

@@ -16,7 +16,6 @@ from eagleray_efficientps.model.efficientnet import EfficientNet
 from eagleray_efficientps.model.instance_head import BoxHead, MaskHead
 from eagleray_efficientps.model.network import (
     EfficientPsNetwork,
-    RpnOutput,
     decode_proposals,
     edge_based,
 )
@@ -33,7 +32,7 @@ from eagleray_vision.detection.nms import nms
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
 from eagleray_vision.detection.targets import anchor_targets
-from eagleray_vision.heads.rpn import RpnHead, flatten_levels
+from eagleray_vision.heads.rpn import RpnHead, RpnOutput, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
 from eagleray_vision.losses.detection import (
@@ -217,7 +216,7 @@ def test_rpn_outputs_anchors_proposals_and_losses(path: Path) -> None:
     things = torch.zeros(len(edges)).long()
     truth = ThingTruth(edges, things, torch.arange(len(edges)) + 1, crowd=None)
     rule = EfficientPsTargets(settings, RoiSettings())
-    sampled = anchor_targets(rule, output.anchors_xyxy, [truth], [size], [None])
+    sampled = anchor_targets(rule, output.anchors, [truth], [size], [None])
     counted = num_counted(sampled.match)
     first = code = 0
     for level, length in enumerate(output.level_sizes):

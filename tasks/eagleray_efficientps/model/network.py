@@ -1,7 +1,7 @@
 """Assembly of the EfficientPS network (Mohan & Valada, IJCV 2021)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +19,14 @@ from eagleray_efficientps.model.config import (
 from eagleray_efficientps.model.instance_head import BoxHead, MaskHead
 from eagleray_efficientps.model.pyramid import TwoWayPyramid
 from eagleray_efficientps.model.semantic_head import SemanticHead
-from eagleray_vision.detection.anchors import grid_anchors, inclusive_cell_anchors
+from eagleray_vision.detection.anchors import inclusive_cell_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
 from eagleray_vision.detection.boxes import clip_boxes
-from eagleray_vision.detection.detections import (
-    DetectionRule,
-    Detections,
-    select_by_image,
-)
+from eagleray_vision.detection.detections import DetectionRule, Detections
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
-from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
-from eagleray_vision.heads.rpn import RpnHead, flatten_levels
-from eagleray_vision.inference.network import PanopticModule
+from eagleray_vision.detection.roi_sampling import fpn_levels, pool_by_level, roi_align
+from eagleray_vision.heads.rpn import RpnHead, RpnOutput, run_rpn
+from eagleray_vision.inference.network import PanopticModule, channels_last
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import upsampled_argmax
 
@@ -41,24 +37,6 @@ RPN_STD = 0.01
 
 YXYX = [1, 0, 3, 2]
 """Order that turns xyxy boxes into yxyx boxes, and back."""
-
-
-@dataclass(frozen=True, slots=True)
-class RpnOutput:
-    """What the RPN says about every anchor of a batch.
-
-    Args:
-        logits: Objectness logits, ``(n, a)``.
-        codes: Box codes (dx, dy, dw, dh), ``(n, a, 4)``.
-        anchors_xyxy: Anchors, inclusive pixel corners, ``(a, 4)``; order: level, row, column,
-            anchor.
-        level_sizes: Anchors per level.
-    """
-
-    logits: Tensor
-    codes: Tensor
-    anchors_xyxy: Tensor
-    level_sizes: tuple[int, ...]
 
 
 def norm_spec(settings: BackboneSettings, eps: float) -> NormSpec:
@@ -83,6 +61,8 @@ class EfficientPsNetwork(PanopticModule):
         num_stuff: Stuff classes, ids 0 .. num_stuff - 1.
         num_thing: Thing classes, ids num_stuff .. num_stuff + num_thing - 1.
     """
+
+    settings: NetworkSettings
 
     def __init__(self, settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> None:
         super().__init__()
@@ -171,32 +151,20 @@ class EfficientPsNetwork(PanopticModule):
             part.compile(*args, **kwargs)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.
-
-        Channels are stored last, which CPUs and half precision on GPUs compute faster.
-        """
-        if images.dtype != torch.float64:
-            images = images.contiguous(memory_format=torch.channels_last)
-        levels: list[Tensor] = self.pyramid(self.backbone(images))
+        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first."""
+        levels: list[Tensor] = self.pyramid(self.backbone(channels_last(images)))
         return levels
 
     def run_rpn(self, levels: Sequence[Tensor]) -> RpnOutput:
-        """Run the RPN on all levels of the pyramid."""
+        """Run the RPN on all levels of the pyramid; anchors xyxy, inclusive."""
         rpn = self.settings.rpn
-        outputs = [self.rpn_head(x) for x in levels]
-        logits, codes = flatten_levels([o for o, _ in outputs], [c for _, c in outputs])
-        precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        anchors = [
-            grid_anchors(
-                inclusive_cell_anchors(stride, rpn.anchor_scale, rpn.anchor_ratios),
-                (x.shape[2], x.shape[3]),
-                stride,
-                dtype=precise,
-                device=x.device,
-            )[:, YXYX]
-            for x, stride in zip(levels, PYRAMID_STRIDES, strict=True)
-        ]
-        return RpnOutput(logits, codes, torch.cat(anchors), tuple(len(a) for a in anchors))
+        return run_rpn(
+            self.rpn_head,
+            levels,
+            PYRAMID_STRIDES,
+            lambda stride: inclusive_cell_anchors(stride, rpn.anchor_scale, rpn.anchor_ratios),
+            axes="xyxy",
+        )
 
     @torch.no_grad()
     def proposals(self, rpn_output: RpnOutput, valid_sizes: Sequence[Size]) -> list[Tensor]:
@@ -223,7 +191,7 @@ class EfficientPsNetwork(PanopticModule):
         return [
             select_proposals(
                 decode_proposals(rpn_output, image),
-                rpn_output.logits[image].to(rpn_output.anchors_xyxy.dtype).sigmoid(),
+                rpn_output.logits[image].to(rpn_output.anchors.dtype).sigmoid(),
                 size,
                 rule,
                 level_sizes=rpn_output.level_sizes,
@@ -236,8 +204,6 @@ class EfficientPsNetwork(PanopticModule):
         self, levels: Sequence[Tensor], boxes: Sequence[Tensor], roi_size: int
     ) -> Tensor:
         """Align RoI features of each image's boxes.
-
-        Every level is read, also by no box at all, so that all ranks build the same graph.
 
         Args:
             levels: The pyramid.
@@ -257,52 +223,33 @@ class EfficientPsNetwork(PanopticModule):
             canonical_level=0,
             inclusive=True,
         )
-        parts, order = [], []
-        for level, (x, stride) in enumerate(zip(levels, PYRAMID_STRIDES, strict=True)):
-            chosen = (target == level).nonzero()[:, 0]
+
+        def align(level: int, chosen: Tensor) -> Tensor:
             edges = edge_based(joined[chosen])[:, YXYX]
-            size = (roi_size, roi_size)
-            parts.append(roi_align(x, edges, image_idx[chosen], size, stride=stride))
-            order.append(chosen)
-        position = torch.cat(order)
-        inverse = torch.empty_like(position)
-        inverse[position] = torch.arange(position.shape[0], device=position.device)
-        return torch.cat(parts)[inverse]
+            size, stride = (roi_size, roi_size), PYRAMID_STRIDES[level]
+            return roi_align(levels[level], edges, image_idx[chosen], size, stride=stride)
+
+        return pool_by_level(target, len(levels), align)
 
     def semantic_logits(self, levels: Sequence[Tensor]) -> Tensor:
         """Return semantic logits at stride 4, ``(n, classes, h, w)``, float32 or wider."""
         logits: Tensor = self.semantic_head(levels)
         return logits if logits.dtype == torch.float64 else logits.float()
 
-    def detections(
-        self,
-        proposals: Sequence[Tensor],
-        class_logits: Tensor,
-        codes: Tensor,
-        valid_sizes: Sequence[Size],
-    ) -> list[Detections]:
-        """Choose each image's detections; boxes xyxy, inclusive.
-
-        Args:
-            proposals: ``(k_i, 4)`` xyxy per image.
-            class_logits: ``(sum of k_i, things + 1)``, background first.
-            codes: ``(sum of k_i, things + 1, 4)``.
-            valid_sizes: Unpadded height and width per image.
-        """
-        rule = replace(self.detection_rule(), inclusive=True)
-        counts = [len(p) for p in proposals]
-        references = torch.cat(list(proposals))
-        scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
-        things = codes[:, 1:].to(references.dtype) * references.new_tensor(
-            self.settings.roi.code_stds
+    def decode_rois(self, references: Tensor, codes: Tensor) -> Tensor:
+        """Return the boxes of codes (dx, dy, dw, dh) that are divided by deviations."""
+        deviations = references.new_tensor(self.settings.roi.code_stds)
+        return decode_boxes(
+            references, codes[:, 1:] * deviations, inclusive=True, clamp_both_sides=True
         )
-        boxes = decode_boxes(references[:, None], things, inclusive=True, clamp_both_sides=True)
 
-        def clip(own: Tensor, image: int) -> Tensor:
-            height, width = valid_sizes[image]
-            return clip_boxes(own, (width, height), inclusive=True)
+    def clip_rois(self, boxes: Tensor, valid_size: Size) -> Tensor:
+        """Clip xyxy boxes with inclusive corners."""
+        return clip_boxes(boxes, (valid_size[1], valid_size[0]), inclusive=True)
 
-        return select_by_image(boxes, scores, counts, rule, clip)
+    def roi_rule(self) -> DetectionRule:
+        """Return the rule of the settings for inclusive corners."""
+        return replace(self.detection_rule(), inclusive=True)
 
     def detect(
         self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
@@ -367,7 +314,7 @@ class EfficientPsNetwork(PanopticModule):
 
 def decode_proposals(rpn_output: RpnOutput, image: int) -> Tensor:
     """Return the boxes that the RPN's codes of one image give, ``(a, 4)`` xyxy, not clipped."""
-    anchors = rpn_output.anchors_xyxy
+    anchors = rpn_output.anchors
     return decode_boxes(
         anchors, rpn_output.codes[image].to(anchors.dtype), inclusive=True, clamp_both_sides=True
     )

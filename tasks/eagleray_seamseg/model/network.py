@@ -1,7 +1,6 @@
 """Assembly of the Seamless network (Porzi et al., "Seamless Scene Segmentation", CVPR 2019)."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,19 +18,14 @@ from eagleray_seamseg.model.semantic_head import (
 from eagleray_vision.backbones.from_libraries import MobileNetV2, TimmBackbone
 from eagleray_vision.backbones.pretrained import FrozenRandomBackboneError, load_backbone_weights
 from eagleray_vision.backbones.resnet import ResNet
-from eagleray_vision.detection.anchors import cell_anchors, grid_anchors
+from eagleray_vision.detection.anchors import cell_anchors
 from eagleray_vision.detection.box_coding import decode_boxes
-from eagleray_vision.detection.boxes import clip_boxes
-from eagleray_vision.detection.detections import (
-    DetectionRule,
-    Detections,
-    select_by_image,
-)
+from eagleray_vision.detection.detections import DetectionRule, Detections
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import roi_sample_fpn
 from eagleray_vision.heads.mask_rcnn import BOX_AVERAGE, MaskRcnnHead
-from eagleray_vision.heads.rpn import RpnHead, flatten_levels
-from eagleray_vision.inference.network import PanopticModule
+from eagleray_vision.heads.rpn import RpnHead, RpnOutput, run_rpn
+from eagleray_vision.inference.network import PanopticModule, channels_last
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, ActivatedGroupNorm
 from eagleray_vision.layers.fpn import FeaturePyramid
 from eagleray_vision.layers.residual import ResidualBlock
@@ -42,21 +36,6 @@ FINEST_STRIDE = 4
 
 Size = tuple[int, int]
 Part = TypeVar("Part", bound=nn.Module)
-
-
-@dataclass(frozen=True, slots=True)
-class RpnOutput:
-    """What the RPN says about every anchor of a batch.
-
-    Args:
-        logits: Objectness logits, ``(n, a)``.
-        codes: Box codes, ``(n, a, 4)``.
-        anchors_yxyx: Anchors in pixels, ``(a, 4)``; order: level, row, column, anchor.
-    """
-
-    logits: Tensor
-    codes: Tensor
-    anchors_yxyx: Tensor
 
 
 class Body(nn.Module):
@@ -114,6 +93,8 @@ class SeamlessNetwork(PanopticModule):
         num_stuff: Stuff classes, ids 0 .. num_stuff - 1.
         num_thing: Thing classes, ids num_stuff .. num_stuff + num_thing - 1.
     """
+
+    settings: NetworkSettings
 
     def __init__(self, settings: NetworkSettings, *, num_stuff: int, num_thing: int) -> None:
         super().__init__()
@@ -231,11 +212,8 @@ class SeamlessNetwork(PanopticModule):
                 part.compile(*args, **kwargs)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first.
-
-        Channels are stored last, which CPUs and half precision on GPUs compute faster.
-        """
-        levels: list[Tensor] = self.body(_channels_last(images))
+        """Map normalized images ``(n, 3, h, w)`` to pyramid levels, stride 4 first."""
+        levels: list[Tensor] = self.body(channels_last(images))
         return levels
 
     def semantic_features(self, images: Tensor, levels: list[Tensor]) -> list[Tensor]:
@@ -247,29 +225,19 @@ class SeamlessNetwork(PanopticModule):
         """
         if self.sem_body is None:
             return levels
-        own: list[Tensor] = self.sem_body(_channels_last(images))
+        own: list[Tensor] = self.sem_body(channels_last(images))
         return own
 
     def run_rpn(self, levels: Sequence[Tensor]) -> RpnOutput:
         """Run the RPN on its levels, all of the pyramid given."""
         rpn = self.settings.rpn
-        first = rpn.fpn_min_level
-        used = levels[first : first + rpn.fpn_levels]
-        head = _present(self.rpn_head)
-        outputs = [head(x) for x in used]
-        logits, codes = flatten_levels([o for o, _ in outputs], [c for _, c in outputs])
-        precise = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        anchors = [
-            grid_anchors(
-                cell_anchors(stride, rpn.anchor_scale, rpn.anchor_ratios),
-                (x.shape[2], x.shape[3]),
-                stride,
-                dtype=precise,
-                device=x.device,
-            )
-            for x, stride in ((x, FINEST_STRIDE << (first + k)) for k, x in enumerate(used))
-        ]
-        return RpnOutput(logits, codes, torch.cat(anchors))
+        used = range(len(levels))[rpn.fpn_min_level : rpn.fpn_min_level + rpn.fpn_levels]
+        return run_rpn(
+            _present(self.rpn_head),
+            [levels[level] for level in used],
+            [FINEST_STRIDE << level for level in used],
+            lambda stride: cell_anchors(stride, rpn.anchor_scale, rpn.anchor_ratios),
+        )
 
     @torch.no_grad()
     def proposals(self, rpn_output: RpnOutput, valid_sizes: Sequence[Size]) -> list[Tensor]:
@@ -284,7 +252,7 @@ class SeamlessNetwork(PanopticModule):
             else (rpn.num_pre_nms_val, rpn.num_post_nms_val)
         )
         rule = ProposalRule(rpn.nms_threshold, *numbers, min_size=rpn.min_size)
-        anchors = rpn_output.anchors_yxyx
+        anchors = rpn_output.anchors
         boxes = decode_boxes(anchors, rpn_output.codes.to(anchors.dtype))
         scores = rpn_output.logits.to(anchors.dtype)
         return [
@@ -333,30 +301,10 @@ class SeamlessNetwork(PanopticModule):
         )
         return logits
 
-    def detections(
-        self,
-        proposals: Sequence[Tensor],
-        class_logits: Tensor,
-        codes: Tensor,
-        valid_sizes: Sequence[Size],
-    ) -> list[Detections]:
-        """Choose each image's detections.
-
-        Args:
-            proposals: ``(k_i, 4)`` yxyx per image, in pixels.
-            class_logits: ``(sum of k_i, things + 1)``, background first.
-            codes: ``(sum of k_i, things, 4)``.
-            valid_sizes: Unpadded height and width per image.
-        """
-        roi, rule = self.settings.roi, self.detection_rule()
-        counts = [len(p) for p in proposals]
-        references = torch.cat(list(proposals))
-        scores = class_logits.to(references.dtype).softmax(dim=1)[:, 1:]
-        codes = codes.to(references.dtype) / references.new_tensor(roi.bbx_reg_weights)
-        boxes = decode_boxes(references[:, None], codes)
-        return select_by_image(
-            boxes, scores, counts, rule, lambda own, image: clip_boxes(own, valid_sizes[image])
-        )
+    def decode_rois(self, references: Tensor, codes: Tensor) -> Tensor:
+        """Return the boxes of codes (dy, dx, dh, dw) that are multiplied by weights."""
+        weights = references.new_tensor(self.settings.roi.bbx_reg_weights)
+        return decode_boxes(references, codes / weights)
 
     def detect(
         self, levels: Sequence[Tensor], image_size: Size, valid_sizes: Sequence[Size]
@@ -441,12 +389,6 @@ class SeamlessNetwork(PanopticModule):
         head = _present(self.roi_head)
         class_logits, codes = head.boxes(F.avg_pool2d(rois, BOX_AVERAGE))
         return class_logits, codes, head.masks(rois)
-
-
-def _channels_last(images: Tensor) -> Tensor:
-    if images.dtype == torch.float64:
-        return images
-    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _present(part: Part | None) -> Part:

@@ -14,7 +14,7 @@ A bilinear sample is a weighted sum of four rows of a (pixels, channels) table, 
 intermediate samples where they are averaged right away.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
@@ -196,8 +196,6 @@ def roi_sample_fpn(
 ) -> Tensor:
     """Sample each box from the pyramid level that fits its size.
 
-    Every level is read, also by no box at all, so that all ranks build the same graph.
-
     Args:
         levels: ``(n, c, h, w)`` feature maps, finest first.
         boxes_yxyx: ``(r, 4)`` boxes in pixels of the padded image.
@@ -217,13 +215,32 @@ def roi_sample_fpn(
         canonical_scale=canonical_scale,
         canonical_level=canonical_level,
     )
-    parts, order = [], []
-    for level, x in enumerate(levels):
-        chosen = (target == level).nonzero()[:, 0]
+
+    def sample(level: int, chosen: Tensor) -> Tensor:
+        x = levels[level]
         map_size = (x.shape[2], x.shape[3])
         boxes = shift_scaled_boxes(boxes_yxyx[chosen], map_size, image_size)
-        parts.append(roi_sample(x, boxes, batch_idx[chosen], out_size, average=average))
-        order.append(chosen)
+        return roi_sample(x, boxes, batch_idx[chosen], out_size, average=average)
+
+    return pool_by_level(target, len(levels), sample)
+
+
+def pool_by_level(target: Tensor, num_levels: int, pool: Callable[[int, Tensor], Tensor]) -> Tensor:
+    """Pool each box from the level of a pyramid that is its own.
+
+    Every level is read, also by no box at all, so that all ranks build the same graph.
+
+    Args:
+        target: Level of each box, ``(r,)`` int64.
+        num_levels: Number of levels.
+        pool: Gives features ``(k, c, rows, columns)`` of the boxes with some indices ``(k,)``, from
+            the level with a number.
+
+    Returns:
+        ``(r, c, rows, columns)``, in the order of the boxes.
+    """
+    order = [(target == level).nonzero()[:, 0] for level in range(num_levels)]
+    parts = [pool(level, chosen) for level, chosen in enumerate(order)]
     position = torch.cat(order)
     inverse = torch.empty_like(position)
     inverse[position] = torch.arange(position.shape[0], device=position.device)

@@ -45,6 +45,7 @@ def export_panoptic(
     space: LabelSpace,
     *,
     faithful: bool,
+    known: Sequence[str] = PANOPTIC_FORMATS,
 ) -> Record:
     """Write one panoptic map in one of the `PANOPTIC_FORMATS`.
 
@@ -60,6 +61,7 @@ def export_panoptic(
             server takes it).
         space: Class list.
         faithful: Draw ``overlay`` as Seamless' original does, see `panoptic_picture`.
+        known: Formats of the system, for the message about another one.
 
     Returns:
         Files, and a row of JSON values for `export_index`.
@@ -73,7 +75,7 @@ def export_panoptic(
         case "coco_panoptic" | "cityscapes_instance_ids" | "cityscapes_panoptic":
             visible = resize_panoptic(without_crowds(fused), sample.output_hw)
             return _WRITERS[format](item, visible, space)
-    raise InputError(f"unknown export format {format!r}; allowed are {', '.join(PANOPTIC_FORMATS)}")
+    raise InputError(f"unknown export format {format!r}; allowed are {', '.join(known)}")
 
 
 def export_index(

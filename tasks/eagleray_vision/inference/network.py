@@ -8,7 +8,14 @@ from typing import Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from eagleray_vision.detection.detections import DetectionRule, Detections, merge_detections
+from eagleray.task import Settings
+from eagleray_vision.detection.boxes import clip_boxes
+from eagleray_vision.detection.detections import (
+    DetectionRule,
+    Detections,
+    merge_detections,
+    select_by_image,
+)
 from eagleray_vision.inference.prediction import PanopticInference
 
 Size = tuple[int, int]
@@ -70,14 +77,66 @@ class PanopticModule(nn.Module):
     """What panoptic networks do alike.
 
     Attributes:
+        settings: Settings of the network.
+        num_stuff: Stuff classes.
         num_thing: Thing classes.
     """
 
+    settings: Settings
+    num_stuff: int
     num_thing: int
+
+    def load_pretrained(self) -> None:
+        """Put the pretrained weights that the settings name into the backbone, if they name any."""
+        raise NotImplementedError
 
     def detection_rule(self) -> DetectionRule:
         """Return how detections are chosen among scored boxes."""
         raise NotImplementedError
+
+    def decode_rois(self, references: Tensor, codes: Tensor) -> Tensor:
+        """Return the boxes that the box head's codes make of proposals.
+
+        Args:
+            references: ``(k, 1, 4)`` as the network computes with them.
+            codes: ``(k, classes, 4)`` of its box head; the background's too where that has some.
+
+        Returns:
+            ``(k, things, 4)``, not clipped.
+        """
+        raise NotImplementedError
+
+    def clip_rois(self, boxes: Tensor, valid_size: Size) -> Tensor:
+        """Clip boxes to an image without its padding."""
+        return clip_boxes(boxes, valid_size)
+
+    def detections(
+        self,
+        proposals: Sequence[Tensor],
+        class_logits: Tensor,
+        codes: Tensor,
+        valid_sizes: Sequence[Size],
+    ) -> list[Detections]:
+        """Choose each image's detections; boxes as the network computes with them.
+
+        Args:
+            proposals: ``(k_i, 4)`` per image.
+            class_logits: ``(sum of k_i, things + 1)``, background first.
+            codes: ``(sum of k_i, classes, 4)``.
+            valid_sizes: Unpadded height and width per image.
+        """
+        references = torch.cat(list(proposals))
+        return select_by_image(
+            self.decode_rois(references[:, None], codes.to(references.dtype)),
+            class_logits.to(references.dtype).softmax(dim=1)[:, 1:],
+            [len(own) for own in proposals],
+            self.roi_rule(),
+            lambda own, image: self.clip_rois(own, valid_sizes[image]),
+        )
+
+    def roi_rule(self) -> DetectionRule:
+        """Return how detections are chosen among boxes that the network computes with."""
+        return self.detection_rule()
 
     def infer(self, images: Tensor, valid_sizes: Sequence[Size]) -> list[PanopticInference]:
         """Predict padded images ``(n, 3, h, w)``, each in pixels of its input."""
@@ -86,6 +145,15 @@ class PanopticModule(nn.Module):
     def merge_detections(self, views: Sequence[Detections]) -> Detections:
         """Choose among the united detections of several views as among those of one."""
         return merge_detections(views, self.num_thing, self.detection_rule())
+
+
+def channels_last(images: Tensor) -> Tensor:
+    """Store channels last, which CPUs and half precision on GPUs compute faster; double precision
+    stays as it is.
+    """
+    if images.dtype == torch.float64:
+        return images
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def no_classes(logits: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from pydantic import Field, field_validator
 from eagleray.task import InputError, Settings
 from eagleray_vision.inference.multi_view import CHUNK_PIXELS, View, infer_views
 from eagleray_vision.inference.network import PanopticNetwork, Size
-from eagleray_vision.inference.prediction import PanopticInference
+from eagleray_vision.inference.prediction import PanopticInference, PanopticPrediction
 from eagleray_vision.samples.placement import ImageNormalization, Placement, Resizing, place_image
 from eagleray_vision.samples.sample import PanopticSample, pad_images
 
@@ -112,6 +112,30 @@ def infer_by_size(
     for group in groups.values():
         predicted.update(zip(group, infer([samples[index] for index in group]), strict=True))
     return [predicted[index] for index in range(len(samples))]
+
+
+def predict_samples(
+    samples: Sequence[PanopticSample],
+    infer: Callable[[Sequence[PanopticSample]], Sequence[PanopticInference]],
+    fuse: Callable[[PanopticInference, Size, Size], PanopticPrediction],
+    *,
+    mixed: bool,
+    at_network_size: bool,
+) -> list[PanopticPrediction]:
+    """Run a network on a batch; its output is fused when it is asked for.
+
+    Args:
+        samples: Images, with or without labels.
+        infer: Predicts samples that share a forward pass.
+        fuse: Gives the prediction of an output, the size of its network input, and the size of the
+            fused map.
+        mixed: As in `infer_by_size`.
+        at_network_size: Fuse at the size of the network input, not at that of the results.
+    """
+    return [
+        fuse(one, sample.network_hw, sample.network_hw if at_network_size else sample.output_hw)
+        for one, sample in zip(infer_by_size(samples, infer, mixed=mixed), samples, strict=True)
+    ]
 
 
 def sample_views(

@@ -68,6 +68,20 @@ def is_archive(path: Path) -> bool:
 
 
 @contextmanager
+def weight_file(path: Path) -> Iterator[Path]:
+    """Give the weights of an archive as a file, or the path itself where it is no archive.
+
+    Raises:
+        WeightFileError: As in `open_archive`.
+    """
+    if not is_archive(path):
+        yield path
+        return
+    with open_archive(path) as archive:
+        yield archive.weights
+
+
+@contextmanager
 def open_archive(
     path: Path, *, texts: Endings | None = None, files: Endings | None = None
 ) -> Iterator[OpenArchive]:
