@@ -14,7 +14,7 @@ from eagleray_efficientps.model.config import NetworkSettings
 from eagleray_efficientps.model.network import EfficientPsNetwork
 from eagleray_efficientps.model.original_names import our_name
 from eagleray_vision.weights.accounting import check_shapes, imported_checkpoint
-from eagleray_vision.weights.tensors import WeightFileError, read_tensors
+from eagleray_vision.weights.tensors import WeightFileError, read_tensors, state_tensors
 
 STATE, META, OPTIMIZER = "state_dict", "meta", "optimizer"
 """Entries of a published checkpoint."""
@@ -77,19 +77,8 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
         WeightFileError: It cannot be read without running what it may contain.
     """
     content = read_tensors(path)
-    state = content.get(STATE, content)
-    if not isinstance(state, Mapping):
-        raise WeightFileError(
-            f"{path}: {STATE} is a {type(state).__name__}, expected tensors by name"
-        )
-    tensors = {
-        str(name).removeprefix("module."): value
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
-    plain = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
-    around = () if state is content else tuple(str(k) for k in content if k != STATE)
-    return OriginalCheckpoint(path, tensors, (*around, *plain), _class_names(content.get(META)))
+    tensors, others = state_tensors(path, content, STATE)
+    return OriginalCheckpoint(path, tensors, others, _class_names(content.get(META)))
 
 
 def _class_names(meta: object) -> tuple[str, ...]:

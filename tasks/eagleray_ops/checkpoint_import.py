@@ -26,7 +26,7 @@ from eagleray_vision.clip.architecture import ClipArchitecture, read_architectur
 from eagleray_vision.clip.reading import read_clip
 from eagleray_vision.weights.accounting import check_shapes, imported_checkpoint
 from eagleray_vision.weights.foreign_checkpoint import read_foreign_checkpoint
-from eagleray_vision.weights.tensors import WeightFileError
+from eagleray_vision.weights.tensors import WeightFileError, state_tensors
 from eagleray_vision.weights.torchscript import is_torchscript
 
 _STATE = "state_dict"
@@ -88,21 +88,9 @@ def read_checkpoint(path: Path) -> OriginalCheckpoint:
     """
     if is_torchscript(path):
         return _read_clip_alone(path)
-    content = read_foreign_checkpoint(path)
-    state = content.get(_STATE, content)
-    if not isinstance(state, Mapping):
-        raise WeightFileError(
-            f"{path}: {_STATE} is a {type(state).__name__}, expected tensors by name"
-        )
-    tensors = {
-        str(name).removeprefix("module."): value
-        for name, value in state.items()
-        if isinstance(value, Tensor)
-    }
+    tensors, others = state_tensors(path, read_foreign_checkpoint(path), _STATE)
     if any(name.endswith("visual.conv1.weight") for name in tensors):
         return _read_clip_alone(path)
-    others = [] if state is content else [str(name) for name in content if name != _STATE]
-    others += [str(name) for name, value in state.items() if not isinstance(value, Tensor)]
     return named_checkpoint(path, tensors, others)
 
 

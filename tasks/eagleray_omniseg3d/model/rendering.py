@@ -137,6 +137,19 @@ def densities_in_sight(field: Field, samples: TrainingSamples) -> Tensor:
     return sigmas
 
 
+def _composite_in_sight(field: Field, samples: TrainingSamples) -> Composite:
+    """Return the weights of samples up to where their rays stop, without colors."""
+    return composite_training_rays(
+        densities_in_sight(field, samples),
+        None,
+        None,
+        samples.step_sizes,
+        samples.t_starts,
+        samples.packed_info,
+        threshold=TEST_THRESHOLD,
+    )
+
+
 @torch.no_grad()
 def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
     """Leave out the samples behind the one at which their ray stops; they add nothing to any
@@ -146,16 +159,7 @@ def drop_hidden(field: Field, samples: TrainingSamples) -> TrainingSamples:
         field: Gives the densities.
         samples: Packed samples.
     """
-    sigmas = densities_in_sight(field, samples)
-    seen = composite_training_rays(
-        sigmas,
-        None,
-        None,
-        samples.step_sizes,
-        samples.t_starts,
-        samples.packed_info,
-        threshold=TEST_THRESHOLD,
-    )
+    seen = _composite_in_sight(field, samples)
     ray_indices, first, count = samples.packed_info.unbind(1)
     kept = torch.minimum(seen.total_samples[ray_indices] + 1, count)
     place = torch.arange(len(samples.t_starts), device=first.device)
@@ -265,16 +269,7 @@ def composite_features(field: Field, num_rays: int, samples: FeatureSamples) -> 
 def _weigh(
     field: Field, samples: TrainingSamples, least_weight: float
 ) -> tuple[FeatureSamples, Composite]:
-    sigmas = densities_in_sight(field, samples)
-    seen = composite_training_rays(
-        sigmas,
-        None,
-        None,
-        samples.step_sizes,
-        samples.t_starts,
-        samples.packed_info,
-        threshold=TEST_THRESHOLD,
-    )
+    seen = _composite_in_sight(field, samples)
     useful = torch.nonzero(seen.weights > least_weight)[:, 0]
     ray_indices = torch.repeat_interleave(
         samples.packed_info[:, 0], samples.packed_info[:, 2], output_size=len(samples.t_starts)

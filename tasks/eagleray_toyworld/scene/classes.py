@@ -70,9 +70,6 @@ ROADWORK_CLASSES: tuple[StreetClass, ...] = tuple(
 )
 """Classes of nuScenes that Cityscapes leaves out of its evaluation."""
 
-_BY_NAME = {entry.name: entry for entry in STREET_CLASSES}
-_INDOOR_BY_NAME = {entry.name: entry for entry in INDOOR_CLASSES}
-
 
 def street_class(name: str) -> StreetClass:
     """Look a class up by its Cityscapes name.
@@ -84,10 +81,7 @@ def street_class(name: str) -> StreetClass:
         >>> street_class("car").train_id
         13
     """
-    try:
-        return _BY_NAME[name]
-    except KeyError:
-        raise ValueError(f"unknown street class {name!r}; known: {', '.join(_BY_NAME)}") from None
+    return _named(STREET_CLASSES, name, "street")
 
 
 def indoor_class(name: str) -> StreetClass:
@@ -100,11 +94,7 @@ def indoor_class(name: str) -> StreetClass:
         >>> indoor_class("chair").is_thing
         True
     """
-    try:
-        return _INDOOR_BY_NAME[name]
-    except KeyError:
-        known = ", ".join(_INDOOR_BY_NAME)
-        raise ValueError(f"unknown indoor class {name!r}; known: {known}") from None
+    return _named(INDOOR_CLASSES, name, "indoor")
 
 
 def roadwork_class(name: str) -> StreetClass:
@@ -117,7 +107,12 @@ def roadwork_class(name: str) -> StreetClass:
         >>> roadwork_class("trailer").is_thing
         True
     """
-    try:
-        return ROADWORK_CLASSES[_ROADWORKS.index(name)]
-    except ValueError:
-        raise ValueError(f"unknown class {name!r}; known: {', '.join(_ROADWORKS)}") from None
+    return _named(ROADWORK_CLASSES, name, "roadwork")
+
+
+def _named(classes: tuple[StreetClass, ...], name: str, what: str) -> StreetClass:
+    for one in classes:
+        if one.name == name:
+            return one
+    known = ", ".join(one.name for one in classes)
+    raise ValueError(f"unknown {what} class {name!r}; known: {known}")

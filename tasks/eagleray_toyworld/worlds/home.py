@@ -14,10 +14,11 @@ from eagleray_toyworld.scene.classes import indoor_class
 from eagleray_toyworld.scene.collector import Collector
 from eagleray_toyworld.scene.dice import SHARED_COLORS, Dice
 from eagleray_toyworld.scene.material import Material, Pattern
-from eagleray_toyworld.scene.pose import Pose, Vector3, camera_at
-from eagleray_toyworld.scene.scene import Part, Scene, Sky, Sun
-from eagleray_toyworld.scene.shape import Box
+from eagleray_toyworld.scene.pose import Pose, camera_at
+from eagleray_toyworld.scene.scene import Part, Scene
 from eagleray_toyworld.things import interior
+from eagleray_toyworld.things.slab import slab
+from eagleray_toyworld.worlds.room_light import room_sky, room_sun
 
 _WALL_M = 0.1
 _EYE_M = 1.45
@@ -79,16 +80,6 @@ _KINDS: dict[str, tuple[tuple[_Item, ...], bool]] = {
 """What may be at the walls, and whether a table with chairs stands in the middle."""
 
 
-def _slab(name: str, center: Vector3, half: Vector3, material: Material) -> Part:
-    return Part(
-        name=name,
-        shape=Box(half_size_m=half),
-        pose=Pose(position_m=center),
-        material=material,
-        casts_shadow=False,
-    )
-
-
 def _add_shell(out: Collector, dice: Dice, size: _Size) -> None:
     """Add floor, ceiling, a beam in some rooms, and four walls; none of them takes light."""
     hx, hy, h, w = size.half_x, size.half_y, size.height, _WALL_M
@@ -102,8 +93,8 @@ def _add_shell(out: Collector, dice: Dice, size: _Size) -> None:
         contrast=0.3,
     )
     white = Material(color=dice.vary((0.74, 0.73, 0.70), 0.05), contrast=0.04)
-    out.add(indoor_class("floor"), (_slab("floor", (0, 0, -w), (hx + w, hy + w, w), floor),))
-    out.add(indoor_class("ceiling"), (_slab("ceiling", (0, 0, h + w), (hx, hy, w), white),))
+    out.add(indoor_class("floor"), (slab("floor", (0, 0, -w), (hx + w, hy + w, w), floor),))
+    out.add(indoor_class("ceiling"), (slab("ceiling", (0, 0, h + w), (hx, hy, w), white),))
     paper = Material(
         pattern=dice.choice((Pattern.PLAIN, Pattern.PLAIN, Pattern.TILES, Pattern.BRICK)),
         color=dice.vary(dice.choice(((0.62, 0.56, 0.44), (0.55, 0.55, 0.53), *SHARED_COLORS)), 0.2),
@@ -117,11 +108,11 @@ def _add_shell(out: Collector, dice: Dice, size: _Size) -> None:
         (0.0, hy + w, (hx, w, 0.5 * h)),
         (0.0, -hy - w, (hx, w, 0.5 * h)),
     ):
-        out.add(indoor_class("wall"), (_slab("wall", (x, y, 0.5 * h), half, paper),))
+        out.add(indoor_class("wall"), (slab("wall", (x, y, 0.5 * h), half, paper),))
     if dice.chance(0.4):
         wood = Material(pattern=Pattern.SLATS, color=(0.16, 0.09, 0.05), scale_m=0.3, contrast=0.3)
         x = dice.uniform(-0.5, 0.5) * hx
-        beam = _slab("beam", (x, 0.0, h - 0.12), (0.12, hy, 0.12), wood)
+        beam = slab("beam", (x, 0.0, h - 0.12), (0.12, hy, 0.12), wood)
         out.add(indoor_class("beam"), (beam,))
 
 
@@ -208,17 +199,8 @@ def home_scene(seed: int, index: int) -> Scene:
     if dice.chance(0.3):
         corner = _at_wall(size, 0, size.half_y - 0.2)
         out.add(indoor_class("column"), interior.column_parts(dice, size.height), corner)
-    lean = dice.uniform(0.0, 2.0 * math.pi)
-    light = Sun(
-        direction=(0.45 * math.cos(lean), 0.45 * math.sin(lean), 0.893), color=(1.0, 0.95, 0.86)
-    )
-    sky = Sky(
-        zenith=(0.62, 0.62, 0.64),
-        horizon=(0.6, 0.6, 0.6),
-        cloud_cover=0.0,
-        haze_distance_m=1e6,
-        exposure=dice.uniform(0.95, 1.35),
-    )
+    light = room_sun(dice)
+    sky = room_sky(dice.uniform(0.95, 1.35))
     return Scene(seed=seed, index=index, objects=tuple(out.objects), sun=light, sky=sky)
 
 

@@ -17,7 +17,7 @@ from eagleray_toyworld.scene.collector import Collector
 from eagleray_toyworld.scene.dice import SHARED_COLORS, Dice
 from eagleray_toyworld.scene.material import Material, Pattern
 from eagleray_toyworld.scene.pose import Pose, Vector3, look_at
-from eagleray_toyworld.scene.scene import Part, Scene, Sky, Sun
+from eagleray_toyworld.scene.scene import Part, Scene
 from eagleray_toyworld.scene.shape import Box, Cylinder, Ellipsoid, Shape
 from eagleray_toyworld.things.furniture import bin_parts, sign_parts
 from eagleray_toyworld.things.person import bent_limb, person_parts
@@ -28,6 +28,7 @@ from eagleray_toyworld.things.vehicle import (
     planter_parts,
     truck_parts,
 )
+from eagleray_toyworld.worlds.room_light import room_sky, room_sun
 
 ROOM_HALF_M = (3.2, 2.8)
 ROOM_HEIGHT_M = 2.8
@@ -179,17 +180,8 @@ def room_scene(seed: int, index: int) -> Scene:
     _add_shell(out, dice)
     _add_table(out, dice)
     _add_furniture(out, dice)
-    lean = dice.uniform(0.0, 2.0 * math.pi)
-    light = Sun(
-        direction=(0.45 * math.cos(lean), 0.45 * math.sin(lean), 0.893), color=(1.0, 0.95, 0.86)
-    )
-    sky = Sky(
-        zenith=(0.62, 0.62, 0.64),
-        horizon=(0.6, 0.6, 0.6),
-        cloud_cover=0.0,
-        haze_distance_m=1e6,
-        exposure=1.15,
-    )
+    light = room_sun(dice)
+    sky = room_sky(1.15)
     return Scene(seed=seed, index=index, objects=tuple(out.objects), sun=light, sky=sky)
 
 

@@ -16,7 +16,7 @@ from eagleray_toyworld.scene.dice import Dice
 from eagleray_toyworld.scene.material import Material, Pattern
 from eagleray_toyworld.scene.pose import Pose, camera_at
 from eagleray_toyworld.scene.scene import Motion, Part, Scene, Sky, Sun
-from eagleray_toyworld.scene.shape import Box, GroundPlane
+from eagleray_toyworld.scene.shape import GroundPlane
 from eagleray_toyworld.things.building import building_parts
 from eagleray_toyworld.things.furniture import (
     bin_parts,
@@ -29,6 +29,7 @@ from eagleray_toyworld.things.furniture import (
 )
 from eagleray_toyworld.things.greenery import conifer_parts, hedge_parts, shrub_parts, tree_parts
 from eagleray_toyworld.things.person import person_parts
+from eagleray_toyworld.things.slab import slab
 from eagleray_toyworld.things.vehicle import (
     bicycle_parts,
     bus_parts,
@@ -86,19 +87,13 @@ def _layout(dice: Dice) -> _Layout:
     )
 
 
-def _slab(
+def _flat(
     name: str, x: tuple[float, float], y: tuple[float, float], top: float, m: Material
 ) -> Part:
     """Return a flat box between two x, between two y, half a meter thick, at a height."""
     half = (0.5 * (x[1] - x[0]), 0.5 * (y[1] - y[0]), 0.25)
     center = (0.5 * (x[0] + x[1]), 0.5 * (y[0] + y[1]), top - 0.25)
-    return Part(
-        name=name,
-        shape=Box(half_size_m=half),
-        pose=Pose(position_m=center),
-        material=m,
-        casts_shadow=False,
-    )
+    return slab(name, center, half, m)
 
 
 def _add_ground(out: Collector, dice: Dice, lay: _Layout) -> None:
@@ -119,10 +114,10 @@ def _add_ground(out: Collector, dice: Dice, lay: _Layout) -> None:
         lidar_reflectance=0.15,
     )
     reach = (-_ROAD_REACH_M, _ROAD_REACH_M)
-    parts = [_slab("road", reach, (-lay.half_road, lay.half_road), 0.0, asphalt)]
+    parts = [_flat("road", reach, (-lay.half_road, lay.half_road), 0.0, asphalt)]
     if lay.crossing_x is not None:
         c, h = lay.crossing_x, lay.crossing_half
-        parts.append(_slab("crossing", (c - h, c + h), reach, 0.004, bare))
+        parts.append(_flat("crossing", (c - h, c + h), reach, 0.004, bare))
         parts += _zebra(c - h - 2.6, lay.half_road)
     out.add("road", tuple(parts))
     grass = Material(
@@ -140,7 +135,7 @@ def _zebra(x: float, half_road: float) -> list[Part]:
     paint = Material(color=(0.6, 0.6, 0.57), contrast=0.3, lidar_reflectance=0.6)
     count = int(half_road / 0.55)
     return [
-        _slab("zebra", (x - 1.5, x + 1.5), (1.1 * k - 0.27, 1.1 * k + 0.27), 0.008, paint)
+        _flat("zebra", (x - 1.5, x + 1.5), (1.1 * k - 0.27, 1.1 * k + 0.27), 0.008, paint)
         for k in range(-count // 2 + 1, count // 2 + 1)
     ]
 
@@ -168,8 +163,8 @@ def _add_sidewalks(out: Collector, dice: Dice, lay: _Layout) -> None:
             out.add(
                 "sidewalk",
                 (
-                    _slab("pavement", span, (edges[0], edges[1]), _KERB_M, slabs),
-                    _slab("kerb", span, (kerb[0], kerb[1]), _KERB_M, curb),
+                    _flat("pavement", span, (edges[0], edges[1]), _KERB_M, slabs),
+                    _flat("kerb", span, (kerb[0], kerb[1]), _KERB_M, curb),
                 ),
             )
 

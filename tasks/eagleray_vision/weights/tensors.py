@@ -207,3 +207,32 @@ def _require_text(path: Path, content: Mapping[Any, Any], place: str) -> None:
             f"{path}: {len(wrong)} keys{place} are no text (such as {wrong[0]!r:.80}, a "
             f"{type(wrong[0]).__name__}); expected are tensors by name, as state_dict() gives them"
         )
+
+
+def state_tensors(
+    path: Path, content: Mapping[str, object], key: str
+) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Return the tensors of a training checkpoint by name, and the names of all else in it.
+
+    Args:
+        path: Its file, for messages.
+        content: What was read: tensors by name, or such a dictionary under ``key``.
+        key: Entry that holds the tensors where there is one. Of their names the prefix of data
+            parallelism (``module.``) is left out.
+
+    Raises:
+        WeightFileError: The entry is no dictionary.
+    """
+    state = content.get(key, content)
+    if not isinstance(state, Mapping):
+        raise WeightFileError(
+            f"{path}: {key} is a {type(state).__name__}, expected tensors by name"
+        )
+    tensors = {
+        str(name).removeprefix("module."): value
+        for name, value in state.items()
+        if isinstance(value, Tensor)
+    }
+    around = () if state is content else tuple(str(name) for name in content if name != key)
+    plain = tuple(str(name) for name, value in state.items() if not isinstance(value, Tensor))
+    return tensors, (*around, *plain)
