@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from eagleray.task import LossTerm
 from eagleray_efficientps.model.network import EfficientPsNetwork, Size
 from eagleray_efficientps.targets import EfficientPsTargets, num_counted
-from eagleray_vision.detection.targets import anchor_targets, batch_roi_targets
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
 from eagleray_vision.losses.detection import (
     roi_box_loss,
@@ -19,6 +18,7 @@ from eagleray_vision.losses.detection import (
     roi_mask_loss,
     rpn_losses,
 )
+from eagleray_vision.samples.region_targets import anchor_targets, batch_roi_targets
 from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 LOSS_NAMES = ("semantic", "rpn_class", "rpn_box", "roi_class", "roi_box", "roi_mask")

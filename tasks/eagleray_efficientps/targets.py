@@ -39,7 +39,7 @@ def anchors_inside(anchors_xyxy: Tensor, valid_size: Size) -> Tensor:
 
 @dataclass(frozen=True)
 class EfficientPsTargets:
-    """The released code's rule; see `eagleray_vision.detection.targets.TargetRule`.
+    """The released code's rule; see `eagleray_vision.samples.region_targets.TargetRule`.
 
     Attributes:
         rpn: Settings of the RPN.

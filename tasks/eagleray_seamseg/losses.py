@@ -8,7 +8,6 @@ from torch import Tensor
 from eagleray.task import LossTerm
 from eagleray_seamseg.model.network import SeamlessNetwork, Size
 from eagleray_seamseg.targets import SeamlessTargets
-from eagleray_vision.detection.targets import anchor_targets, batch_roi_targets
 from eagleray_vision.losses.bootstrapped_ce import bootstrapped_cross_entropy
 from eagleray_vision.losses.detection import (
     roi_box_loss,
@@ -16,6 +15,7 @@ from eagleray_vision.losses.detection import (
     roi_mask_loss,
     rpn_losses,
 )
+from eagleray_vision.samples.region_targets import anchor_targets, batch_roi_targets
 from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 LOSS_NAMES = ("obj", "bbx", "roi_cls", "roi_bbx", "roi_msk", "sem")

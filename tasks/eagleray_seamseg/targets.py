@@ -18,7 +18,7 @@ from eagleray_vision.samples.target import ThingTruth
 
 @dataclass(frozen=True)
 class SeamlessTargets:
-    """The original's rule; see `eagleray_vision.detection.targets.TargetRule`.
+    """The original's rule; see `eagleray_vision.samples.region_targets.TargetRule`.
 
     Attributes:
         rpn: Settings of the RPN.

@@ -15,7 +15,7 @@ from eagleray_efficientps.losses import (
 from eagleray_efficientps.model.config import RoiSettings, RpnSettings
 from eagleray_efficientps.targets import EfficientPsTargets, inclusive_boxes, mask_targets
 from eagleray_vision.detection.assignment import VOID
-from eagleray_vision.detection.targets import anchor_targets, roi_targets
+from eagleray_vision.samples.region_targets import anchor_targets, roi_targets
 from eagleray_vision.samples.target import thing_truth
 
 

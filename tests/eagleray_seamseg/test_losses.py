@@ -5,7 +5,7 @@ from tests.eagleray_vision.small_batch import NUM_STUFF, target
 from eagleray_seamseg.model.config import RoiSettings, RpnSettings
 from eagleray_seamseg.targets import SeamlessTargets
 from eagleray_vision.detection.assignment import NEGATIVE, VOID
-from eagleray_vision.detection.targets import roi_targets, sample_anchors
+from eagleray_vision.samples.region_targets import roi_targets, sample_anchors
 from eagleray_vision.samples.target import PanopticTarget, thing_truth
 
 RULE = SeamlessTargets(RpnSettings(), RoiSettings())

@@ -31,7 +31,6 @@ from eagleray_vision.detection.mask_paste import inverse_roi_box, paste_mask_in_
 from eagleray_vision.detection.nms import nms
 from eagleray_vision.detection.proposals import ProposalRule, select_proposals
 from eagleray_vision.detection.roi_sampling import fpn_levels, roi_align
-from eagleray_vision.detection.targets import anchor_targets
 from eagleray_vision.heads.rpn import RpnHead, RpnOutput, flatten_levels
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm, NormSpec
 from eagleray_vision.losses.bootstrapped_ce import pixel_losses
@@ -41,6 +40,7 @@ from eagleray_vision.losses.detection import (
     roi_mask_loss,
     rpn_losses,
 )
+from eagleray_vision.samples.region_targets import anchor_targets
 from eagleray_vision.samples.target import ThingTruth
 
 YXYX = [1, 0, 3, 2]

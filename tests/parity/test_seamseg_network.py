@@ -44,7 +44,6 @@ from eagleray_vision.detection.roi_sampling import (
     roi_sample_fpn,
     valid_samples,
 )
-from eagleray_vision.detection.targets import roi_targets, sample_anchors
 from eagleray_vision.heads.mask_rcnn import MaskRcnnHead
 from eagleray_vision.heads.mini_dl import MiniDeepLabHead
 from eagleray_vision.heads.rpn import RpnHead, flatten_levels
@@ -60,6 +59,7 @@ from eagleray_vision.losses.detection import (
     rpn_losses,
 )
 from eagleray_vision.losses.smooth_l1 import smooth_l1
+from eagleray_vision.samples.region_targets import roi_targets, sample_anchors
 from eagleray_vision.samples.target import PanopticTarget, ThingTruth, thing_truth
 
 
