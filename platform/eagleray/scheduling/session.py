@@ -26,9 +26,13 @@ _ENVIRONMENT = {
 }
 """Set before Ray is imported, where the user has not set them."""
 
-_LOCAL_ENVIRONMENT = {"RAY_BACKEND_LOG_LEVEL": "fatal"}
+_LOCAL_ENVIRONMENT = {
+    "RAY_BACKEND_LOG_LEVEL": "fatal",
+    "RAY_free_objects_period_milliseconds": "100",
+}
 """For a Ray that only this process uses; a cluster keeps its logs. (The log level spares the user a
-warning that Ray Data causes itself, once per pool of actors.)
+warning that Ray Data causes itself, once per pool of actors. By default Ray deletes what nobody
+refers to any more once per second: rows that are streamed would pile up between.)
 """
 
 _logger = logging.getLogger(__name__)
