@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import Device, RunOptions
+from eagleray.runs.console import console_kept
 from eagleray.runs.records import BestCheckpoint
 from eagleray.storage import Store
 from eagleray.task import Rows, SettingsError, Training
@@ -131,7 +132,7 @@ def _train_inline(job: TrainJob, options: RunOptions, report: Report | None) -> 
             f"inline: one worker instead of {settings.num_workers}, with the whole batch in this "
             "process"
         )
-    with _lone_process_group(settings.strategy):
+    with _lone_process_group(settings.strategy), console_kept(job.run, "0"):
         return train_process(
             job, device, progress=options.progress, report=report or (lambda metrics: None)
         )

@@ -37,6 +37,7 @@ from eagleray.train.checkpoint import (
 )
 from eagleray.train.job import Place, Report, TrainingError, TrainJob, TrainOutcome
 from eagleray.train.loader import open_loader
+from eagleray.train.machine_use import MachineUse
 from eagleray.train.phase_artifact import find_artifact, share_artifact
 from eagleray.train.phase_setup import (
     PhasePlan,
@@ -184,6 +185,7 @@ class PhaseTrainer:
         model, self._frozen = build_model(job, plan, place, context.data, latest, note)
         self._optimizer, self._strategy, self._average = build_training(job, plan, model, latest)
         label = f"{plan.phase.name}-rank{place.rank}"
+        self._machine_use = MachineUse()
         self._profiler = ProfilerWindow(self._settings.profile_steps, job.run, label)
         self._loader = open_loader(
             context.data,
@@ -325,6 +327,7 @@ class PhaseTrainer:
         values |= {
             "lr": rates[0],
             **speed,
+            **self._machine_use.read(),
             "peak_memory_mb": peak_memory_mb(self._context.place.device),
             "skipped_steps": float(self._state.skipped_steps),
         }

@@ -8,6 +8,7 @@ from eagleray.experiment.schema import ExperimentSettings
 from eagleray.options import RunOptions
 from eagleray.prepare import Prepared
 from eagleray.runs.lease import Lease
+from eagleray.runs.provenance import recorded
 from eagleray.runs.rejects import record_rejects
 from eagleray.runs.run_folder import RunFolder
 from eagleray.task import BaseTask, Requirement, SettingsError, Training
@@ -74,7 +75,8 @@ def train_in_run(
         describe_run(run, settings, task, prepared)
         run.update_summary(state="training", attempt=lease.attempt)
         try:
-            result = train_run(settings, task, run, prepared.rows, options, report=report)
+            with recorded(run, "train", type(task).__module__.partition(".")[0]):
+                result = train_run(settings, task, run, prepared.rows, options, report=report)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
             state = "stopped" if stopped else "failed"
