@@ -31,10 +31,11 @@ from eagleray.options import OtherCode, RunOptions
 from eagleray.predict import PredictSummary, predict_files
 from eagleray.prepare import Prepared, StagePlan, plan_stages, prepare_stages
 from eagleray.progress import Progress, Silent
+from eagleray.runs.provenance import recorded
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.run_folder import RunFolder, run_of
 from eagleray.runs.siblings import nearest_sibling
-from eagleray.scheduling import LazySession
+from eagleray.scheduling import LazySession, present_machine
 from eagleray.storage import Store
 from eagleray.sweep.driver import SweepResult, run_sweep
 from eagleray.sweep.plan import SweepPlan, plan_sweep
@@ -134,6 +135,22 @@ class Experiment:
             SettingsError: Something the task needs is not there.
         """
         check_requirements(self.settings, self.task, training=training)
+        self.check_choices()
+
+    def check_choices(self) -> None:
+        """Refuse what only a later part would meet, perhaps after hours.
+
+        Raises:
+            SettingsError: A benchmark to evaluate on is unknown, or the device is not there.
+        """
+        names = self.settings.evaluate.benchmarks
+        if names and isinstance(self.task, Evaluation):
+            choose_benchmarks(self.task, names)
+        if self.settings.device == "cuda" and not present_machine().gpus:
+            raise SettingsError(
+                "device is 'cuda', but there is no CUDA device that torch can use, here or in "
+                "the cluster of RAY_ADDRESS: set device to auto or cpu"
+            )
 
     @contextmanager
     def session(self) -> Iterator[None]:
@@ -248,15 +265,16 @@ class Experiment:
                 f"{self.run_folder.name} was begun with other settings of use; now: {stated}"
             )
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
-        return evaluate_checkpoints(
-            self.settings,
-            task,
-            self.run_folder,
-            prepared.rows,
-            choose_benchmarks(task, names),
-            (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
-            self.options,
-        )
+        with recorded(self.run_folder, "evaluate", type(task).__module__.partition(".")[0]):
+            return evaluate_checkpoints(
+                self.settings,
+                task,
+                self.run_folder,
+                prepared.rows,
+                choose_benchmarks(task, names),
+                (checkpoint,) if isinstance(checkpoint, str) else tuple(checkpoint),
+                self.options,
+            )
 
     def baselines(
         self, against: str, benchmarks: Sequence[str] = (), checkpoint: str | Sequence[str] = ()

@@ -19,6 +19,33 @@ from rich.progress import (
 from rich.progress import Progress as RichBar
 
 _PLAIN_EVERY_S = 5.0
+_RATE_AFTER_S = 1.0
+_NO_TIME_S = 0.5
+"""What is counted this soon was done by an earlier call."""
+
+
+class Rate:
+    """Units per second of this call: what is counted at once was there before and is left out.
+
+    Args:
+        now: The time at which it begins, in seconds.
+    """
+
+    def __init__(self, now: float) -> None:
+        self._begin = self._first = now
+        self._units = 0
+
+    def add(self, units: int, now: float) -> None:
+        """Count finished units."""
+        if now - self._begin < _NO_TIME_S:
+            self._first = now
+        else:
+            self._units += units
+
+    def per_second(self, now: float) -> float | None:
+        """Return the rate; None while too little is done to say."""
+        seconds = now - self._first
+        return self._units / seconds if self._units and seconds >= _RATE_AFTER_S else None
 
 
 class Progress(Protocol):
@@ -61,13 +88,15 @@ class PlainLines:
     """One line every few seconds, for logs and pipes."""
 
     def __init__(self) -> None:
-        self._title, self._total, self._done, self._begin, self._last = "", 0, 0, 0.0, 0.0
+        self._title, self._total, self._done, self._last = "", 0, 0, 0.0
+        self._rate = Rate(0.0)
         self._info: dict[str, object] = {}
 
     def start(self, title: str, total: int) -> None:
         """Write the title and begin to count."""
         self._title, self._total, self._done, self._info = title, total, 0, {}
-        self._begin = self._last = time.monotonic()
+        self._last = time.monotonic()
+        self._rate = Rate(self._last)
         self.note(f"{title}: 0/{total}")
 
     def advance(self, units: int = 1, **info: object) -> None:
@@ -75,6 +104,7 @@ class PlainLines:
         self._done += units
         self._info.update(info)
         now = time.monotonic()
+        self._rate.add(units, now)
         if now - self._last >= _PLAIN_EVERY_S and self._done < self._total:
             self._last = now
             self.note(self._line(now))
@@ -89,14 +119,13 @@ class PlainLines:
         self.note(self._line(time.monotonic()))
 
     def _line(self, now: float) -> str:
-        seconds = max(now - self._begin, 1e-9)
-        rate = self._done / seconds
-        left = (self._total - self._done) / rate if rate > 0 else float("inf")
-        shown = " ".join(f"{k}={_short(v)}" for k, v in self._info.items())
-        return (
-            f"{self._title}: {self._done}/{self._total} {rate:.2f}/s "
-            f"left {_duration(left)} {shown}".rstrip()
-        )
+        rate = self._rate.per_second(now)
+        words = [f"{self._title}: {self._done}/{self._total}"]
+        if rate is not None:
+            left = (self._total - self._done) / rate
+            words.append(f"{rate:.2f}/s left {_duration(left)}")
+        words += [f"{k}={_short(v)}" for k, v in self._info.items()]
+        return " ".join(words)
 
 
 class LiveBar:
@@ -105,39 +134,41 @@ class LiveBar:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._bar: RichBar | None = None
-        self._begin, self._done = 0.0, 0
+        self._rate = Rate(0.0)
         self._info: dict[str, object] = {}
 
     def start(self, title: str, total: int) -> None:
         """Show the bar."""
-        columns = (
-            TextColumn("[bold]{task.description}"),
+        columns = (  # no markup: rich would make an emoji of a label such as panoptic:train
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[info]}"),
+            TextColumn("{task.fields[info]}", markup=False),
         )
         self._bar = RichBar(*columns, console=self._console)
         self._bar.add_task(title, total=total, rate="", info="")
         self._bar.start()
-        self._begin, self._done, self._info = time.monotonic(), 0, {}
+        self._rate, self._info = Rate(time.monotonic()), {}
 
     def advance(self, units: int = 1, **info: object) -> None:
         """Move the bar."""
         if self._bar is None:
             return
-        self._done += units
+        now = time.monotonic()
+        self._rate.add(units, now)
         self._info.update(info)
-        rate = self._done / max(time.monotonic() - self._begin, 1e-9)
+        rate = self._rate.per_second(now)
         shown = " ".join(f"{k}={_short(v)}" for k, v in self._info.items())
         task = self._bar.tasks[0].id
-        self._bar.update(task, advance=units, rate=f"{rate:.2f}/s", info=shown)
+        told = "" if rate is None else f"{rate:.2f}/s"
+        self._bar.update(task, advance=units, rate=told, info=shown)
 
     def note(self, text: str) -> None:
         """Print one line above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(text, markup=False, highlight=False, emoji=False)
 
     def finish(self) -> None:
         """Leave the bar as it stands."""

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from statistics import fmean, stdev
 from typing import TypeGuard
 
-from scipy.special import stdtrit
-
 CONFIDENCE = 0.95
 """Confidence level of the intervals that tables show."""
 
@@ -89,6 +87,8 @@ def paired_difference(
     of_pairs = spread(differences)
     if of_pairs.mean is None or of_pairs.deviation is None:
         return PairedDifference(of_pairs.mean, None, None, of_pairs.count)
+    from scipy.special import stdtrit
+
     t = float(stdtrit(of_pairs.count - 1, (1 + confidence) / 2))
     half = t * of_pairs.deviation / math.sqrt(of_pairs.count)
     return PairedDifference(

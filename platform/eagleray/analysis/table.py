@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from prettytable import PrettyTable
 
+from eagleray.analysis.table_formats import Cell, Table
 from eagleray.runs.records import INITIAL, EvaluationResult, RunSummary
 
 RECALLED = "*"
@@ -82,17 +84,57 @@ def run_tables(summary: RunSummary) -> list[str]:
     ]
 
 
-def runs_table(summaries: Sequence[tuple[str, RunSummary]]) -> str:
-    """Return one line per run and result: its state and its primary metric."""
-    table = _table(["run", "task", "state", "step", "benchmark", "checkpoint", "metric", "ours"])
+def runs_listing(summaries: Sequence[tuple[str, RunSummary]]) -> Table:
+    """Return one row per run and result: its state and its primary metric."""
+    columns = ("run", "task", "state", "step", "benchmark", "checkpoint", "metric", "ours")
+    rows: list[list[Any]] = []
     for name, summary in summaries:
-        step = "" if summary.step is None else summary.step
-        first = (name, summary.task or "?", summary.state or "?", step)
-        for r in summary.results:
-            table.add_row([*first, r.benchmark, r.checkpoint, r.metric, _number(r.value)])
+        first = [name, summary.task or "?", summary.state or "?", summary.step]
+        rows += [[*first, r.benchmark, r.checkpoint, r.metric, r.value] for r in summary.results]
         if not summary.results:
-            table.add_row([*first, "", "", "", ""])
-    return str(table.get_string())
+            rows.append([*first, "", "", "", None])
+    return _as_table("Runs", columns, rows, {3, 7})
+
+
+def results_listing(summaries: Sequence[tuple[str, RunSummary]]) -> Table:
+    """Return one row per run, checkpoint, benchmark and metric: paper / ours / difference."""
+    columns = (
+        *("run", "benchmark", "checkpoint", "metric", "paper", "ours", "difference"),
+        "source",
+    )
+    rows: list[list[Any]] = []
+    results = [(name, result) for name, summary in summaries for result in summary.results]
+    for name, result in results:
+        for row in comparisons(result):
+            source = f"{row.source} {RECALLED}" if row.is_recalled else row.source
+            numbers = (row.paper, row.ours, row.difference)
+            first = [name, result.benchmark, result.checkpoint, row.metric]
+            rows.append([*first, *numbers, source])
+    note = _note([result for _, result in results]).strip()
+    return _as_table("Results", columns, rows, {4, 5, 6}, [note] if note else [])
+
+
+def _as_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Any]],
+    numbers: set[int],
+    notes: Sequence[str] = (),
+) -> Table:
+    cells = [[Cell(_number(v) if isinstance(v, float) else _text(v)) for v in r] for r in rows]
+    return Table(
+        title=title,
+        columns=columns,
+        rows=cells,
+        numbers=frozenset(numbers),
+        notes=notes,
+        data_columns=columns,
+        data_rows=rows,
+    )
+
+
+def _text(value: object) -> str:
+    return "" if value is None else str(value)
 
 
 def plain_table(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> str:

@@ -7,32 +7,60 @@ and checks from the same pydantic models that read the YAML.
 from __future__ import annotations
 
 import dataclasses
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, get_args, get_type_hints
 
 import tyro
-from pydantic import ValidationError
+from pydantic import BaseModel
+from tyro.constructors import (
+    MISSING_NONPROP,
+    ConstructorRegistry,
+    StructConstructorSpec,
+    StructFieldSpec,
+    StructTypeInfo,
+)
 
+from eagleray.cli.flags import Flags as Flags
+from eagleray.cli.help import ALL, experiment_help, section_help
+from eagleray.cli.main import HELP
 from eagleray.contract.prediction import NoFlags
-from eagleray.experiment.load import explain, make_experiment, read_values, task_of
+from eagleray.experiment.load import make_experiment, read_values, task_of
 from eagleray.experiment.overrides import make_overridden, value_at
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.task import Prediction, Settings, SettingsError
 
 F = TypeVar("F")
+E = TypeVar("E", bound=BaseModel)
+
+_UNCHECKED = ConstructorRegistry()
+"""Makes settings of flags as they are: what they give is checked once, with what the file says and
+in the same words (``make_overridden``).
+"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Flags:
-    """Flags of every verb that works on an experiment."""
+@_UNCHECKED.struct_rule
+def _make_unchecked(info: StructTypeInfo) -> StructConstructorSpec | None:
+    if not _is_model(info.type):
+        return None
+    hints = get_type_hints(info.type, include_extras=True)
+    fields = []
+    for name, field in info.type.model_fields.items():
+        default = getattr(info.default, name, MISSING_NONPROP)
+        if default is MISSING_NONPROP and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+        fields.append(StructFieldSpec(name, hints[name], default, field.description))
 
-    limit: int | None = None
-    """Work on the first few items only."""
-    inline: bool = False
-    """Work in this very process, without Ray (for a debugger)."""
-    new: bool = False
-    """Begin a new run instead of continuing the latest one of these settings."""
+    def construct(**values: Any) -> Any:
+        return info.type.model_construct(**values)
+
+    construct.__doc__ = info.type.__doc__
+    return StructConstructorSpec(instantiate=construct, fields=tuple(fields))
+
+
+def _is_model(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,11 +106,9 @@ def parse_command_line(
     """
     path = _experiment_path(arguments)
     if path is None:
-        asks_help = any(a in ("-h", "--help") for a in arguments)
         usage = f"usage: eagleray {verb} EXPERIMENT.yaml [FLAGS] [--SETTING VALUE ...]"
-        if asks_help:
-            raise SystemExit(_print_short_help(usage, summary, flags))
         raise SettingsError(f"eagleray {verb} needs the path of an experiment (.yaml); {usage}")
+    arguments, topic = _without_topic(arguments)
     values, rest = read_values(path), _in_words(_without(arguments, path))
     prog = f"eagleray {verb}"
     experiment = make_experiment(values, path)
@@ -92,21 +118,27 @@ def parse_command_line(
     # help, are those of the experiment as it will run.
     drafted = {p for p in given if p == "settings" or p.startswith("settings.")}
     if drafted:
-        draft = _parsed_settings(experiment, rest, prog)
+        draft = _parsed_settings(_with_sections(experiment, given), rest, prog)
         changes = {p: value_at(draft, p) for p in drafted}
-        experiment = make_overridden(values, changes, "command line", drop_missing_phases=True)
-    default = _lengths_cleared(_without_mappings(experiment), given)
-    command = _command_type(flags, type(experiment), task_flags)
-    try:
-        parsed: Any = tyro.cli(
-            command,
-            args=[path, *rest],
-            default=command(Path(path), flags(), task_flags(), default),
-            prog=prog,
-            description=summary,
+        experiment = make_overridden(
+            values, changes, f"{path} with the flags", drop_missing_phases=True
         )
-    except ValidationError as error:
-        raise SettingsError(explain(error, type(experiment), "command line")) from error
+    if topic is not None and topic != ALL:
+        page = section_help(experiment, topic) if topic else ""
+        own = experiment_help(verb, Path(path), flags, task_flags, experiment)
+        sys.stdout.write(page or own)
+        raise SystemExit(0)
+    default = _without_mappings(_with_sections(experiment, given))
+    command = _command_type(flags, type(experiment), task_flags)
+    parsed: Any = tyro.cli(
+        command,
+        args=[path, *rest],
+        default=command(Path(path), flags(), task_flags(), default),
+        prog=prog,
+        description=summary,
+        registry=_UNCHECKED,
+        config=_plain_sections(rest),
+    )
     changes = {p: value_at(parsed.experiment, p) for p in given}
     overridden = make_overridden(values, changes, f"{path} with the flags") if given else experiment
     return CommandLine(parsed.experiment_file, parsed.flags, overridden, parsed.task_flags)
@@ -145,7 +177,7 @@ def _given_paths(arguments: Sequence[str], experiment: ExperimentSettings) -> li
     """
     paths: dict[str, None] = {}
     for argument in arguments:
-        is_choice = not argument.startswith("-") and ":" in argument  # tyro: settings.data:kitti
+        is_choice = _is_choice(argument)
         if not (argument.startswith("--") or is_choice):
             continue
         text = argument.removeprefix("--").split("=", 1)[0]
@@ -180,30 +212,69 @@ def _parsed_settings(
         default=section(settings=experiment.settings),
         prog=prog,
         return_unknown_args=True,
+        registry=_UNCHECKED,
+        config=_plain_sections(wanted),
     )
     return experiment.model_copy(update={"settings": parsed.settings})
 
 
-def _lengths_cleared(experiment: ExperimentSettings, given: Sequence[str]) -> ExperimentSettings:
-    """Leave out a phase's length in steps where flags give it in epochs, and the other way round:
-    tyro checks each phase by itself.
+def _with_sections(experiment: E, given: Sequence[str]) -> E:
+    """Return the experiment with the sections that flags lead into and that it leaves out, so that
+    their settings are flags too; what they leave out is checked with all the rest.
     """
-    phases = list(experiment.train.phases)
     for path in given:
-        parts = path.split(".")
-        if parts[:2] == ["train", "phases"] and len(parts) == 4 and parts[3] in ("steps", "epochs"):
-            position = int(parts[2])
-            if position < len(phases):
-                phases[position] = phases[position].model_copy(
-                    update={"steps": None, "epochs": None}
-                )
-    train = experiment.train.model_copy(update={"phases": tuple(phases)})
-    return experiment.model_copy(update={"train": train})
+        *sections, _ = path.split(".")
+        experiment = _with_section(experiment, sections)
+    return experiment
+
+
+def _with_section(model: E, names: Sequence[str]) -> E:
+    if not names or names[0] not in type(model).model_fields:
+        return model
+    value, annotation = getattr(model, names[0]), type(model).model_fields[names[0]].annotation
+    if value is None:
+        kinds = [a for a in get_args(annotation) if _is_model(a)]
+        if len(kinds) != 1:
+            return model
+        value = kinds[0].model_construct()
+    if not isinstance(value, BaseModel):
+        return model
+    return model.model_copy(update={names[0]: _with_section(value, names[1:])})
+
+
+def _plain_sections(arguments: Sequence[str]) -> tuple[Any, ...]:
+    """Return tyro's mark that makes flags of an optional section's settings; without it the section
+    is a subcommand of its own, which is also how another kind of section is chosen.
+    """
+    has_choice = any(_is_choice(argument) for argument in arguments)
+    return () if has_choice else (tyro.conf.AvoidSubcommands,)
+
+
+def _is_choice(argument: str) -> bool:
+    """Return whether an argument chooses the kind of a section (``settings.data:kitti``)."""
+    name, colon, _ = argument.partition(":")
+    root = name.partition(".")[0].replace("-", "_")
+    return bool(colon) and "." in name and root in ExperimentSettings.model_fields
 
 
 def _experiment_path(arguments: Sequence[str]) -> str | None:
     named = [a for a in arguments if a.endswith((".yaml", ".yml")) and not a.startswith("-")]
     return named[0] if named else None
+
+
+def _without_topic(arguments: Sequence[str]) -> tuple[list[str], str | None]:
+    """Return the arguments, and what help is asked for: a section, everything (then ``--help``
+    stays for tyro), an empty text for the short page, None for no help.
+    """
+    rest = list(arguments)
+    asked = [idx for idx, argument in enumerate(rest) if argument in HELP]
+    if not asked:
+        return rest, None
+    following = rest[asked[0] + 1] if asked[0] + 1 < len(rest) else ""
+    root = following.partition(".")[0]
+    topic = following if root in (*ExperimentSettings.model_fields, ALL) else ""
+    del rest[asked[0] : asked[0] + 1 + bool(topic)]
+    return ([*rest, "--help"] if topic == ALL else rest), topic
 
 
 def _without(arguments: Sequence[str], path: str) -> list[str]:
@@ -261,13 +332,3 @@ def _command_type(
             ("experiment", Annotated[experiment, tyro.conf.arg(name="")]),
         ],
     )
-
-
-def _print_short_help(usage: str, summary: str, flags: type[Any]) -> int:
-    tyro.cli(
-        flags,
-        args=["--help"],
-        prog=usage.removeprefix("usage: "),
-        description=f"{summary} Name an experiment to see all of its settings here.",
-    )
-    return 0

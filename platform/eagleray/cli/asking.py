@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import tyro
 
 from eagleray.analysis.table import plain_table
+from eagleray.cli.flags import QueryFlags
 from eagleray.cli.main import REJECTS_STATUS, say
 from eagleray.options import RunOptions
 from eagleray.progress import terminal_progress
 from eagleray.runs.run_folder import find_run
 from eagleray.storage import Store
 from eagleray.task import SettingsError
-
-
-@dataclass(frozen=True)
-class QueryFlags:
-    """Ask what a run saw in words. The first question of a split makes an index with the
-    evaluation's workers; after it a new text needs no network.
-    """
-
-    run: Annotated[str, tyro.conf.Positional]
-    """Run as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
-    texts: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """What is looked for: one text or several."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    split: str = ""
-    """Which split is asked; by default the task's first."""
-    frame: str = ""
-    """Ask this key frame only."""
-    top: int = 10
-    """How many hits are shown for each text."""
-    output: str = "query"
-    """Folder or URI that receives table, pictures and other files; those there are replaced."""
-    checkpoint: str = ""
-    """best, last, initial, or a path to a model.safetensors; by default that which is evaluated."""
-    limit: int | None = None
-    """Index the first few units only."""
-    inline: bool = False
-    """Work in this very process, without Ray."""
 
 
 def query(arguments: list[str]) -> int:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 import yaml
 
 from eagleray.analysis.table import RECALLED, plain_table
+from eagleray.cli.flags import DownloadFlags, SchemaFlags, TasksFlags
 from eagleray.cli.main import say
 from eagleray.download import catalog, fetch, find_download, place
 from eagleray.experiment.discovery import asking_task, default_task, installed_tasks, task_type
@@ -22,14 +22,9 @@ from eagleray.task import BaseTask, Download, EaglerayError, Evaluation, Setting
 _DIGITS_SHOWN = 8
 
 
-@dataclass(frozen=True)
-class _NoFlags:
-    """List installed tasks with their benchmarks and published numbers."""
-
-
 def tasks(arguments: list[str]) -> int:
     """List installed tasks with their benchmarks and published numbers."""
-    tyro.cli(_NoFlags, args=arguments, prog="eagleray tasks")
+    tyro.cli(TasksFlags, args=arguments, prog="eagleray tasks")
     rows: list[tuple[object, ...]] = []
     for name in installed_tasks():
         try:
@@ -57,16 +52,6 @@ def _task_rows(name: str) -> list[tuple[object, ...]]:
         rows.append((*first, benchmark.name, benchmark.metric, "\n".join(published)))
         first = ("", "")
     return rows or [(*first, "", "", "")]
-
-
-@dataclass(frozen=True)
-class SchemaFlags:
-    """Write the JSON schema of experiments, for editors."""
-
-    of: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """A task's name, or an experiment (.yaml) whose task is meant; by default all tasks."""
-    output: Path | None = None
-    """The file that is written; by default the schema is printed."""
 
 
 def schema(arguments: list[str]) -> int:
@@ -112,20 +97,6 @@ def _all_tasks() -> dict[str, Any]:
         except SettingsError as error:
             sys.stderr.write(f"left out: {error}\n")
     return any_experiment_schema(tasks)
-
-
-@dataclass(frozen=True)
-class DownloadFlags:
-    """Fetch named weights and data files: resumed, verified, unpacked."""
-
-    names: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """What to fetch; see --list."""
-    to: Path = Path("downloads")
-    """Folder in which the files are kept."""
-    from_file: Annotated[Path | None, tyro.conf.arg(name="from")] = None
-    """A file that you fetched yourself: it is verified and put into its place."""
-    list: bool = False
-    """Show what there is, with license, size and checksum."""
 
 
 def download(arguments: list[str]) -> int:

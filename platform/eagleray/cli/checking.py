@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
 
 import tyro
 
 from eagleray.analysis.table import plain_table
 from eagleray.check import CheckOptions, CheckReport, check
 from eagleray.cli.arguments import parse
+from eagleray.cli.flags import CheckFlags, TaskFlags
 from eagleray.cli.main import FAILED_STATUS, say
 from eagleray.experiment.discovery import task_type
 from eagleray.task import BaseTask, Phase, SettingsError
@@ -20,26 +18,6 @@ from eagleray.task import BaseTask, Phase, SettingsError
 _SUMMARY = "Try a task's hooks on a few items as the engine would, and name what breaks."
 _WIDTH = 90
 """Characters of a line of the table's last column."""
-
-
-@dataclass(frozen=True)
-class CheckFlags:
-    """Flags of the check."""
-
-    items: int = 4
-    """Items per stage, units per benchmark, files that are predicted."""
-    inputs: tuple[Path, ...] = ()
-    """Own files for predict; by default the pictures called input of the benchmarks."""
-    published: Path | None = None
-    """Weights as the original publishes them, for the import."""
-
-
-@dataclass(frozen=True)
-class TaskFlags(CheckFlags):
-    """Flags of the check of a task with its default settings."""
-
-    task: Annotated[str, tyro.conf.Positional] = ""
-    """An installed task, or an experiment (.yaml) with its own settings."""
 
 
 def check_task(arguments: list[str]) -> int:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from importlib.resources import as_file, files
 from keyword import iskeyword
 from pathlib import Path
-from typing import Annotated
 
 import tyro
 
+from eagleray.cli.flags import NewFlags
 from eagleray.cli.main import say
 from eagleray.experiment.discovery import installed_tasks, nearest
 from eagleray.task import SettingsError
@@ -20,18 +19,6 @@ TEMPLATE_GROUP = "eagleray.templates"
 _PLACEHOLDERS = ("my_task", "MyTask")
 _PROJECT = "project"
 """Folder of a template that becomes the folder around the package."""
-
-
-@dataclass(frozen=True)
-class NewFlags:
-    """Make a package for a task of your own: it installs, trains on toy data and is tested."""
-
-    name: Annotated[str, tyro.conf.Positional]
-    """Name of the task and its package: lower-case letters, digits and underscores."""
-    like: str = "segmentation"
-    """What it begins as: an installed template."""
-    to: Path = Path()
-    """Folder in which the package's folder is made."""
 
 
 def new(arguments: list[str]) -> int:

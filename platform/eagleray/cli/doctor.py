@@ -10,15 +10,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
 import torch
 import tyro
 
 from eagleray.analysis.table import plain_table
 from eagleray.api import Experiment
+from eagleray.cli.flags import DoctorFlags
 from eagleray.experiment.discovery import asking_task, default_task, installed_tasks
 from eagleray.experiment.load import load_experiment
 from eagleray.runs.environment import describe_environment
@@ -37,18 +36,6 @@ _CONNECT_S = 5.0
 _ADDRESS = re.compile(r"(?:ray://)?([^:/]+):(\d+)")
 
 
-@dataclass(frozen=True)
-class DoctorFlags:
-    """Say what is there, what is missing and what to do; status 1 if something is missing."""
-
-    experiment: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Experiments whose data and weights are looked for too."""
-    build: bool = False
-    """Build ahead what is otherwise built at its first use: compiled operators."""
-    storage: str = "storage"
-    """Folder or URI whose room is looked at; an experiment names its own."""
-
-
 def doctor(arguments: list[str]) -> int:
     """Say what is there and what is missing; status 1 if something is missing."""
     flags = tyro.cli(DoctorFlags, args=arguments, prog="eagleray doctor")
@@ -60,15 +47,26 @@ def doctor(arguments: list[str]) -> int:
         is_built = _build(requirements)
         task_rows, requirements = _look(experiments)
     missing = {r.name for e in experiments for r in e.missing()}
+    refused = [row for e in experiments for row in _refused(e)]
     rows = [
         *_machine(dict.fromkeys(storages)),
         *_compilers(),
         ("Ray", *_ray()),
         *task_rows,
         *(_requirement(r, is_missing=r.name in missing) for r in requirements),
+        *refused,
     ]
     sys.stdout.write(plain_table(("what", "found", "what to do"), rows) + "\n")
-    return 1 if missing or not is_built else 0
+    return 1 if missing or refused or not is_built else 0
+
+
+def _refused(experiment: Experiment) -> list[Row]:
+    """Return a row where ``run`` would refuse the experiment though all files are there."""
+    try:
+        experiment.check_choices()
+    except EaglerayError as error:
+        return [(f"experiment {experiment.settings.name}", "REFUSED", error)]
+    return []
 
 
 def _machine(storages: Iterable[str]) -> list[Row]:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import sys
 import textwrap
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import tyro
 import yaml
 from safetensors.torch import save_file
 
+from eagleray.cli.flags import ImportFlags, PruneFlags, VerifyFlags
 from eagleray.cli.main import FAILED_STATUS
 from eagleray.contract.task import require
 from eagleray.experiment.discovery import task_type
@@ -23,46 +24,6 @@ from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
 from eagleray.train.exporting import read_exported
 from eagleray.verify.storage import describe, verify_storage
-
-
-@dataclass(frozen=True)
-class ImportFlags:
-    """Convert what an original publishes to ours: weights, a configuration, an archive of both;
-    every key of the file is accounted for.
-    """
-
-    task: Annotated[str, tyro.conf.Positional]
-    """A task's name; or an experiment (.yaml) whose settings describe the network, for weights
-    alone."""
-    file: Annotated[Path, tyro.conf.Positional]
-    """The file in its original format, or the folder of an archive that was unpacked."""
-    output: Path = Path("model.safetensors")
-    """Where our weights are written."""
-    experiment: Path | None = None
-    """Where the experiment is written that a configuration gives; by default beside the weights,
-    under the file's name. A file that is there is never replaced."""
-
-
-@dataclass(frozen=True)
-class PruneFlags:
-    """Delete prepared data that no run refers to."""
-
-    storage: str = "storage"
-    """Folder or URI that holds prepared data and runs."""
-    delete: bool = False
-    """Really delete; without it the list is shown only."""
-
-
-@dataclass(frozen=True)
-class VerifyFlags:
-    """Compare all files of prepared stages, evaluations and checkpoints with their checksums; exit
-    status 1 where something is damaged.
-    """
-
-    storage: Annotated[str, tyro.conf.Positional] = "storage"
-    """Folder or URI that holds prepared data and runs."""
-    repair: bool = False
-    """Forget what is damaged, so that the next call computes just that."""
 
 
 def verify(arguments: list[str]) -> int:

@@ -11,8 +11,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from eagleray import __version__
-from eagleray.experiment.discovery import nearest
-from eagleray.task import EaglerayError, SettingsError
+from eagleray.contract.errors import EaglerayError, SettingsError
+
+HELP = ("-h", "--help")
+"""What asks for help."""
 
 FAILED_STATUS = 1
 """Exit status of a job that ended without a result (a sweep: without that of every trial)."""
@@ -24,43 +26,85 @@ FALLEN_STATUS = 4
 
 @dataclass(frozen=True, slots=True)
 class Verb:
-    """One verb of the command line; ``module:function`` is imported when it is used."""
+    """One verb of the command line; ``module:function`` is imported when it is used.
+
+    Args:
+        name: What is typed.
+        summary: What it does, in a line.
+        target: Module below ``eagleray.cli`` and function.
+        flags: Class in ``eagleray.cli.flags``.
+        takes_experiment: Whether settings of an experiment may follow.
+        waits_for: What takes seconds to import before its first own word, else nothing.
+    """
 
     name: str
     summary: str
     target: str
+    flags: str
+    takes_experiment: bool = False
+    waits_for: str = ""
 
 
-VERBS = {
-    v.name: v
-    for v in (
-        Verb("tasks", "List installed tasks, benchmarks, published numbers.", "catalog:tasks"),
-        Verb("doctor", "Say what is there, what is missing and what to do.", "doctor:doctor"),
-        Verb("new", "Make a package for a task of your own.", "creating:new"),
-        Verb("check", "Try a task's hooks on a few items.", "checking:check_task"),
-        Verb("plan", "Say what would run, without running it.", "work:plan"),
-        Verb("prepare", "Run all preprocessing stages.", "work:prepare"),
-        Verb("train", "Train, or go on training.", "work:train"),
-        Verb("evaluate", "Evaluate checkpoints; paper / ours / difference.", "work:evaluate"),
-        Verb("sweep", "Run ablations, a grid or a search.", "work:sweep"),
-        Verb("run", "Prepare, train and evaluate.", "work:run"),
-        Verb("predict", "Run the trained task on your own files.", "work:predict"),
-        Verb("export", "Write a checkpoint's weights as one file.", "work:export"),
-        Verb("show", "Show results of runs.", "showing:show"),
-        Verb("report", "Write results as one HTML file.", "showing:report"),
-        Verb("dashboard", "Show all runs in the browser.", "showing:dashboard"),
-        Verb("view", "Look at a run from any side in the browser.", "showing:view"),
-        Verb("query", "Ask what a run saw in words.", "asking:query"),
-        Verb("mark", "Give runs tags and notes, or put them aside.", "marking:mark"),
-        Verb("trash", "Delete runs, or bring them back.", "marking:trash"),
-        Verb("submit", "Run a verb as a job on a Ray cluster.", "submit:submit"),
-        Verb("download", "Fetch named weights and data files.", "catalog:download"),
-        Verb("schema", "Write the JSON schema of experiments, for editors.", "catalog:schema"),
-        Verb("import", "Convert published weights, configurations.", "files:import_published"),
-        Verb("verify", "Compare all files with their checksums.", "files:verify"),
-        Verb("prune", "Delete prepared data that no run refers to.", "files:prune"),
-    )
-}
+def _of_experiment(name: str, summary: str, flags: str, target: str = "") -> Verb:
+    return Verb(name, summary, target or f"work:{name}", flags, True, "PyTorch, Ray and the task")
+
+
+_TASKS = "PyTorch and the tasks"
+GROUPS = {
+    "begin": (
+        Verb("tasks", "List installed tasks, benchmarks, published numbers.", "catalog:tasks",
+             "TasksFlags", waits_for=_TASKS),
+        Verb("doctor", "Say what is there, what is missing and what to do.", "doctor:doctor",
+             "DoctorFlags", waits_for=_TASKS),
+        Verb("new", "Make a package for a task of your own.", "creating:new", "NewFlags"),
+        _of_experiment("check", "Try a task's hooks on a few items.", "TaskFlags",
+                       "checking:check_task"),
+        Verb("download", "Fetch named weights and data files.", "catalog:download",
+             "DownloadFlags", waits_for=_TASKS),
+        Verb("import", "Convert published weights, configurations.", "files:import_published",
+             "ImportFlags", waits_for=_TASKS),
+        Verb("schema", "Write the JSON schema of experiments, for editors.", "catalog:schema",
+             "SchemaFlags", waits_for=_TASKS),
+        Verb("completion", "Write what a shell needs to complete commands.",
+             "completion:completion", "CompletionFlags"),
+    ),
+    "work on an experiment": (
+        _of_experiment("plan", "Say what would run, without running it.", "Flags"),
+        _of_experiment("prepare", "Run all preprocessing stages.", "PrepareFlags"),
+        _of_experiment("train", "Train, or go on training.", "CodeFlags"),
+        _of_experiment("evaluate", "Evaluate checkpoints; paper / ours / difference.",
+                       "EvaluateFlags"),
+        _of_experiment("run", "Prepare, train and evaluate.", "CodeFlags"),
+        _of_experiment("sweep", "Run ablations, a grid or a search.", "SweepFlags"),
+        Verb("suite", "Run several experiments into one page.", "suite:suite", "SuiteFlags",
+             waits_for="PyTorch, Ray and the tasks"),
+        _of_experiment("predict", "Run the trained task on your own files.", "PredictFlags"),
+        _of_experiment("export", "Write a checkpoint's weights as one file.", "ExportFlags"),
+        _of_experiment("submit", "Run a verb as a job on a Ray cluster.", "SubmitFlags",
+                       "submit:submit"),
+    ),
+    "look at results": (
+        Verb("list", "List runs and sweeps, the newest first.", "listing:list_all", "ListFlags"),
+        Verb("tail", "Follow a run that works.", "listing:tail", "TailFlags"),
+        Verb("show", "Show results of runs.", "showing:show", "ShowFlags"),
+        Verb("report", "Write results as one HTML file.", "showing:report", "ReportFlags"),
+        Verb("dashboard", "Show all runs in the browser.", "showing:dashboard", "DashboardFlags",
+             waits_for="the dashboard"),
+        Verb("view", "Look at a run from any side in the browser.", "showing:view", "ViewFlags",
+             waits_for="PyTorch and the viewer"),
+        Verb("query", "Ask what a run saw in words.", "asking:query", "QueryFlags",
+             waits_for="PyTorch and the task"),
+    ),
+    "look after a storage": (
+        Verb("mark", "Give runs tags and notes, or put them aside.", "marking:mark", "MarkFlags"),
+        Verb("trash", "Delete runs, or bring them back.", "marking:trash", "TrashFlags"),
+        Verb("verify", "Compare all files with their checksums.", "files:verify", "VerifyFlags",
+             waits_for="Ray"),
+        Verb("prune", "Delete prepared data that no run refers to.", "files:prune", "PruneFlags",
+             waits_for="Ray"),
+    ),
+}  # fmt: skip
+VERBS = {verb.name: verb for verbs in GROUPS.values() for verb in verbs}
 
 
 _STORAGE_PACKAGES = ("botocore", "aiobotocore", "s3fs", "gcsfs", "google", "azure", "adlfs")
@@ -73,13 +117,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line and return the exit status."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+    if not arguments or arguments[0] in (*HELP, "help"):
         sys.stdout.write(overview())
         return 0
     if arguments[0] in ("-V", "--version"):
         sys.stdout.write(f"eagleray {__version__}\n")
         return 0
     try:
+        if _asks_for_short_help(arguments):
+            from eagleray.cli.help import verb_help
+
+            sys.stdout.write(verb_help(VERBS[arguments[0]]))
+            return 0
+        _say_what_is_waited_for(arguments[0])
         verb = _verb(arguments[0])
         return verb(arguments[1:])
     except EaglerayError as error:
@@ -107,16 +157,32 @@ def _is_of_storage(error: Exception) -> bool:
 
 def overview() -> str:
     """Return the list of verbs."""
-    lines = [f"  {v.name:10} {v.summary}" for v in VERBS.values()]
-    return (
-        "usage: eagleray VERB [EXPERIMENT.yaml] [FLAGS] [--SETTING VALUE ...]\n\n"
-        + "\n".join(lines)
-        + "\n\neagleray VERB --help tells more; with an experiment it lists every setting.\n"
-    )
+    lines = ["usage: eagleray VERB [EXPERIMENT.yaml] [FLAGS] [--SETTING VALUE ...]"]
+    for title, verbs in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {v.name:10} {v.summary}" for v in verbs)]
+    told = "eagleray VERB --help tells more; eagleray completion bash completes commands.\n"
+    return "\n".join([*lines, "", told])
+
+
+def _asks_for_short_help(arguments: list[str]) -> bool:
+    """Return whether a known verb's help is asked for, and that of no experiment."""
+    has_help = any(a in HELP for a in arguments)
+    names_experiment = any(a.endswith((".yaml", ".yml")) for a in arguments)
+    return arguments[0] in VERBS and has_help and not names_experiment
+
+
+def _say_what_is_waited_for(name: str) -> None:
+    """Write at once what the next seconds go into, unless it is in memory already."""
+    verb = VERBS.get(name)
+    if verb is not None and verb.waits_for and "torch" not in sys.modules:
+        sys.stderr.write(f"eagleray {name}: loading {verb.waits_for} ...\n")
+        sys.stderr.flush()
 
 
 def _verb(name: str) -> Callable[[list[str]], int]:
     if name not in VERBS:
+        from eagleray.experiment.discovery import nearest
+
         raise SettingsError(f"there is no verb {name!r}; {nearest(name, list(VERBS))}")
     module_name, _, function = VERBS[name].target.partition(":")
     from importlib import import_module

@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
-
 import tyro
 
+from eagleray.cli.flags import MarkFlags, TrashFlags
 from eagleray.cli.main import say
 from eagleray.runs.marks import change_marks, read_marks
 from eagleray.runs.run_folder import find_run
 from eagleray.runs.trash import delete_run, empty_trash, restore_run, trashed
 from eagleray.task import SettingsError
-
-
-@dataclass(frozen=True)
-class MarkFlags:
-    """Give runs tags and notes, or put them aside; without a flag their marks are shown."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT if it has one run only."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    tag: tuple[str, ...] = ()
-    """Tags that they get."""
-    untag: tuple[str, ...] = ()
-    """Tags that they lose."""
-    note: str | None = None
-    """Their note, in place of the old one."""
-    archive: bool = False
-    """Put them aside: lists leave them out."""
-    unarchive: bool = False
-    """Take them back."""
 
 
 def mark(arguments: list[str]) -> int:
@@ -51,20 +29,6 @@ def mark(arguments: list[str]) -> int:
         parts = [" ".join(marks.tags), "archived" if marks.archived else "", marks.note]
         say(f"{run.name}: {'; '.join(part for part in parts if part) or 'no marks'}")
     return 0
-
-
-@dataclass(frozen=True)
-class TrashFlags:
-    """Move runs to the trash, or back; without runs, show what lies in it."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT if it has one run only."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    restore: bool = False
-    """Move them back; they are named as the trash shows them."""
-    empty: bool = False
-    """Delete what lies in the trash for good."""
 
 
 def trash(arguments: list[str]) -> int:

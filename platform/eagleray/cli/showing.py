@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
 
 import tyro
 
-from eagleray.analysis.ablation import make_table
-from eagleray.analysis.table import run_tables, runs_table
+from eagleray.analysis.table import results_listing, run_tables, runs_listing
+from eagleray.cli.flags import DashboardFlags, ReportFlags, ShowFlags, ViewFlags
 from eagleray.cli.main import say
 from eagleray.experiment.discovery import nearest
-from eagleray.runs.run_folder import find_run, list_runs
+from eagleray.runs.run_folder import RunFolder, list_runs, run_below, runs_store
 from eagleray.sweep.folder import SweepFolder, find_sweep, list_sweeps
 from eagleray.sweep.results import read_results
 from eagleray.task import SettingsError
-
-
-@dataclass(frozen=True)
-class ShowFlags:
-    """Show results of runs: all of them, or some in full; or the table of a sweep."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional] = ()
-    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    sweep: str = ""
-    """Show the table of a sweep: EXPERIMENT/SWEEP, SWEEP, or EXPERIMENT."""
-    metric: str = ""
-    """Another metric than the sweep's own."""
-    format: Literal["text", "markdown", "latex", "csv"] = "text"
-    """Format of a sweep's table; CSV has every digit."""
 
 
 def show(arguments: list[str]) -> int:
@@ -42,16 +24,34 @@ def show(arguments: list[str]) -> int:
         say(_sweep_text(flags).rstrip("\n"))
         return 0
     if flags.runs:
-        for name in flags.runs:
-            run = find_run(flags.storage, name)
-            say("\n".join([run.uri, *run_tables(run.summary())]))
+        say(_runs_text(flags).rstrip("\n"))
         return 0
     runs = [(run.name, run.summary()) for run in list_runs(flags.storage)]
-    say(runs_table(runs) if runs else f"there are no runs in {flags.storage}")
+    if runs or flags.format != "text":
+        say(runs_listing(runs).formatted(flags.format).rstrip("\n"))
+    else:
+        say(f"there are no runs in {flags.storage}")
+    if flags.format != "text":
+        return 0
     sweeps = [sweep.name for sweep in list_sweeps(flags.storage)]
     if sweeps:
         say("\n".join(["sweeps (--sweep NAME shows one):", *sweeps]))
     return 0
+
+
+def _runs_text(flags: ShowFlags) -> str:
+    """Return the results of the named runs in the format that was asked for."""
+    if flags.metric:
+        raise SettingsError("--metric chooses what ranks a sweep: name one with --sweep")
+    store = runs_store(flags.storage)
+    runs = [run_below(store, name) for name in named_runs(flags.storage, flags.runs)]
+    if flags.format == "text":
+        return "\n".join("\n".join([run.uri, *_tables(run)]) for run in runs)
+    return results_listing([(run.name, run.summary()) for run in runs]).formatted(flags.format)
+
+
+def _tables(run: RunFolder) -> list[str]:
+    return run_tables(run.summary()) or ["no results yet: eagleray evaluate writes some"]
 
 
 def _sweep_text(flags: ShowFlags) -> str:
@@ -60,6 +60,8 @@ def _sweep_text(flags: ShowFlags) -> str:
         raise SettingsError(
             f"show --sweep shows one sweep, but runs are named too: {', '.join(flags.runs)}"
         )
+    from eagleray.analysis.ablation import make_table
+
     results = read_results(find_sweep(flags.storage, flags.sweep))
     known = results.metrics()
     if flags.metric and flags.metric not in known:
@@ -67,21 +69,6 @@ def _sweep_text(flags: ShowFlags) -> str:
             f"sweep {flags.sweep!r} has no metric {flags.metric!r}; {nearest(flags.metric, known)}"
         )
     return make_table(results.by(flags.metric)).formatted(flags.format)
-
-
-@dataclass(frozen=True)
-class ReportFlags:
-    """Write results of runs as one HTML file that needs no network."""
-
-    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
-    """Runs as EXPERIMENT/RUN, RUN, or EXPERIMENT (all of its runs); sweeps as EXPERIMENT/SWEEP,
-    SWEEP, or their folder."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    output: Path = Path("report.html")
-    """The file that is written."""
-    pictures: int = 12
-    """Units shown with pictures per evaluation, the worst first."""
 
 
 def report(arguments: list[str]) -> int:
@@ -139,20 +126,6 @@ def named_runs(storage: str, names: tuple[str, ...]) -> list[str]:
     return list(dict.fromkeys(runs))
 
 
-@dataclass(frozen=True)
-class DashboardFlags:
-    """Show all runs of a store in the browser; what runs have written is not changed."""
-
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    host: str = "127.0.0.1"
-    """Address to listen on; any other than this machine's own needs a token."""
-    port: int = 8050
-    """Port; 0 takes a free one."""
-    token: str = ""
-    """Token that visitors need; by default one is made where it is needed, and printed."""
-
-
 def dashboard(arguments: list[str]) -> int:
     """Show all runs of a store in the browser."""
     flags = tyro.cli(DashboardFlags, args=arguments, prog="eagleray dashboard")
@@ -160,28 +133,6 @@ def dashboard(arguments: list[str]) -> int:
 
     serve(flags.storage, host=flags.host, port=flags.port, token=flags.token)
     return 0
-
-
-@dataclass(frozen=True)
-class ViewFlags:
-    """Look at a run from any side in the browser; one port, to be forwarded from a cluster."""
-
-    run: Annotated[str, tyro.conf.Positional]
-    """Run as EXPERIMENT/RUN, RUN, or EXPERIMENT."""
-    storage: str = "storage"
-    """Folder or URI that holds the runs."""
-    checkpoint: str = "last"
-    """Which checkpoint: best, last, initial, or a path to a model.safetensors."""
-    host: str = "127.0.0.1"
-    """Address to listen on; any other than this machine's own needs a token."""
-    port: int = 8080
-    """Port; 0 takes a free one."""
-    max_side_px: int = 800
-    """Longest side of a rendered image."""
-    token: str = ""
-    """The token that visitors need; by default a new one wherever others can reach the port."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it is rendered."""
 
 
 def view(arguments: list[str]) -> int:

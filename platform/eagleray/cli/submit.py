@@ -12,39 +12,19 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 from urllib.parse import urlsplit
 
 import tyro
 
-from eagleray.cli.arguments import Flags, parse
+from eagleray.cli.arguments import parse
+from eagleray.cli.flags import EvaluateFlags, Flags, SubmitFlags
 from eagleray.experiment.discovery import installed_tasks
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.scheduling.jobs import ClusterJobs, JobRequest
 from eagleray.task import SettingsError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-@dataclass(frozen=True)
-class SubmitFlags:
-    """Run an experiment as a job on a Ray cluster; other flags and settings go to the verb."""
-
-    address: str | None = None
-    """The cluster's job server, http://HEAD:8265; by default RAY_API_SERVER_ADDRESS."""
-    verb: Literal["run", "prepare", "train", "evaluate", "sweep"] = "run"
-    """What the job does."""
-    env: tuple[str, ...] = ()
-    """Environment variables of the job, NAME=VALUE: ${NAME} in the experiment stands for them."""
-    working_dir: Path | None = None
-    """Folder that is copied to the cluster and that the job starts in; by default one that holds
-    the experiment alone."""
-    ship_code: bool = False
-    """Send this installation's source code along instead of using the code on the nodes."""
-    wait: bool = True
-    """Follow the job's output until it ends, and exit as it did."""
 
 
 def submit(arguments: list[str]) -> int:
@@ -99,8 +79,6 @@ def _check_address(address: str) -> None:
 def _given_flags(verb: str) -> type[Flags]:
     """Return the flags that the verb takes beside settings, so that they can be checked here."""
     if verb == "evaluate":
-        from eagleray.cli.work import EvaluateFlags
-
         return EvaluateFlags
     return Flags
 

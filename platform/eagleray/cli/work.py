@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TypeVar
-
-import tyro
 
 from eagleray.analysis.ablation import sweep_table, write_tables
 from eagleray.analysis.regression import (
@@ -20,15 +17,24 @@ from eagleray.analysis.regression import (
 )
 from eagleray.analysis.table import benchmark_table, plain_table, results_table
 from eagleray.api import STOPPED, Experiment, Listener
-from eagleray.cli.arguments import Flags, parse, parse_command_line
+from eagleray.cli.arguments import parse, parse_command_line
+from eagleray.cli.flags import (
+    CodeFlags,
+    EvaluateFlags,
+    ExportFlags,
+    Flags,
+    PredictFlags,
+    PrepareFlags,
+    SweepFlags,
+)
 from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, VERBS, say
 from eagleray.contract.task import require
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.options import OtherCode
 from eagleray.prepare import Prepared
 from eagleray.progress import terminal_progress
 from eagleray.runs.records import EvaluationResult
 from eagleray.runs.rejects import training_rejects
+from eagleray.scheduling.session import VERBOSE
 from eagleray.sweep.driver import SweepResult
 from eagleray.sweep.plan import SweepPlan
 from eagleray.task import SettingsError, Training
@@ -41,80 +47,6 @@ F = TypeVar("F", bound=Flags)
 
 _UNKNOWN = "?"
 """What cannot be known before the stages upstream are done."""
-
-
-@dataclasses.dataclass(frozen=True)
-class CodeFlags(Flags):
-    """Flags of ``train`` and ``run``; training itself goes on from its checkpoints (``--new``
-    trains anew).
-    """
-
-    again: bool = False
-    """Compute anew what other code has made."""
-    keep: bool = False
-    """Keep what other code has made: the change touches no result."""
-
-    @property
-    def other_code(self) -> OtherCode:
-        """What becomes of what other code has made."""
-        if self.again and self.keep:
-            raise SettingsError("--again and --keep say opposite things of what other code made")
-        return "again" if self.again else "keep" if self.keep else "tell"
-
-
-@dataclasses.dataclass(frozen=True)
-class PrepareFlags(CodeFlags):
-    """Flags of ``prepare``."""
-
-    retry_rejects: bool = False
-    """Go once more over the items that were rejected."""
-
-
-@dataclasses.dataclass(frozen=True)
-class EvaluateFlags(PrepareFlags):
-    """Flags of ``evaluate``."""
-
-    checkpoint: tuple[str, ...] = ()
-    """One or several of best, last, initial (before training), or paths of a model.safetensors."""
-    benchmark: tuple[str, ...] = ()
-    """Benchmarks by name, or ``all``."""
-    against: str | None = None
-    """A run (EXPERIMENT/RUN, RUN, or its folder or URI) whose results must not be better: exit
-    status 4 and a table where a metric fell."""
-    tolerance: tuple[str, ...] = ()
-    """How far metrics may fall, in their own units: 0.5 for all, PQ=0.5 for one."""
-
-
-@dataclasses.dataclass(frozen=True)
-class PredictFlags(PrepareFlags):
-    """Flags of ``predict``."""
-
-    files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Files and folders; folders are searched recursively."""
-    output: str = "predictions"
-    """Folder of the exports."""
-    format: tuple[str, ...] = ()
-    """Export formats; by default the task's first one."""
-    checkpoint: str | None = None
-    """best, last, initial (before training), or the path of a model.safetensors."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ExportFlags(Flags):
-    """Flags of ``export``."""
-
-    output: Path = Path("model.safetensors")
-    """The file that is written; one that is there is replaced."""
-    checkpoint: str | None = None
-    """best, last, initial (before training), or the path of a model.safetensors."""
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepFlags(Flags):
-    """Flags of ``sweep``."""
-
-    dry_run: bool = False
-    """Check everything and list the trials, without running any."""
 
 
 def plan(arguments: list[str]) -> int:
@@ -238,8 +170,15 @@ def predict(arguments: list[str]) -> int:
     )
     for key, error in summary.rejected:
         sys.stderr.write(f"rejected {key}: {error}\n")
-    say(f"{summary.items} files, {len(summary.files)} exports in {flags.output}")
-    return REJECTS_STATUS if summary.rejected else 0
+    exports = _many(len(summary.files), "export")
+    say(f"{_many(summary.items, 'file')}, {exports} in {flags.output}")
+    if not summary.rejected:
+        return 0
+    sys.stderr.write(
+        f"{_many(len(summary.rejected), 'file')} could not be predicted: exit status "
+        f"{REJECTS_STATUS}. Mend them; --retry-rejects goes over them again\n"
+    )
+    return REJECTS_STATUS
 
 
 def export(arguments: list[str]) -> int:
@@ -265,6 +204,8 @@ def _open(verb: str, flags: type[F], arguments: list[str]) -> tuple[Experiment, 
 
 
 def _experiment(settings: ExperimentSettings, given: Flags) -> Experiment:
+    if given.verbose:
+        os.environ[VERBOSE] = "1"
     return Experiment(
         settings,
         new=given.new,
@@ -312,8 +253,13 @@ class _Printer(Listener):
     def evaluated(self, results: Sequence[EvaluationResult]) -> None:
         """Show the results beside the published ones."""
         say(benchmark_table(results[0]) if len(results) == 1 else results_table(results))
-        if any(result.rejected for result in results):
+        rejected = sum(result.rejected for result in results)
+        if rejected:
             self.status = REJECTS_STATUS
+            sys.stderr.write(
+                f"{_many(rejected, 'unit')} of the evaluation could not be scored: exit status "
+                f"{REJECTS_STATUS}; results leave them out. --retry-rejects goes over them again\n"
+            )
 
     def _count(self, rejected: int) -> None:
         allowed = self._experiment.settings.prepare.allowed_rejects
@@ -371,7 +317,17 @@ def _report_sweep(result: SweepResult) -> int:
             f"{result.folder.name} failed; the same command tries them again\n"
         )
         return FAILED_STATUS
-    return REJECTS_STATUS if result.rejected else 0
+    if not result.rejected:
+        return 0
+    sys.stderr.write(
+        f"items were rejected in trials of {result.folder.name}: exit status {REJECTS_STATUS}; "
+        "each run's report names them\n"
+    )
+    return REJECTS_STATUS
+
+
+def _many(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _size(count: float) -> str:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Generic
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any, ClassVar, Generic
 
 from eagleray.contract.costs import CostTable
 from eagleray.contract.data import Batches, Dataset
@@ -16,6 +14,9 @@ from eagleray.contract.phase import Phase
 from eagleray.contract.prepare import Rows, Stage
 from eagleray.contract.requirements import Download, Requirement
 from eagleray.contract.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class BaseTask(ABC):

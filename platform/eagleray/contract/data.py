@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Generic, Protocol
-
-import numpy as np
-import torch
+from typing import TYPE_CHECKING, Generic, Protocol
 
 from eagleray.contract.generics import B, B_co, S
 from eagleray.contract.phase import Phase
+
+if TYPE_CHECKING:  # the command line reads the contract before anything needs them
+    import numpy as np
+    import torch
 
 
 class Dataset(ABC, Generic[S, B]):

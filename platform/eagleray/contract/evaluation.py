@@ -5,16 +5,17 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, Self
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any, Generic, Self
 
 from eagleray.contract.base import DataTask
 from eagleray.contract.diagnostics import Diagnostic, LabelLayers
 from eagleray.contract.generics import M, P, S
 from eagleray.contract.prediction import Inference
 from eagleray.contract.settings import with_use
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
 from typing_extensions import TypeVar
+
+if TYPE_CHECKING:
+    from torch import nn
 
 L = TypeVar("L", default=Any)
 """What a stage loads for one item."""
 R = TypeVar("R", default=Any)
 """What a stage makes of it: records, or what they are encoded from."""
-M = TypeVar("M", bound=nn.Module, default=Any)
+M = TypeVar("M", bound="nn.Module", default=Any)
 """The model."""
 S = TypeVar("S", default=Any)
 """One sample of a dataset."""

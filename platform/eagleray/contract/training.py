@@ -6,15 +6,16 @@ import zlib
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Generic
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Generic
 
 from eagleray.contract.base import DataTask, ModelTask
 from eagleray.contract.generics import B, D, M
 from eagleray.contract.phase import Phase
 from eagleray.contract.prepare import Rows
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,8 @@ class StepContext:
         """Return a CPU generator for one sample of the micro-batch (None: one shared by all
         ranks).
         """
+        import torch
+
         key = "" if sample_idx is None else self.sample_keys[sample_idx]
         text = f"{self.seed}/{self.phase.name}/{self.step}/{key}/{salt}"
         high, low = zlib.crc32(text.encode()), zlib.adler32(text[::-1].encode())

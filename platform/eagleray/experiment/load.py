@@ -140,7 +140,7 @@ def merge_phases(defaults: Sequence[Phase], given: Any, origin: str) -> tuple[Ph
                 f"have; " + nearest(str(name), names)
             )
         idx = names.index(str(name))
-        phases[idx] = _merge_phase(phases[idx], fields, f"{origin}: train.phases.{position}")
+        phases[idx] = _merge_phase(phases[idx], fields, f"{origin}: train.phases.{idx}")
     return tuple(phases)
 
 

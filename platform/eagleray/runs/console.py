@@ -63,10 +63,12 @@ class _Tee:
 
     def __init__(self, stream: TextIO, target: IO[bytes], limit: list[int]) -> None:
         self._stream, self._target, self._limit = stream, target, limit
+        self._is_skipping = False
 
     def write(self, text: str) -> int:
         """Write to both; a live bar's redrawing stays out of the file."""
-        if "\x1b" not in text and self._limit[0] > 0 and not self._target.closed:
+        self._is_skipping = "\x1b" in text or (self._is_skipping and text == "\n")
+        if not self._is_skipping and self._limit[0] > 0 and not self._target.closed:
             content = text.encode("utf-8", "replace")
             self._limit[0] -= len(content)
             self._target.write(content if self._limit[0] > 0 else _CUT)

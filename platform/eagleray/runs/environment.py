@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter, ValidationError
 
 from eagleray.runs.metrics import flatten
@@ -82,6 +81,8 @@ def describe_environment(seed: int | None = None, plugin: str = "") -> Environme
         seed: The experiment's seed.
         plugin: Top-level package of the task.
     """
+    import torch
+
     return Environment(
         python=platform.python_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

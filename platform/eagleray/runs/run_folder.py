@@ -28,7 +28,6 @@ from pydantic_core import PydanticSerializationError
 
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.prepare import ANY_TASK
 from eagleray.runs.environment import Environment, describe_environment
 from eagleray.runs.records import RunSummary, encode_json
 from eagleray.runs.settings import EXPERIMENT_FILE
@@ -187,6 +186,8 @@ class RunFolder(Store):
         Raises:
             InputError: The file is damaged, so that nobody knows.
         """
+        from eagleray.prepare import ANY_TASK
+
         try:
             labels = json.loads(self.read(self.STAGES))
             names = {(label.partition(":")[0], str(name)) for label, name in labels.items()}

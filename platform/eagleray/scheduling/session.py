@@ -37,6 +37,8 @@ refers to any more once per second: rows that are streamed would pile up between
 
 _logger = logging.getLogger(__name__)
 
+VERBOSE = "EAGLERAY_VERBOSE"
+"""Environment variable that lets Ray's own logs through."""
 _QUIET_LOGGERS = ("ray.data", "ray.data._internal", "ray.train", "ray.tune")
 
 
@@ -65,7 +67,7 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = False) -> Iter
         yield
         return
     if address:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level="ERROR", log_to_driver=is_verbose())
     else:
         with _quiet_stderr():
             ray.init(
@@ -73,7 +75,7 @@ def ray_session(num_cpus: int | None = None, *, dashboard: bool = False) -> Iter
                 num_cpus=num_cpus,
                 include_dashboard=dashboard,
                 logging_level="ERROR",
-                log_to_driver=False,
+                log_to_driver=is_verbose(),
             )
     silence_ray()
     try:
@@ -158,6 +160,11 @@ class LazySession:
         self._is_running = False
         self._stack.close()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has begun."""
+        return self._is_running
+
     def start(self) -> None:
         """Have Ray running from now on."""
         if not self._is_running:
@@ -165,13 +172,22 @@ class LazySession:
             self._is_running = True
 
 
+def is_verbose() -> bool:
+    """Return whether the user wants to read what Ray says, too (``--verbose``)."""
+    return os.environ.get(VERBOSE, "") not in ("", "0")
+
+
 def silence_ray() -> None:
-    """Keep Ray's libraries from writing between our progress lines; errors still come through."""
+    """Keep Ray's libraries from writing between our progress lines; errors come as exceptions, in
+    our words.
+    """
+    if is_verbose():
+        return
     import ray.data
 
     ray.data.DataContext.get_current().enable_progress_bars = False
     for name in _QUIET_LOGGERS:
         logger = logging.getLogger(name)
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)
         for handler in logger.handlers:
-            handler.setLevel(logging.ERROR)
+            handler.setLevel(logging.CRITICAL)

@@ -27,8 +27,10 @@ from typing import Any
 from eagleray.options import Device, RunOptions
 from eagleray.prepare import TransientError
 from eagleray.progress import Progress, Silent
+from eagleray.runs.console import console_kept
 from eagleray.runs.metrics import LIVE
 from eagleray.scheduling import LazySession, WorkerGroup, cluster_machine, fit_workers
+from eagleray.scheduling.session import is_verbose
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
 from eagleray.train.job import WORKER_SETTINGS, Report, TrainingError, TrainJob, TrainOutcome
@@ -41,6 +43,8 @@ _OUTCOME = "log/outcome.json"
 _GROUPS = "log/groups"
 _RAY_FOLDER = "log/ray"
 _POLL_S = 0.5
+_WAITING_EVERY_S = 15.0
+_RAY_WORDS = "log/ray-errors.txt"
 _START_TIMEOUT_S = "120"
 """Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks
 first).
@@ -71,12 +75,16 @@ def train_with_ray(
         job.run.delete(path)
     job.run.delete(_GROUPS, recursive=True)
     with nullcontext(options.session) if options.session else LazySession() as session:
+        if not session.is_running:
+            options.progress.note("starting Ray ...")
         session.start()
         from eagleray.prepare.row_pool import row_pool
 
         group = _group(job, options.device)
         asked = job.experiment.prepare.workers
         with row_pool(job.rows, options, workers=asked, beside=group) as pool:
+            many = "1 worker" if group.num_workers == 1 else f"{group.num_workers} workers"
+            options.progress.note(f"starting {many} on {group.device} ...")
             trainer = _trainer(replace(job, rows=pool.rows), group)
             error = _fit(trainer, job.run, options.progress, report)
     outcome = _conclude(job.run, error)
@@ -148,12 +156,13 @@ def _work(config: Mapping[str, Any]) -> None:
 
     device = get_device() if config["on_gpu"] else torch.device("cpu")
     try:
-        outcome = train_process(
-            job,
-            device,
-            progress=Silent(),
-            report=lambda metrics: ray.train.report(dict(metrics)),
-        )
+        with console_kept(job.run, f"{rank}"):
+            outcome = train_process(
+                job,
+                device,
+                progress=Silent(),
+                report=lambda metrics: ray.train.report(dict(metrics)),
+            )
     except Exception as error:
         record_failure(job.run, group, rank, error)
         raise
@@ -231,6 +240,7 @@ class _Shown:
         self._phase: str | None = None
         self._step = 0
         self._last: dict[str, Any] = {}
+        self._begin, self._told = time.monotonic(), 0
         self.stopping = False
 
     def update(self) -> None:
@@ -238,6 +248,7 @@ class _Shown:
         try:
             line = json.loads(self._run.read(LIVE))
         except (FileNotFoundError, ValueError):
+            self._say_waiting()
             return
         if line == self._last:
             return
@@ -252,6 +263,14 @@ class _Shown:
         self._progress.advance(done, **shown)
         if self._report is not None:
             self._report({k: v for k, v in line.items() if isinstance(v, (int, float))})
+
+    def _say_waiting(self) -> None:
+        """Say every few seconds that no worker has made a step yet."""
+        waited = int((time.monotonic() - self._begin) / _WAITING_EVERY_S)
+        if self._phase is None and waited > self._told:
+            self._told = waited
+            seconds = waited * _WAITING_EVERY_S
+            self._progress.note(f"waiting for the first metrics of the workers ({seconds:.0f} s)")
 
     def close(self) -> None:
         """End the bar of the phase."""
@@ -288,9 +307,18 @@ def _reason(run: Store, failures: list[Failure], starts: int, error: BaseExcepti
         noticed = f" (rank {cause.rank} noticed it by {cause.kind}: {_first_line(cause.message)})"
     return (
         f"training workers died {starts} time(s), the last time without an exception of their own"
-        f"{noticed}: killed, or out of memory: {error}; raise train.max_failures, lower "
-        f"micro_batch_size, or look into {run.uri}/log"
+        f"{noticed}: killed, or out of memory: {_first_line(str(error))}; raise "
+        f"train.max_failures or lower micro_batch_size; {_ray_words(run, error)}"
     )
+
+
+def _ray_words(run: Store, error: BaseException | None) -> str:
+    """Keep all that Ray says in a file, and return where; or say it, where that was asked for."""
+    text = str(error)
+    if is_verbose():
+        return f"Ray says:\n{text}"
+    run.write(_RAY_WORDS, text.encode("utf-8", "replace"))
+    return f"all that Ray says is in {run.uri}/{_RAY_WORDS} (or --verbose)"
 
 
 def _first_line(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any, Literal, get_args, get_origin
 
 import pytest
@@ -16,6 +17,7 @@ from eagleray.experiment.discovery import installed_tasks
 from eagleray.experiment.load import make_experiment
 from eagleray.experiment.overrides import given_phases
 from eagleray.experiment.paths import with_value
+from eagleray.runs.run_folder import RunFolder, results_digest
 from eagleray.sweep.trial import trial_settings
 from eagleray.task import Phase, Schedule, SettingsError
 
@@ -73,7 +75,46 @@ def test_every_setting_is_the_same_by_flag_and_in_the_file(tmp_path, name):
         else:
             flags += [f"--{path}", str(changed)]
     assert len(flags) > 10
-    assert parsed(tmp_path / "a.yaml", base, *flags) == make_experiment(values)
+    given = parsed(tmp_path / "a.yaml", base, *flags)
+    assert given == make_experiment(values)
+    run = RunFolder(str(tmp_path / "run"))
+    run.begin(given)
+    assert run.experiment() == given, "training reads what the run's folder says"
+    assert results_digest(run.experiment()) == results_digest(given)
+
+
+ROOM = {"format": "replica", "folder": "rooms"}
+
+
+@pytest.mark.parametrize(
+    ("said", "flags"),
+    [
+        (ROOM, ["--settings.data.toyworld.views", "50", "--seed", "0"]),
+        (None, ["--settings.data.toyworld.views=50", "--settings.data.toyworld.folder=rooms",
+                "--settings.data.toyworld.format", "replica"]),
+    ],
+)  # fmt: skip
+def test_flags_lead_into_an_optional_section(tmp_path, said, flags):
+    def values(world):
+        data = {"format": "replica", **({"toyworld": world} if world else {})}
+        return {"task": "omniseg3d", "name": "a", "settings": {"data": data}}
+
+    expected = make_experiment(values({**ROOM, "views": 50}))
+    assert parsed(tmp_path / "a.yaml", values(said), *flags) == expected
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        (["--train.phases.0.steps", "-5"], "train.phases.0: steps: Input should be greater"),
+        (["--train.num_workers", "0"], "train.num_workers is 0, allowed is 1 or more"),
+        (["--seed", "-1"], "seed: Input should be greater"),
+    ],
+)
+def test_impossible_flags_are_told_in_the_words_of_files(tmp_path, dropping, flags, reason):
+    with pytest.raises(SettingsError, match=re.escape(reason)) as told:
+        parsed(tmp_path / "a.yaml", dropping, *flags)
+    assert "pydantic" not in str(told.value)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +181,7 @@ def test_what_a_file_says_of_a_phase_stays_in_a_sweep_though_it_is_the_tasks_own
 
 def test_help_shows_the_phases_of_the_settings_that_flags_give(tmp_path, dropping, capsys):
     with pytest.raises(SystemExit) as stop:
-        parsed(tmp_path / "a.yaml", dropping, "--settings.steps", "2", "--help")
+        parsed(tmp_path / "a.yaml", dropping, "--settings.steps", "2", "--help", "train.phases")
     assert stop.value.code == 0
     assert "--train.phases.1.lr" in capsys.readouterr().out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 
 import pytest
 from tests.sixth_task import SquareTask
@@ -130,3 +131,24 @@ def test_a_cuda_compiler_of_another_generation_is_told(capsys, monkeypatch, tmp_
     assert main.run(["doctor"]) == 0
     found, hint = row(capsys.readouterr().out, "CUDA compiler")
     assert "(9.1)" in found and "CUDA 13.2" in hint
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("evaluate: {benchmarks: [vla]}", "has no benchmark 'vla'; did you mean 'val'?"),
+        ("device: cuda", "there is no CUDA device that torch can use"),
+    ],
+)
+def test_what_run_would_refuse_after_hours_is_refused_first(
+    capsys, path, setting, reason, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    Path(path).write_text(f"{Path(path).read_text()}{setting}\n")
+    assert main.run(["doctor", path]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "REFUSED" in out
+    assert reason in out
+    for verb in ("plan", "run"):
+        assert main.run([verb, path, "--inline"]) == 2
+        assert reason in capsys.readouterr().err

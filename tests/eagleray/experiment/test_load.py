@@ -130,7 +130,7 @@ def test_impossible_override_is_refused(tmp_path, capsys):
 def test_help_lists_the_tasks_settings_with_their_descriptions(tmp_path, capsys):
     path = str(write(tmp_path, "task: squares\n"))
     with pytest.raises(SystemExit) as stop:
-        parse("train", "Train.", Flags, [path, "--help"])
+        parse("train", "Train.", Flags, [path, "--help", "settings"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
     assert "--settings.noise" in text

@@ -11,7 +11,7 @@ import time
 import pytest
 from tests.sixth_task import SquareSettings
 
-from eagleray.analysis.table import benchmark_table, runs_table
+from eagleray.analysis.table import benchmark_table, runs_listing
 from eagleray.experiment.schema import ExperimentSettings, TrainSettings
 from eagleray.runs import run_folder
 from eagleray.runs.lease import Lease, RunIsBusyError
@@ -134,8 +134,8 @@ def test_tables_show_paper_ours_difference_and_mark_recalled_numbers():
     text = benchmark_table(result)
     for part in ("0.6*", "0.65", "+0.05", "R50 paper", "quoted from memory"):
         assert part in text
-    assert "0.65" in runs_table([("exp/run", RunSummary("t", results=(result,)))])
-    assert "exp/run" in runs_table([("exp/run", RunSummary())])
+    assert "0.65" in runs_listing([("exp/run", RunSummary("t", results=(result,)))]).text()
+    assert "exp/run" in runs_listing([("exp/run", RunSummary())]).text()
 
 
 def test_copies_of_a_run_are_passed_over(tmp_path, caplog):

@@ -88,3 +88,14 @@ def test_own_exception_of_the_last_group_is_the_cause(run: Store) -> None:
     record_failure(run, 1, 1, ValueError("bug"))
     assert "failed first" in _reason(run, read_failures(run), 1, RuntimeError("ended"))
     assert "failed first" in _reason(run, read_failures(run), 2, None)
+
+
+def test_rays_own_words_go_to_a_file_unless_asked_for(run: Store, monkeypatch) -> None:
+    error = RuntimeError("worker died\n" + "  at ray.foo()\n" * 40)
+    monkeypatch.delenv("EAGLERAY_VERBOSE", raising=False)
+    text = _reason(run, [], 1, error)
+    assert len(text.splitlines()) == 1
+    assert "worker died" in text and "log/ray-errors.txt" in text
+    assert run.read("log/ray-errors.txt").decode() == str(error)
+    monkeypatch.setenv("EAGLERAY_VERBOSE", "1")
+    assert "at ray.foo()" in _reason(run, [], 1, error)
