@@ -3,14 +3,14 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo test test-slow lint types format clean
+.PHONY: install demo docs test test-slow lint types format clean
 
 install: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all,dev,docs]'
 	@touch $(STAMP)
 
 demo: install
@@ -18,6 +18,10 @@ demo: install
 	$(BIN)/eagleray evaluate experiments/quickstart.yaml --checkpoint initial
 	$(BIN)/eagleray show quickstart
 	$(BIN)/eagleray report quickstart --output report.html
+
+# The documentation site, in build/site; `make docs SERVE=1` shows it at http://127.0.0.1:8000.
+docs: install
+	$(BIN)/python -m mkdocs $(if $(SERVE),serve,build --strict)
 
 lint: install
 	$(BIN)/ruff check platform tasks cuda_ops tests experiments
