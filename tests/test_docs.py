@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eagleray.cli.main import VERBS
+from eagleray.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(p for p in (ROOT / "docs").rglob("*.md") if "originals" not in p.parts)

@@ -10,7 +10,7 @@ from mkdocs.structure.files import File, Files
 from pydantic import BaseModel
 
 from eagleray.cli.help import verb_help
-from eagleray.cli.main import GROUPS
+from eagleray.cli.verbs import GROUPS
 from eagleray.experiment.discovery import installed_tasks, task_type
 from eagleray.experiment.schema import ExperimentSettings
 

@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 import yaml
 
-from eagleray.cli.main import VERBS
+from eagleray.cli.verbs import VERBS
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = ROOT / "cluster" / "kuberay"

@@ -24,7 +24,7 @@ from tyro.constructors import (
 
 from eagleray.cli.flags import Flags as Flags
 from eagleray.cli.help import ALL, experiment_help, section_help
-from eagleray.cli.main import HELP
+from eagleray.cli.verbs import HELP
 from eagleray.contract.prediction import NoFlags
 from eagleray.experiment.load import make_experiment, read_values, task_of
 from eagleray.experiment.overrides import make_overridden, value_at

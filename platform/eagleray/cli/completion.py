@@ -13,7 +13,7 @@ import tyro
 
 from eagleray.cli import flags as flags_of_verbs
 from eagleray.cli.flags import CompletionFlags
-from eagleray.cli.main import VERBS
+from eagleray.cli.verbs import VERBS
 from eagleray.experiment.schema import EvaluateSettings, PrepareSettings, TrainSettings
 
 

@@ -12,17 +12,15 @@ import shutil
 import textwrap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
 from eagleray.cli import flags as flags_of_verbs
+from eagleray.cli.verbs import Verb
 from eagleray.experiment.discovery import nearest
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.task import Settings, SettingsError
-
-if TYPE_CHECKING:
-    from eagleray.cli.main import Verb
 
 ALL = "all"
 """Topic of the page that lists everything."""

@@ -27,7 +27,8 @@ from eagleray.cli.flags import (
     PrepareFlags,
     SweepFlags,
 )
-from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, VERBS, say
+from eagleray.cli.main import FAILED_STATUS, FALLEN_STATUS, REJECTS_STATUS, say
+from eagleray.cli.verbs import VERBS
 from eagleray.contract.task import require
 from eagleray.experiment.schema import ExperimentSettings
 from eagleray.prepare import Prepared
