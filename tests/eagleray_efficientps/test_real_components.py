@@ -111,7 +111,9 @@ def test_two_deepspeed_workers_train_as_one_process_does(tmp_path: Path) -> None
         "semantic": {"channels": 16, "worst_fraction": None},
     }
     values = values_of(streets(tmp_path / "in"), tmp_path / "s", network=network)
-    phase = {"steps": 3, "batch_size": 2, "lr": 1e-3, "optimizer": "adam"}
+    # The recipe divides the losses of boxes and masks by what each rank has found, as the original
+    # does, so that they depend on the number of ranks; "global" divides by what all have.
+    phase = {"steps": 3, "batch_size": 2, "lr": 1e-3, "optimizer": "sgd", "normalize": "global"}
     phase["schedule"] = {"kind": "constant"}
     losses = []
     for name, workers, inline in (("one", 1, True), ("two", 2, False)):
@@ -122,10 +124,7 @@ def test_two_deepspeed_workers_train_as_one_process_does(tmp_path: Path) -> None
         assert summary.finished and summary.metrics["skipped_steps"] == 0
         losses.append({k: v for k, v in summary.metrics.items() if k.startswith("loss")})
     assert len(losses[0]) == len(losses[1]) == 7
-    # roi_box and roi_mask differed in the one trial of this test. Supposed, not shown: a worker
-    # pads its image alone, which changes proposals and so which RoIs are positive. All losses are
-    # compared on images of equal size in model/test_two_workers.py.
-    for name in ("loss", "loss/semantic", "loss/rpn_class", "loss/rpn_box", "loss/roi_class"):
+    for name in losses[0]:
         assert losses[1][name] == pytest.approx(losses[0][name], rel=0.02, abs=0.01), name
 
 
