@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import ray
 import tests.conftest  # noqa: F401  (the environment that Ray is started in)
 from ray.cluster_utils import Cluster
 from tests.eagleray.stages import NumbersTask, Squares
@@ -99,6 +100,7 @@ def main() -> None:
             "helped": prepare(folder / "helped", 4),
         }
     finally:
+        ray.shutdown()
         cluster.shutdown()
     sys.stdout.write(json.dumps(found) + "\n")
 

@@ -8,9 +8,10 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from tests.sixth_task import Drawn, DrawSquares, Squares, SquareSettings, SquareTask
+from tests.sixth_task import Batch, Drawn, DrawSquares, Squares, SquareSettings, SquareTask
+from torch import nn
 
-from eagleray.task import Record, Resources, Rows, Stage
+from eagleray.task import LossTerm, Record, Resources, Rows, Stage, StepContext
 
 
 class StreamedSettings(SquareSettings):
@@ -19,6 +20,8 @@ class StreamedSettings(SquareSettings):
     touched: str = ""
     deadly: tuple[int, ...] = ()
     killed_once: str = ""
+    killed_rank: str = ""
+    """A rank leaves this mark at step 7 and dies; the next one there goes on."""
     seconds: float = 0.0
     memory_gb: float = 0.0
 
@@ -42,16 +45,18 @@ class StreamedSquaresStage(DrawSquares):
             if number in self._more.deadly and self.source == "train":
                 os.kill(os.getpid(), signal.SIGKILL)
             if self._more.killed_once and number == 5:
-                self._die_once(Path(self._more.killed_once))
+                die_once(Path(self._more.killed_once))
             time.sleep(self._more.seconds)
         return super().process(samples)
 
-    def _die_once(self, flag: Path) -> None:
-        try:
-            flag.touch(exist_ok=False)
-        except FileExistsError:
-            return
-        os.kill(os.getpid(), signal.SIGKILL)
+
+def die_once(flag: Path) -> None:
+    """End this process, unless one has left the mark before."""
+    try:
+        flag.touch(exist_ok=False)
+    except FileExistsError:
+        return
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class ReadingSquares(Squares):
@@ -76,3 +81,10 @@ class StreamedTask(SquareTask):
 
     def dataset(self, source: str, rows: Mapping[str, Rows]) -> Squares:
         return ReadingSquares(f"squares:{source}", rows[f"squares:{source}"])
+
+    def losses(
+        self, model: nn.Sequential, batch: Batch, step: StepContext
+    ) -> Mapping[str, LossTerm]:
+        if self.settings.killed_rank and step.step == 7:
+            die_once(Path(self.settings.killed_rank))
+        return super().losses(model, batch, step)

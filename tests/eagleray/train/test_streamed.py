@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from eagleray.experiment import load
 from eagleray.runs.metrics import read_lines
 from eagleray.runs.rejects import training_rejects
 from eagleray.scheduling import SchedulingError
-from eagleray.train import checkpoint_weights
+from eagleray.train import TrainingError, checkpoint_weights
 
 VALIDATED = {"validate_on": {"benchmark": "val", "every": 6}}
 
@@ -106,14 +107,52 @@ def test_a_killed_worker_is_replaced_and_a_deadly_item_is_replaced_by_its_stand_
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("ray_cluster")
+def test_the_pool_outlives_a_rank_that_is_killed(tmp_path):
+    (tmp_path / "marks").mkdir()
+    _, stored = trained(tmp_path / "a", "stored", inline=True)
+    settings = {"killed_rank": str(tmp_path / "flag"), "touched": str(tmp_path / "marks")}
+    _, after = trained(tmp_path / "b", "streamed", settings=settings, checkpoint_every=5)
+    assert (tmp_path / "flag").exists() and same(stored, after)
+    marks = drawn(tmp_path / "marks")
+    keys = sorted(key for keys in marks.values() for key in keys)
+    assert len(marks) == 2 and keys == sorted(set(keys)), (
+        "no worker was started, no row drawn, anew"
+    )
+    assert not list((tmp_path / "b").rglob("shards"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
+def test_evaluation_reads_streamed_rows(tmp_path):
+    results = {}
+    for mode in ("stored", "streamed"):
+        (tmp_path / f"{mode}-marks").mkdir()
+        settings = {"touched": str(tmp_path / f"{mode}-marks"), "steps": 2}
+        experiment, _ = trained(tmp_path / mode, mode, inline=True, settings=settings)
+        for mark in (tmp_path / f"{mode}-marks").iterdir():
+            mark.unlink()
+        experiment.options = replace(experiment.options, inline=False)
+        (results[mode],) = experiment.evaluate(["val"])
+    assert results["stored"].values == results["streamed"].values
+    marks = drawn(tmp_path / "streamed-marks")
+    keys = sorted(key for keys in marks.values() for key in keys)
+    assert len(marks) == 2 and keys == [f"val-{n:04d}" for n in range(16)]
+    assert not list((tmp_path / "streamed" / "prepared").rglob("shards"))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("ray_cluster")
 def test_two_ranks_agree_with_one_and_go_on_as_one(tmp_path):
     _, one = trained(tmp_path / "a", "stored", inline=True)
-    two = {"strategy": "ddp", "num_workers": 2}
+    two = {"strategy": "ddp", "num_workers": 2, "checkpoint_every": 5}
     _, both = trained(tmp_path / "b", "streamed", **two)
     assert close(one, both)
-    trained(tmp_path / "c", "streamed", limit=5, **two)
-    _, after = trained(tmp_path / "c", "streamed", strategy="ddp", num_workers=1)
-    assert close(one, after)
+    broken = {"killed_rank": str(tmp_path / "flag")}
+    with pytest.raises(TrainingError):
+        trained(tmp_path / "c", "streamed", settings=broken, max_failures=0, **two)
+    alone = {**two, "num_workers": 1, "max_failures": 0}
+    _, after = trained(tmp_path / "c", "streamed", settings=broken, **alone)
+    assert (tmp_path / "flag").exists() and close(one, after)
 
 
 @pytest.mark.slow
