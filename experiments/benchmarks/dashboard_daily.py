@@ -73,7 +73,7 @@ def measure_pictures(address: str) -> dict[str, float]:
             found["gallery_cards_s"].append(time.perf_counter() - began)
             began = time.perf_counter()
             page.locator(".card").nth(number).click()
-            page.wait_for_selector(".layers[data-ready=yes]")
+            page.wait_for_selector(".labeled[data-ready=yes]")
             found["gallery_labels_s"].append(time.perf_counter() - began)
         browser.close()
     return {name: min(seconds) for name, seconds in found.items()}

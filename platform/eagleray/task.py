@@ -47,6 +47,8 @@ from eagleray.contract.training import (
 from eagleray.contract.viewing import (
     AskableScene,
     Camera,
+    Capture,
+    CapturedScene,
     FramedScene,
     InteractiveScene,
     PartedScene,
@@ -70,6 +72,8 @@ __all__ = [
     "Benchmark",
     "Camera",
     "CapabilityError",
+    "Capture",
+    "CapturedScene",
     "CostTable",
     "CurvesDiagnostic",
     "DataTask",

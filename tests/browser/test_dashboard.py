@@ -411,3 +411,29 @@ def test_markup_in_names_and_files_is_not_executed(visit, storage):
 def test_a_folder_that_is_no_store_says_so(visit, storage):
     shutil.rmtree(storage / "runs")
     expect(visit.open().locator("#content")).to_contain_text("There are no runs in")
+
+
+def test_labels_are_switched_zoomed_together_and_leave_figures_alone(visit):
+    page = visit.open("/gallery?run=exp/main-0&unit=scene-0000")
+    page.wait_for_selector(".labeled[data-ready=yes]")
+    panels = page.locator(".labeled-panels canvas")
+    expect(panels).to_have_count(3)
+
+    def pictures():
+        return [panel.evaluate("canvas => canvas.toDataURL()") for panel in panels.all()]
+
+    before = pictures()
+    page.get_by_role("button", name="none", exact=True).click()
+    page.wait_for_timeout(200)
+    hidden = pictures()
+    assert hidden[0] == before[0] and hidden[1] != before[1] and hidden[2] != before[2]
+    assert hidden[0] == hidden[1] == hidden[2], "without labels all panels show the input"
+    panels.first.focus()
+    page.keyboard.press("+")
+    page.wait_for_timeout(200)
+    zoomed = pictures()
+    assert zoomed[0] == zoomed[1] == zoomed[2] != hidden[0]
+    page.goto(f"{visit.url}/run/exp/main-0?tab=results")
+    page.get_by_role("button", name="matched").click()
+    expect(page.locator("th[aria-sort=descending]")).to_have_text("matched")
+    expect(page.locator(".js-plotly-plot .legendlines path").first).to_be_attached()

@@ -29,6 +29,7 @@ from eagleray_omniseg3d.model.view_rendering import ViewCache, render_view
 from eagleray_omniseg3d.settings import OmniSeg3DSettings
 from eagleray_omniseg3d.stages import hierarchy_file
 from eagleray_omniseg3d.task import OmniSeg3DTask
+from eagleray_omniseg3d.view.picture import without_specks
 
 VIEWS = 40
 
@@ -445,7 +446,7 @@ def test_viewer_shows_and_saves_a_selection(viewing, done):
     prompt = window.pick(32, 24)
     likeness = likeness_in_view(rendered, prompt, Similarity(normalize=True))
     half = float(np.quantile(likeness, 0.5))
-    chosen = (likeness > half) & (rendered.opacity > 0.5)
+    chosen = without_specks((likeness > half) & (rendered.opacity > 0.5))
     color = window.look().astype(int)
     cutout = window.look([prompt], mode="cutout", threshold=half).astype(int)
     marked = np.abs(window.look([prompt]).astype(int) - color).max(axis=2) > 0
@@ -486,6 +487,32 @@ def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
 
     with pytest.raises(KeyboardInterrupt, match="view 1 of 24"):
         window.save("point_cloud", [prompt], stop, threshold=0.6)
+
+
+def test_viewer_saves_the_surface_of_the_scene_and_of_a_selection(viewing, done, monkeypatch):
+    monkeypatch.setattr("eagleray_omniseg3d.mesh.scene_mesh.RESOLUTION", 32)
+    window, *_ = viewing
+    notes = []
+    name, content = window.save("mesh_ply", note=notes.append)
+    whole = trimesh.load(io.BytesIO(content), file_type="ply", process=False)
+    assert name == "scene.ply" and whole.is_watertight and len(whole.faces) > 100
+    assert notes[0] == "looking at the training views" and notes[-1] == "colors"
+    prompt = window.pick(32, 24)
+    name, content = window.save("mesh_glb", [prompt], threshold=0.6)
+    part = trimesh.load(io.BytesIO(content), file_type="glb", process=False, force="mesh")
+    assert name == "selection.glb" and 0 < part.area < whole.area
+    assert len(np.unique(np.asarray(whole.visual.vertex_colors)[:, :3], axis=0)) > 3
+    low, high = np.array(done[0].settings.data.box)
+    assert ((whole.vertices > low - 1) & (whole.vertices < high + 1)).all()
+
+
+def test_viewer_knows_where_the_photographs_were_taken(viewing):
+    window, start, view, _ = viewing
+    first = window.scene.captures[0]
+    assert first.name == view.name and first.camera.position == pytest.approx(start.position)
+    assert first.camera.wxyz == pytest.approx(window.camera.wxyz)
+    photo = window.scene.photograph(view.name)
+    assert photo.dtype == np.uint8 and photo.shape == (48, 64, 3)
 
 
 def test_viewer_finds_levels_of_the_last_click(viewing):

@@ -207,6 +207,33 @@ class PartedScene(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """A photograph of a scene.
+
+    Args:
+        name: Unique within the scene.
+        camera: Where it was taken from.
+    """
+
+    name: str
+    camera: Camera
+
+
+@runtime_checkable
+class CapturedScene(Protocol):
+    """A scene that was made from photographs."""
+
+    @property
+    def captures(self) -> Sequence[Capture]:
+        """The photographs, in their order."""
+        ...
+
+    def photograph(self, name: str) -> RgbImage:
+        """Return a photograph, (H, W, 3) uint8 RGB, at a size that suits a panel."""
+        ...
+
+
 @runtime_checkable
 class PicturedScene(Protocol[K]):
     """A scene with pictures that stand beside it."""

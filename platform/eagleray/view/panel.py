@@ -10,6 +10,7 @@ import numpy as np
 
 from eagleray.task import (
     AskableScene,
+    CapturedScene,
     FramedScene,
     InteractiveScene,
     PartedScene,
@@ -25,6 +26,7 @@ FIND, AND = "find", "and this"
 _CLICKS = (SELECT, ADD, TAKE_AWAY, OFF)
 _FIRST_THRESHOLD = 0.8
 _QUIET = "gray"
+_NOWHERE = "(stay here)"
 _MOST_CHOICES = 200
 """With more frames a number is chosen instead of a name."""
 _CLICK_HELP = "Drag to turn, scroll to come closer. **Click at a thing to select it.**"
@@ -43,6 +45,8 @@ class Reactions:
         take_back: ``undo`` or ``clear``.
         ask: A text, and whether it joins what is selected.
         download: One of the scene's downloads.
+        cameras: Whether the places of the photographs are shown.
+        go_to: A photograph, by its name.
     """
 
     changed: Callable[[], None]
@@ -51,6 +55,8 @@ class Reactions:
     take_back: Callable[[str], None]
     ask: Callable[[str, bool], None]
     download: Callable[[str], None]
+    cameras: Callable[[bool], None]
+    go_to: Callable[[str], None]
 
 
 class Panel:
@@ -80,6 +86,8 @@ class Panel:
         self._add_selection(scene)
         if isinstance(scene, PartedScene):
             self._add_parts(scene)
+        if isinstance(scene, CapturedScene):
+            self._add_captures(scene)
         self._add_downloads(scene)
         self._progress, self._status = gui.add_markdown(""), gui.add_markdown("")
         self._pictures = gui.add_folder("beside", visible=False)
@@ -199,6 +207,22 @@ class Panel:
                 box = self._gui.add_checkbox(name, True, hint=f"rgb({red}, {green}, {blue})")
                 box.on_update(lambda _: self._react.changed())
                 self._parts[name] = box
+
+    def _add_captures(self, scene: CapturedScene) -> None:
+        names = [capture.name for capture in scene.captures]
+        with self._gui.add_folder("photographs", expand_by_default=False):
+            box = self._gui.add_checkbox("show the cameras", False)
+            if len(names) <= _MOST_CHOICES:
+                chosen = self._gui.add_dropdown("go to", (_NOWHERE, *names))
+                chosen.on_update(lambda _: self._go_to(str(chosen.value)))
+            else:
+                number = self._gui.add_slider("go to", 0, len(names) - 1, 1, 0)
+                number.on_update(lambda _: self._go_to(names[int(number.value)]))
+        box.on_update(lambda _: self._react.cameras(bool(box.value)))
+
+    def _go_to(self, name: str) -> None:
+        if name != _NOWHERE:
+            self._react.go_to(name)
 
     def _add_downloads(self, scene: Scene[Any]) -> None:
         with self._gui.add_folder("download"):

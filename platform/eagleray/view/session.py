@@ -10,6 +10,7 @@ import numpy as np
 from eagleray.task import (
     AskableScene,
     Camera,
+    CapturedScene,
     EaglerayError,
     InteractiveScene,
     PicturedScene,
@@ -20,6 +21,7 @@ from eagleray.task import (
     SolidScene,
     ViewRequest,
 )
+from eagleray.view.captures import forward, frustums
 from eagleray.view.painter import NewestRequest, Painter, SolidSender, SupersededError
 from eagleray.view.panel import CLEAR, LEVELS, OFF, SELECT, TAKE_AWAY, Panel, Reactions
 from eagleray.view.turns import Turns
@@ -70,6 +72,7 @@ class ClientSession:
         self._history: list[tuple[Any, ...]] = []
         self._changing = threading.Lock()
         self._drawn: Any = None
+        self._frustums: list[Any] = []
         reactions = Reactions(
             self.repaint,
             self._place_camera,
@@ -77,6 +80,8 @@ class ClientSession:
             self._take_back,
             self._ask,
             self._download,
+            self._show_cameras,
+            self._go_to,
         )
         self._panel = Panel(client.gui, scene, title, reactions)
         self._panel.say_progress(_BEGINNING)
@@ -226,6 +231,37 @@ class ClientSession:
             return
         self._client.send_file_download(name, content, save_immediately=True)
         self._panel.say(f"{name}: {len(content):,} bytes")
+
+    def _show_cameras(self, shown: bool) -> None:
+        """Draw where the photographs were taken from, or hide it."""
+        scene = self._scene
+        if not isinstance(scene, CapturedScene):
+            return
+        with self._client.atomic():
+            if not self._frustums:
+                self._frustums = frustums(self._client.scene, scene.captures)
+            for frustum in self._frustums:
+                frustum.visible = shown
+
+    def _go_to(self, name: str) -> None:
+        """Look from where a photograph was taken, and show it beside."""
+        scene = self._scene
+        if not isinstance(scene, CapturedScene):
+            return
+        own = next(one.camera for one in scene.captures if one.name == name)
+        start, camera = self._scene.start(), self._client.camera
+        distance = float(np.linalg.norm(np.subtract(start.look_at, start.position)))
+        with self._client.atomic():
+            camera.position = np.asarray(own.position)
+            camera.look_at = np.asarray(own.position) + distance * forward(own)
+            camera.fov = own.fov_rad
+        try:
+            with self._turns.take(urgent=True):
+                image = scene.photograph(name)
+        except EaglerayError as error:
+            self._panel.say(str(error))
+            return
+        self._panel.show_pictures({"photograph": image})
 
     def _show(self, image: RgbImage, is_coarse: bool) -> None:
         quality = _COARSE_QUALITY if is_coarse else _FINE_QUALITY

@@ -7,12 +7,14 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import numpy.typing as npt
+from scipy.spatial.transform import Rotation
 
-from eagleray.task import Camera, Viewpoint, ViewRequest
+from eagleray.task import Camera, Capture, Viewpoint, ViewRequest
 from eagleray_omniseg3d.click.objects import Objects, find_objects
 from eagleray_omniseg3d.click.selection import (
     Prompt,
@@ -22,11 +24,13 @@ from eagleray_omniseg3d.click.selection import (
     level_thresholds,
     likeness_in_view,
     prompt_at,
+    select,
     select_in_view,
 )
 from eagleray_omniseg3d.data import SceneData
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.export import png_bytes, point_cloud_ply
+from eagleray_omniseg3d.mesh.scene_mesh import Chooser, mesh_glb, mesh_ply, scene_mesh, upright
 from eagleray_omniseg3d.model.scene_model import SceneModel
 from eagleray_omniseg3d.model.view_rendering import (
     BoolImage,
@@ -38,6 +42,7 @@ from eagleray_omniseg3d.model.view_rendering import (
 )
 from eagleray_omniseg3d.picture import to_bytes
 from eagleray_omniseg3d.scenes.poses import FloatArray, rotation_from_quaternion
+from eagleray_omniseg3d.scenes.reading import world_points
 from eagleray_omniseg3d.view.picture import (
     mark_clicks,
     show_cutout,
@@ -58,6 +63,8 @@ _SURVEY_PX = 4000
 _CLOUD_VIEWS = 24
 """Training views that a point cloud gathers an object from, spread over the capture."""
 _NUM_LEVELS = 3
+_MESH_WRITERS = {"mesh_ply": mesh_ply, "mesh_glb": mesh_glb}
+_PHOTOGRAPH_PX = 480
 _UNRELATED = 0.5
 """Similarity of features at right angles."""
 
@@ -76,9 +83,10 @@ class TrainedScene:
     """What is shown; before the first click ``similarity``, ``selection`` and ``cutout`` show the
     color."""
     selection_mode = "selection"
-    downloads = ("image", "mask", "all_masks", "point_cloud")
+    downloads = ("image", "mask", "all_masks", "point_cloud", "mesh_ply", "mesh_glb")
     """The shown image; the selection in it as a mask, or in every training view (zip); or its
-    points, gathered from this and many training views."""
+    points, gathered from this and many training views; the surface of the selection, or of the
+    whole scene where nothing is selected."""
     has_levels = True
 
     def __init__(
@@ -103,6 +111,24 @@ class TrainedScene:
         height, focal = scene.size_hw[0], float(scene.camera_matrix[1, 1])
         fov = 2.0 * float(np.arctan2(0.5 * height, focal))
         return Viewpoint(_triple(first[:, 3]), _triple(target), _triple(up), fov)
+
+    @property
+    def captures(self) -> Sequence[Capture]:
+        """The training views."""
+        scene = self._data.scene
+        height, width = scene.size_hw
+        fov = 2.0 * float(np.arctan2(0.5 * height, float(scene.camera_matrix[1, 1])))
+        return [
+            Capture(view.name, _camera(view.world_from_cam, fov, width, height))
+            for view in (scene.views[index] for index in scene.split("train"))
+        ]
+
+    def photograph(self, name: str) -> RgbImage:
+        """Return a training view's photograph, its longer side at most 480 pixels."""
+        scene = self._data.scene
+        view = next(view for view in scene.views if view.name == name)
+        rgb = self._data.sample(view, scale=min(1.0, _PHOTOGRAPH_PX / max(scene.size_hw))).rgb
+        return np.asarray(rgb, np.uint8)
 
     def look(self, request: ViewRequest[Prompt], check: Callable[[], None]) -> RgbImage:
         """Return the (H, W, 3) uint8 RGB image that is asked for; clicks are marked."""
@@ -152,6 +178,8 @@ class TrainedScene:
         """
         if what == "image":
             return "view.png", png_bytes(self._look(request, None)[:, :, ::-1])
+        if what in _MESH_WRITERS:
+            return self._mesh(request, what, note)
         view = self._render(_sample(request.camera))
         if what == "mask":
             return "mask.png", _mask_png(self._chosen(view, request))
@@ -164,6 +192,27 @@ class TrainedScene:
             pieces.append((seen.positions[chosen], to_bytes(seen.rgb)[chosen]))
         points, colors = (np.concatenate(part) for part in zip(*pieces, strict=True))
         return "object.ply", point_cloud_ply(points, colors, self._data.scene)
+
+    def _mesh(
+        self, request: ViewRequest[Prompt], what: str, note: Callable[[str], None]
+    ) -> tuple[str, bytes]:
+        """Return the surface of the selection, or of the whole scene, in world coordinates."""
+        note("looking at the training views")
+        features, seen = self._surveyed()
+        chooser: Chooser | None = None
+        if _is_usable(request.selection):
+            chooser = partial(_is_selected, request.selection, request.threshold, self._similarity)
+            seen = seen[chooser(features, seen)]
+        mesh = scene_mesh(self._model, seen, chooser, note)
+        scene = self._data.scene
+        vertices = world_points(scene, mesh.vertices)
+        if what == "mesh_glb":
+            up = -scene.poses("train")[:, :, 1].mean(axis=0)
+            ends = world_points(scene, np.stack([np.zeros(3), up]))
+            vertices = vertices @ upright(ends[1] - ends[0]).T
+        name = "selection" if chooser is not None else "scene"
+        content = _MESH_WRITERS[what](replace(mesh, vertices=vertices))
+        return f"{name}.{what.removeprefix('mesh_')}", content
 
     def _look(self, request: ViewRequest[Prompt], check: Callable[[], None] | None) -> RgbImage:
         mode, selection = request.mode, request.selection
@@ -250,6 +299,22 @@ class TrainedScene:
         if self._objects is None:
             self._objects = find_objects(*self._surveyed())
         return self._objects
+
+
+def _camera(world_from_cam: FloatArray, fov_rad: float, width: int, height: int) -> Camera:
+    x, y, z, w = (float(v) for v in Rotation.from_matrix(world_from_cam[:, :3]).as_quat())
+    return Camera(_triple(world_from_cam[:, 3]), (w, x, y, z), fov_rad, width, height)
+
+
+def _is_selected(
+    prompts: Sequence[Prompt],
+    threshold: float,
+    how: Similarity,
+    features: FloatImage,
+    positions: FloatImage,
+) -> npt.NDArray[np.bool_]:
+    """Return which features (n, D) at positions (n, 3) are selected."""
+    return np.asarray(select(features, positions, prompts, threshold, how).mask, np.bool_)
 
 
 def _sample(camera: Camera) -> ViewSample:

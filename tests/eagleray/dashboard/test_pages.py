@@ -398,7 +398,7 @@ def test_damaged_diagnostics_are_named_and_the_rest_is_shown(visitor, storage):
 
 def test_a_unit_has_labels_to_switch_and_pictures_without_them(visitor, storage):
     answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0000")
-    box = next(c for c in components(answer) if c["props"].get("className") == "layers")
+    box = next(c for c in components(answer) if c["props"].get("className") == "labeled")
     told = json.loads(box["props"]["data-layers"])
     assert set(told["layers"]) == {"truth", "prediction"} and len(told["names"]) == 7
     for source in (told["input"], *(layer["source"] for layer in told["layers"].values())):
@@ -407,4 +407,4 @@ def test_a_unit_has_labels_to_switch_and_pictures_without_them(visitor, storage)
     unit = read_units(run, read_evaluations(run)[0]).units[0]
     run.write(unit.legend.path, b"{")
     answer = visitor.open("/gallery", "?run=exp/main-0&unit=scene-0000")
-    assert "layers" not in values(answer, "className") and "overlay" in values(answer, "className")
+    assert "labeled" not in values(answer, "className") and "overlay" in values(answer, "className")

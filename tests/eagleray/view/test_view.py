@@ -12,7 +12,7 @@ from tests.eagleray.view.orbit_scene import START, OrbitScene
 
 from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
-from eagleray.task import Camera, EaglerayError, InputError, SettingsError, ViewRequest
+from eagleray.task import Camera, Capture, EaglerayError, InputError, SettingsError, ViewRequest
 from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, SolidSender, reduced
 from eagleray.view.server import RecordedRows
 from eagleray.view.session import ClientSession
@@ -206,6 +206,41 @@ def test_a_scene_that_shows_nothing_is_refused(shown):
 
     with pytest.raises(SettingsError, match=r"Nothing cannot be shown: a scene has look\(\)"):
         ClientSession(MagicMock(), Nothing(), Turns(), "title", 100)
+
+
+class PhotographedScene(OrbitScene):
+    """A ball with two photographs of it, one from each side."""
+
+    def __init__(self):
+        super().__init__()
+        turned = (0.0, 0.0, 1.0, 0.0)
+        self.captures = [
+            Capture("front", Camera((0.0, 0.0, -3.0), (1.0, 0.0, 0.0, 0.0), 0.9, 4, 3)),
+            Capture("back", Camera((0.0, 0.0, 3.0), turned, 0.7, 4, 3)),
+        ]
+
+    def photograph(self, name):
+        return np.full((3, 4, 3), 7, np.uint8)
+
+
+def test_cameras_of_photographs_are_drawn_once_and_hidden_again():
+    client = MagicMock()
+    client.camera.image_width = client.camera.image_height = 8
+    client.camera.wxyz, client.camera.position = np.array([1.0, 0, 0, 0]), np.zeros(3)
+    client.camera.fov = 0.9
+    session = ClientSession(client, PhotographedScene(), Turns(), "title", 100)
+    try:
+        for shown in (True, False, True):
+            session._show_cameras(shown)
+        draw = client.scene.add_camera_frustum
+        assert draw.call_count == 2 and draw.return_value.visible is True
+        assert draw.call_args.kwargs["position"] == (0.0, 0.0, 3.0)
+        session._go_to("back")
+        assert client.camera.position.tolist() == [0, 0, 3] and client.camera.fov == 0.7
+        assert client.camera.look_at[2] < 3 and client.camera.look_at[:2] == pytest.approx([0, 0])
+        assert client.gui.add_image.call_args.args[0].shape == (3, 4, 3)
+    finally:
+        session.close()
 
 
 def test_rows_of_a_run_are_opened_when_they_are_asked_for(tmp_path):

@@ -220,17 +220,17 @@
     const bar = element("div", { className: "bar" },
       button("all", () => all(true)), button("none", () => all(false)),
       button("whole picture", () => { view.scale = 1; move(0, 0); }));
-    const legend = element("div", { className: "legend" },
+    const legend = element("div", { className: "labeled-legend" },
       element("label", {}, "opacity", opacity), element("label", {}, named, "names and scores"), bar, ...rows);
     const figures = panels.map(({ name, canvas }) =>
       element("figure", {}, canvas, element("figcaption", { textContent: name })));
-    box.replaceChildren(element("div", {}, element("div", { className: "layer-panels" }, ...figures), told), legend);
+    box.replaceChildren(element("div", {}, element("div", { className: "labeled-panels" }, ...figures), told), legend);
     panels.forEach(drawPanel);
     box.dataset.ready = "yes";
   }
 
   new MutationObserver(function () {
-    document.querySelectorAll(".layers:not([data-ready])").forEach((box) =>
+    document.querySelectorAll(".labeled:not([data-ready])").forEach((box) =>
       begin(box).catch((error) => { box.textContent = error.message; }));
   }).observe(document.body, { childList: true, subtree: true });
 

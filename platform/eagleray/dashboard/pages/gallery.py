@@ -260,7 +260,7 @@ def _one_unit(
         html.Div(links, className="bar"),
         html.H2(unit.key),
         note(_numbers(unit)),
-        *([html.Div(className="layers", **{"data-layers": legend})] if legend else []),
+        *([html.Div(className="labeled", **{"data-layers": legend})] if legend else []),
         _overlay(run, unit, left, right),
         html.Div(strip, className="strip"),
     ]
