@@ -257,6 +257,11 @@ class SubmitFlags:
     working_dir: Path | None = None
     """Folder that is copied to the cluster and that the job starts in; by default one that holds
     the experiment alone."""
+    cluster: Path | None = None
+    """The file that the cluster is made from (`ray up` YAML, RayCluster or RayJob): it says which
+    nodes may come, which a cluster that begins with none does not tell."""
+    grace_s: int = 600
+    """How long the job may take to write its checkpoint when it is stopped."""
     ship_code: bool = False
     """Send this installation's source code along instead of using the code on the nodes."""
     wait: bool = True

@@ -13,30 +13,36 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import tyro
 
+from eagleray.cli import jobs
 from eagleray.cli.arguments import parse
 from eagleray.cli.flags import EvaluateFlags, Flags, SubmitFlags
 from eagleray.experiment.discovery import installed_tasks
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.scheduling.jobs import ClusterJobs, JobRequest
+from eagleray.runs.environment import REVISION_VARIABLE, code_revision
+from eagleray.scheduling import CLUSTER_VARIABLE, read_cluster_file
+from eagleray.scheduling.jobs import GRACE_VARIABLE, ClusterJobs, JobRequest
 from eagleray.task import SettingsError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
 def submit(arguments: list[str]) -> int:
-    """Run an experiment as a job on a Ray cluster."""
+    """Run an experiment as a job on a Ray cluster; or look after such jobs (``jobs.VERBS``)."""
+    if arguments and arguments[0] in jobs.VERBS:
+        return jobs.look_after(arguments[0], arguments[1:])
     flags, rest = tyro.cli(
         SubmitFlags, args=arguments, prog="eagleray submit", return_unknown_args=True
     )
-    address = flags.address or os.environ.get("RAY_API_SERVER_ADDRESS")
-    if not address:
-        raise SettingsError("eagleray submit needs --address http://HEAD:8265")
-    _check_address(address)
+    address = jobs.checked_address(flags.address)
     environment = _environment(flags.env)
+    of_engine = {GRACE_VARIABLE: str(_checked_grace(flags.grace_s))}
+    if flags.cluster is not None:
+        of_engine[CLUSTER_VARIABLE] = read_cluster_file(flags.cluster).encode()
+    if flags.ship_code and (revision := code_revision()):
+        of_engine[REVISION_VARIABLE] = revision
     with _variables(environment):
         path, _, experiment = parse("submit", "", _given_flags(flags.verb), rest)
     _check_variables(path, environment)
@@ -46,34 +52,21 @@ def submit(arguments: list[str]) -> int:
             command=shlex.join(["eagleray", flags.verb, *_relative(rest, path, flags.working_dir)]),
             working_dir=folder,
             name=f"{flags.verb} {experiment.name}",
-            environment=environment,
+            environment={**of_engine, **environment},
             packages=_packages() if flags.ship_code else (),
         )
-        jobs = ClusterJobs(address)
-        job = jobs.submit(request)
-    sys.stdout.write(f"job {job} on {address}: {request.command}\n")
+        cluster = ClusterJobs(address)
+        job = cluster.submit(request)
+    begun = "goes on there already, and is followed" if job.was_there else request.command
+    sys.stdout.write(f"job {job.id} on {address}: {begun}\n")
     sys.stdout.flush()
-    if not flags.wait:
-        return 0
-    try:
-        return jobs.follow(job, _say)
-    except KeyboardInterrupt as error:
-        raise InterruptedError(
-            f"the job goes on; ray job stop {job} --address {address} ends it"
-        ) from error
+    return jobs.follow(cluster, job.id) if flags.wait else 0
 
 
-def _check_address(address: str) -> None:
-    try:
-        parts = urlsplit(address)
-        is_usable = parts.scheme in ("http", "https") and bool(parts.hostname)
-        is_usable = is_usable and parts.port != 0
-    except ValueError:  # a port that is none
-        is_usable = False
-    if not is_usable:
-        raise SettingsError(
-            f"--address {address!r} is no job server; give http://HEAD:8265 (ports are 1 to 65535)"
-        )
+def _checked_grace(grace_s: int) -> int:
+    if grace_s < 1:
+        raise SettingsError(f"--grace-s is {grace_s}, allowed is 1 or more seconds")
+    return grace_s
 
 
 def _given_flags(verb: str) -> type[Flags]:
@@ -157,8 +150,3 @@ def _packages() -> list[Path]:
     names = tasks | {m.name for m in pkgutil.iter_modules() if m.name.startswith("eagleray")}
     specs = [importlib.util.find_spec(name) for name in sorted(names)]
     return [Path(spec.origin).parent for spec in specs if spec is not None and spec.origin]
-
-
-def _say(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()

@@ -34,6 +34,7 @@ from eagleray.prepare.computed import Computation, ComputedRows
 from eagleray.prepare.streamed import RowServer, SocketSource, StreamedRows, portable
 from eagleray.scheduling import (
     WorkerGroup,
+    await_nodes,
     cluster_machine,
     fit_beside,
     on_this_node,
@@ -278,6 +279,7 @@ def row_pool(
         what=", ".join(streamed),
         setting="prepare.workers",
     )
+    await_nodes(group, group.num_workers, what=", ".join(streamed), note=options.progress.note)
     options.progress.note(
         f"{', '.join(streamed)}: streamed by {group.num_workers} workers on {group.device}"
     )

@@ -26,6 +26,7 @@ from eagleray.scheduling import (
     LazySession,
     Machine,
     WorkerGroup,
+    await_nodes,
     cluster_machine,
     fit_workers,
     local_machine,
@@ -415,6 +416,7 @@ def _compute_on_ray(
                 f"({stage.resources}, {other.resources}): run them one after the other"
             )
     group = workers_of(stage, cluster_machine(), options)
+    await_nodes(group, 1, what=stage.label, note=options.progress.note)
     options.progress.note(f"{stage.label}: {group.num_workers} workers on {group.device}")
     jobs = [replace(job, device=group.device) for job in jobs]
     for job in jobs:
@@ -437,6 +439,7 @@ def ensure_fitted(job: StageJob, options: RunOptions) -> StageJob:
                 from eagleray.prepare.ray_pool import fit_on_ray
 
                 group = workers_of(stage, cluster_machine(), one)
+                await_nodes(group, 1, what=stage.label, note=options.progress.note)
                 fit_on_ray(replace(job, device=group.device), group)
     return job.with_fitted()
 

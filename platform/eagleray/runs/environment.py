@@ -17,6 +17,8 @@ from eagleray.runs.metrics import flatten
 from eagleray.runs.records import encode_json
 from eagleray.task import InputError
 
+REVISION_VARIABLE = "EAGLERAY_REVISION"
+"""Environment variable with the commit of code that lies in no checkout."""
 _DISTRIBUTION = "eagleray"
 """Of plugin, toolbox and engine where they are installed from one source tree."""
 _PACKAGES = ("eagleray", "torch", "torchvision", "numpy", "ray", "deepspeed", "pyarrow", "timm")
@@ -123,12 +125,13 @@ def installed_version(package: str) -> str | None:
 
 def code_revision(folder: Path | None = None) -> str | None:
     """Return the git commit of the code in a folder (by default the engine's), with ``+`` where
-    files differ from it; None outside git.
+    files differ from it. Outside git it is what the image, or whoever sent the code along, says
+    (``EAGLERAY_REVISION``); None where nobody does.
     """
     folder = folder or Path(__file__).resolve().parent
     head = _git("rev-parse", "HEAD", folder=folder)
     if head is None:
-        return None
+        return os.environ.get(REVISION_VARIABLE) or None
     return head + ("+" if _git("status", "--porcelain", "-uno", folder=folder) else "")
 
 

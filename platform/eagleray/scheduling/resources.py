@@ -29,18 +29,54 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class NodeType:
+    """A kind of node that an autoscaler adds.
+
+    Args:
+        name: What the cluster's file calls it.
+        node: What one of them has; memory is infinite where the file does not say it.
+        most: How many there may be.
+        is_head: It is the one that the cluster begins with.
+    """
+
+    name: str
+    node: Node
+    most: int
+    is_head: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Machine:
-    """All nodes, and what they may come to together where an autoscaler adds more."""
+    """All nodes that are there, and the kinds that may come where an autoscaler adds some.
+
+    Args:
+        nodes: Those that are there.
+        types: Kinds of the grown cluster, the present nodes' among them; empty where it does not
+            grow, or nobody knows into what.
+        most_workers: Nodes of all kinds together, without the one of the head.
+        may_grow: It grows, but nobody knows into what.
+    """
 
     nodes: tuple[Node, ...]
-    limit: Node | None = None
-    """CPUs and GPUs of the grown cluster; None where it does not grow."""
+    types: tuple[NodeType, ...] = ()
+    most_workers: float = math.inf
+    may_grow: bool = False
 
     @property
     def gpus(self) -> float:
-        """GPUs of all nodes, present or to come."""
-        present = sum(node.gpus for node in self.nodes)
-        return max(present, self.limit.gpus if self.limit else 0.0)
+        """The most GPUs that a node has, present or to come."""
+        nodes = (*self.nodes, *(t.node for t in self.types if t.most))
+        return max((node.gpus for node in nodes), default=0.0)
+
+    @property
+    def present(self) -> Machine:
+        """The nodes that are there, as if none came."""
+        return Machine(self.nodes)
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether nodes may yet come."""
+        return self.may_grow or bool(self.types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +101,6 @@ def local_machine() -> Machine:
     return Machine((Node(cpus, torch.cuda.device_count(), memory),))
 
 
-def cluster_machine() -> Machine:
-    """Return the living nodes of the Ray that this process has joined."""
-    import ray
-    from ray._private.state import state
-
-    nodes = tuple(
-        Node(
-            node["Resources"].get("CPU", 0.0),
-            node["Resources"].get("GPU", 0.0),
-            node["Resources"].get("memory", 0.0) / _GB,
-        )
-        for node in ray.nodes()
-        if node["Alive"]
-    )
-    grown = state.get_max_resources_from_cluster_config() or {}
-    limit = Node(grown.get("CPU", 0), grown.get("GPU", 0))
-    grows = limit.cpus > sum(n.cpus for n in nodes) or limit.gpus > sum(n.gpus for n in nodes)
-    return Machine(nodes, limit if grows else None)
-
-
 def fit_workers(
     machine: Machine,
     resources: Resources,
@@ -97,7 +113,8 @@ def fit_workers(
     """Return how many workers fit and what each one gets.
 
     GPUs are left out on a machine without one, and a worker that asks for more CPUs than a machine
-    has gets that machine's.
+    has gets that machine's; where nodes may come, GPUs are used if a kind of them has one, and a
+    worker that fits on none is refused.
 
     Args:
         machine: What is there.
@@ -116,7 +133,7 @@ def fit_workers(
             f"{what}: device 'cuda' was asked for, but there is no GPU; use device 'auto' or 'cpu'"
         )
     cpus = resources.cpus
-    if machine.limit is None:
+    if not machine.is_elastic:
         cpus = min(cpus, max(max((n.cpus for n in machine.nodes), default=0.0), 1.0))
     group = WorkerGroup(
         asked or 1,
@@ -124,14 +141,16 @@ def fit_workers(
         resources.gpus if uses_gpu else 0.0,
         resources.memory_gb,
         "cuda" if uses_gpu else "cpu",
-        is_elastic=machine.limit is not None,
+        is_elastic=machine.is_elastic,
     )
     room = num_places(machine, group)
+    if machine.may_grow:
+        room = max(room, asked or 1)  # who waits for nodes will see
     if room < (asked or 1):
         raise SchedulingError(
             f"{what}: {asked or 1} worker(s) with {group.cpus:g} CPUs, {group.gpus:g} GPUs and "
             f"{group.memory_gb:g} GB each were asked for, but {room} fit on "
-            f"{_describe(_places(machine))}; ask for fewer or smaller workers "
+            f"{describe(machine)}; ask for fewer or smaller workers "
             f"({setting}) or a larger machine"
         )
     return replace(group, num_workers=asked or room)
@@ -166,20 +185,30 @@ def fit_beside(
     kind = fit_workers(machine, resources, device=device, asked=first, what=what, setting=setting)
     if beside is None:
         return kind
-    room, waiting = 0, beside.num_workers
-    for place in _places(machine):
-        here = min(waiting, _room(place, beside))
-        waiting -= here
-        room += _room_left(place, here, beside, kind)
+    room = _room_beside(machine, beside, kind)
+    if machine.may_grow:
+        room = max(room, asked or 1)
     if room < (asked or 1):
         raise SchedulingError(
             f"{what}: {asked or 1} worker(s) with {kind.cpus:g} CPUs, {kind.gpus:g} GPUs and "
             f"{kind.memory_gb:g} GB each were asked for beside {beside.num_workers} with "
             f"{beside.cpus:g} CPUs and {beside.gpus:g} GPUs each, but {room} fit on "
-            f"{_describe(_places(machine))}; ask for fewer or smaller workers ({setting}; a "
+            f"{describe(machine)}; ask for fewer or smaller workers ({setting}; a "
             "fraction of a GPU beside train.gpus_per_worker below 1) or a larger machine"
         )
     return replace(kind, num_workers=asked or room)
+
+
+def _room_beside(machine: Machine, beside: WorkerGroup, kind: WorkerGroup) -> int:
+    """Return how many workers of a kind fit beside a group, which is packed onto the first nodes
+    that hold it.
+    """
+    room, waiting = 0, beside.num_workers
+    for place in _places(machine, kind):
+        here = min(waiting, _room(place, beside))
+        waiting -= here
+        room += _room_left(place, here, beside, kind)
+    return room
 
 
 def resource_request(group: WorkerGroup) -> dict[str, float]:
@@ -193,12 +222,22 @@ def resource_request(group: WorkerGroup) -> dict[str, float]:
 
 
 def num_places(machine: Machine, group: WorkerGroup) -> int:
-    """Return how many workers of a group's kind the machine holds at a time."""
-    return sum(_room(place, group) for place in _places(machine))
+    """Return how many workers of a group's kind the machine holds at a time, whole nodes counted
+    by their kind: workers never span two of them.
+    """
+    return sum(_room(place, group) for place in _places(machine, group))
 
 
-def _places(machine: Machine) -> tuple[Node, ...]:
-    return machine.nodes if machine.limit is None else (machine.limit,)
+def _places(machine: Machine, group: WorkerGroup) -> tuple[Node, ...]:
+    """Return the nodes of the machine; where it grows, as many as may come, those first that hold
+    the most workers of a group.
+    """
+    if not machine.types:
+        return machine.nodes
+    heads = [kind.node for kind in machine.types if kind.is_head]
+    nodes = [kind.node for kind in machine.types if not kind.is_head for _ in range(kind.most)]
+    nodes.sort(key=lambda node: -_room(node, group))
+    return (*nodes[: int(min(machine.most_workers, len(nodes)))], *heads)
 
 
 def _room(node: Node, group: WorkerGroup) -> int:
@@ -234,6 +273,20 @@ def _room_left(node: Node, taken: int, beside: WorkerGroup, kind: WorkerGroup) -
     return min(room, math.floor(slots + _ROUNDING))
 
 
-def _describe(places: tuple[Node, ...]) -> str:
-    nodes = [f"{n.cpus:g} CPUs, {n.gpus:g} GPUs, {n.memory_gb:.1f} GB" for n in places]
+def describe(machine: Machine) -> str:
+    """Return what a machine has, for messages: its kinds of nodes where it grows, else its nodes.
+
+    Example:
+        >>> describe(Machine((Node(0),), (NodeType("gpu", Node(96, 8), 2),)))
+        'at most 2 node(s) of type gpu (96 CPUs, 8 GPUs)'
+    """
+    if machine.types:
+        kinds = [f"{t.most} node(s) of type {t.name} ({_describe(t.node)})" for t in machine.types]
+        return "at most " + ", ".join(kinds)
+    nodes = [_describe(node) for node in machine.nodes]
     return f"{len(nodes)} node(s): " + "; ".join(nodes)
+
+
+def _describe(node: Node) -> str:
+    memory = "" if math.isinf(node.memory_gb) else f", {node.memory_gb:.1f} GB"
+    return f"{node.cpus:g} CPUs, {node.gpus:g} GPUs{memory}"

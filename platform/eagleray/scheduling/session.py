@@ -16,7 +16,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from eagleray.scheduling.resources import Machine, cluster_machine, local_machine
+from eagleray.scheduling.growing import cluster_machine
+from eagleray.scheduling.resources import Machine, local_machine
 
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",

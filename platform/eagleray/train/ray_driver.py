@@ -29,7 +29,13 @@ from eagleray.prepare import TransientError
 from eagleray.progress import Progress, Silent
 from eagleray.runs.console import console_kept
 from eagleray.runs.metrics import LIVE
-from eagleray.scheduling import LazySession, WorkerGroup, cluster_machine, fit_workers
+from eagleray.scheduling import (
+    LazySession,
+    WorkerGroup,
+    await_nodes,
+    cluster_machine,
+    fit_workers,
+)
 from eagleray.scheduling.session import is_verbose
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
@@ -49,6 +55,8 @@ _START_TIMEOUT_S = "120"
 """Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks
 first).
 """
+_BOOT_TIMEOUT_S = "900"
+"""The same where a lost node is replaced by one that boots: longer than that takes."""
 _HEALTH_CHECK_S = "1"
 
 
@@ -66,7 +74,6 @@ def train_with_ray(
         TrainingError: A worker failed for good.
         SchedulingError: The machine or cluster can never hold the workers.
     """
-    os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", _START_TIMEOUT_S)
     os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", _HEALTH_CHECK_S)
     if not job.run.is_local and job.run.uri.startswith("memory://"):
         raise EaglerayError("training workers need storage that all of them see, not memory://")
@@ -81,6 +88,9 @@ def train_with_ray(
         from eagleray.prepare.row_pool import row_pool
 
         group = _group(job, options.device)
+        await_nodes(group, group.num_workers, what="training", note=options.progress.note)
+        timeout_s = _BOOT_TIMEOUT_S if group.is_elastic else _START_TIMEOUT_S
+        os.environ.setdefault("RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S", timeout_s)
         asked = job.experiment.prepare.workers
         with row_pool(job.rows, options, workers=asked, beside=group) as pool:
             many = "1 worker" if group.num_workers == 1 else f"{group.num_workers} workers"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests import sixth_task
@@ -10,7 +12,11 @@ from tests import sixth_task
 import eagleray.api
 from eagleray.cli import main, submit
 from eagleray.experiment import load
-from eagleray.scheduling.jobs import ClusterJobs, JobError
+from eagleray.runs import environment
+from eagleray.scheduling import NodeTypes, read_cluster_file
+from eagleray.scheduling.jobs import ClusterJobs, Job, JobError, JobRequest
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 class Recorder:
@@ -23,9 +29,9 @@ class Recorder:
     def submit(self, request):
         self.request = request
         self.sent = {p.name: p.read_text() for p in request.working_dir.iterdir() if p.is_file()}
-        return "job-1"
+        return Job("job-1", "PENDING")
 
-    def follow(self, job, say):
+    def follow(self, job, say, warn):
         say("at work\n")
         return 3
 
@@ -105,7 +111,8 @@ def test_variables_are_given_for_the_cluster_and_not_taken_from_here(path, capsy
     assert main.run(["submit", *ADDRESS, str(path)]) == 2
     assert "--env BUCKET=VALUE" in capsys.readouterr().err
     assert main.run(["submit", *ADDRESS, str(path), "--env", "BUCKET=s3://there"]) == 3
-    assert Recorder.last.request.environment == {"BUCKET": "s3://there"}
+    given = {"RAY_JOB_STOP_WAIT_TIME_S": "600", "BUCKET": "s3://there"}
+    assert Recorder.last.request.environment == given
     assert Recorder.last.sent == {"six.yaml": path.read_text()}
     assert load.os.environ["BUCKET"] == "/here"
 
@@ -122,6 +129,146 @@ def test_the_source_code_can_be_sent_along(path):
     names = {p.name for p in Recorder.last.request.packages}
     assert {"eagleray", "eagleray_vision", "eagleray_kernels", "eagleray_seamseg"} <= names
     assert all((p / "__init__.py").is_file() for p in Recorder.last.request.packages)
+
+
+def test_the_clusters_file_and_the_grace_travel_with_the_job(path, capsys):
+    file = ROOT / "cluster" / "aws.yaml"
+    assert main.run(["submit", *ADDRESS, str(path), "--cluster", str(file), "--grace-s", "90"]) == 3
+    sent = Recorder.last.request.environment
+    assert NodeTypes.decode(sent["EAGLERAY_CLUSTER"]) == read_cluster_file(file)
+    assert sent["RAY_JOB_STOP_WAIT_TIME_S"] == "90" and "EAGLERAY_REVISION" not in sent
+    assert main.run(["submit", *ADDRESS, str(path), "--cluster", "none.yaml"]) == 2
+    assert main.run(["submit", *ADDRESS, str(path), "--grace-s", "0"]) == 2
+    assert "none.yaml cannot be read" in capsys.readouterr().err
+
+
+def test_code_that_is_sent_along_brings_its_revision(path, monkeypatch):
+    assert main.run(["submit", *ADDRESS, str(path), "--ship-code"]) == 3
+    sent = Recorder.last.request.environment["EAGLERAY_REVISION"]
+    assert sent == environment.code_revision()
+    monkeypatch.setenv("EAGLERAY_REVISION", sent)
+    monkeypatch.setattr(environment, "_git", lambda *_, **__: None)
+    assert environment.code_revision() == sent, "where it is unpacked there is no git"
+
+
+class Server:
+    """Stands for Ray's job server: its connections break, its jobs speak and end."""
+
+    def __init__(self, *outcomes):
+        self.outcomes, self.jobs, self.fails, self.told = list(outcomes), {}, [], ""
+
+    def list_jobs(self):
+        return list(self.jobs.values())
+
+    def submit_job(self, *, entrypoint, submission_id, runtime_env, metadata):
+        if submission_id in self.jobs:
+            raise RuntimeError(f"Job with submission_id {submission_id} already exists.")
+        self.jobs[submission_id] = SimpleNamespace(
+            submission_id=submission_id, status=Status("RUNNING"), metadata=metadata, message="",
+            start_time=1000 * len(self.jobs), driver_exit_code=None,
+        )  # fmt: skip
+        return submission_id
+
+    async def tail_job_logs(self, job):
+        chunk, broken = self.outcomes.pop(0)
+        self.told += chunk
+        for text in (self.told[:7], self.told[7:]):
+            yield text
+        if broken:
+            raise RuntimeError("WebSocket connection closed unexpectedly")
+        self.end(job)
+
+    def get_job_logs(self, job):
+        return self.told
+
+    def get_job_info(self, job):
+        if self.fails:
+            raise self.fails.pop(0)
+        return self.jobs[job]
+
+    def stop_job(self, job):
+        self.end(job, "STOPPED")
+
+    def end(self, job, status="SUCCEEDED"):
+        self.jobs[job].status = Status(status)
+
+
+class Status(str):
+    def is_terminal(self):
+        return self != "RUNNING"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    server = Server()
+    monkeypatch.setattr(ClusterJobs, "_connect", lambda self: server)
+    monkeypatch.setattr("eagleray.scheduling.jobs._PAUSE_S", 0.0)
+    return server
+
+
+def request(folder, command="eagleray run a.yaml", **environment):
+    return JobRequest(command, folder, "run a", environment)
+
+
+def test_a_job_that_is_sent_twice_is_followed_and_not_doubled(server, tmp_path):
+    (tmp_path / "a.yaml").write_text("task: squares\n")
+    cluster = ClusterJobs("http://head:8265")
+    first = cluster.submit(request(tmp_path))
+    again = cluster.submit(request(tmp_path))
+    assert again.id == first.id and again.was_there and not first.was_there
+    assert first.id.startswith("run-a-") and first.id.endswith("-1")
+    others = [cluster.submit(request(tmp_path, "eagleray train a.yaml")).id]
+    others.append(cluster.submit(request(tmp_path, A="b")).id)
+    (tmp_path / "a.yaml").write_text("task: squares\nseed: 1\n")
+    others.append(cluster.submit(request(tmp_path)).id)
+    assert len({first.id, *others}) == 4
+    server.end(others[-1], "FAILED")
+    assert cluster.submit(request(tmp_path)).id == others[-1][:-1] + "2", "what is over runs anew"
+
+
+def test_a_job_is_followed_again_after_a_broken_connection(server, tmp_path):
+    server.outcomes = [("one two ", True), ("three ", True), ("four", False)]
+    server.fails = [ConnectionError("refused"), RuntimeError("502 Bad Gateway")]
+    cluster, said, warned = ClusterJobs("http://head:8265"), [], []
+    job = cluster.submit(request(tmp_path))
+    assert cluster.follow(job.id, said.append, warned.append) == 0
+    assert "".join(said) == "one two three four"
+    assert len(warned) == 2 and "followed again" in warned[0]
+
+
+def test_a_head_that_is_gone_is_named(server, tmp_path):
+    server.outcomes = [("one", True)]
+    server.fails = [RuntimeError("Job run-a does not exist")]
+    cluster = ClusterJobs("http://head:8265")
+    with pytest.raises(JobError, match=r"knows of job run-a-.* any more.*head gone.*send the same"):
+        cluster.follow(cluster.submit(request(tmp_path)).id, print)
+
+
+def test_a_wrong_token_is_named(monkeypatch):
+    from ray.exceptions import AuthenticationError
+
+    def refuse(self):
+        raise AuthenticationError("Unauthenticated")
+
+    monkeypatch.setattr(ClusterJobs, "_connect", refuse)
+    with pytest.raises(JobError, match="does not take this token: set RAY_AUTH_TOKEN"):
+        ClusterJobs("http://head:8265")
+
+
+def test_jobs_are_listed_shown_and_stopped(server, tmp_path, monkeypatch, capsys):
+    cluster = ClusterJobs("http://head:8265")
+    job = cluster.submit(request(tmp_path)).id
+    server.told = "at work\n"
+    for arguments, shown in (
+        (["list"], job),
+        (["status", job], "RUNNING"),
+        (["logs", job], "at work"),
+        (["stop", job], "STOPPED"),
+        (["status", job], "STOPPED"),
+    ):
+        assert main.run(["submit", *arguments, *ADDRESS]) == 0
+        assert shown in capsys.readouterr().out
+    assert main.run(["submit", "list"]) == 2
 
 
 def test_a_cluster_that_does_not_answer_is_named():

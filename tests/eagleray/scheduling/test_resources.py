@@ -78,14 +78,6 @@ def test_what_can_never_run_is_refused(machine, options, message):
         fit(machine, **options)
 
 
-def test_a_cluster_that_grows_is_judged_by_what_it_can_become():
-    growing = Machine((Node(0),), limit=Node(64, 8))
-    group = fit(growing, gpus=1, cpus=8)
-    assert (group.num_workers, group.device, group.is_elastic) == (8, "cuda", True)
-    with pytest.raises(SchedulingError, match="65 worker"):
-        fit(growing, asked=65)
-
-
 def test_this_machine_has_something():
     (node,) = local_machine().nodes
     assert node.cpus >= 1 and node.memory_gb > 0.1

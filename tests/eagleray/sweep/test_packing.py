@@ -7,7 +7,7 @@ import random
 import pytest
 
 from eagleray.experiment.schema import ExperimentSettings
-from eagleray.scheduling import Machine, Node, SchedulingError, WorkerGroup
+from eagleray.scheduling import Machine, Node, NodeType, SchedulingError, WorkerGroup
 from eagleray.sweep.plan import trial_group, trials_at_once
 from eagleray.task import SettingsError
 
@@ -39,7 +39,7 @@ SIXTY_FOUR_GPUS = Machine(tuple(Node(128, 8) for _ in range(8)))
         (SIXTY_FOUR_GPUS, group(16, gpus=1), 4),
         (SIXTY_FOUR_GPUS, group(gpus=0.5), 128),
         (Machine((Node(3), Node(3))), group(cpus=2), 2),
-        (Machine((Node(4, 0),), limit=Node(64, 16)), group(4, gpus=1), 4),
+        (Machine((Node(0),), (NodeType("gpu", Node(64, 8), 2),)), group(4, gpus=1), 4),
     ],
 )
 def test_whole_groups_are_packed(machine, wanted, expected):
