@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import shlex
+import subprocess
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 
+from eagleray.cli.main import FALLEN_STATUS, REJECTS_STATUS
 from eagleray.cli.verbs import VERBS
+from eagleray.scheduling.jobs import GRACE_VARIABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 KUBERAY = ROOT / "cluster" / "kuberay"
@@ -61,8 +64,10 @@ VOLUME = closed(
 POD = closed(
     ["spec"],
     spec=closed(
-        ["containers"],
+        ["containers", "serviceAccountName", "terminationGracePeriodSeconds"],
         containers=listed(CONTAINER),
+        serviceAccountName=TEXT,
+        terminationGracePeriodSeconds=COUNT,
         volumes=listed(VOLUME),
         tolerations=listed(
             closed(
@@ -77,6 +82,7 @@ POD = closed(
 CLUSTER = closed(
     ["headGroupSpec", "rayVersion"],
     rayVersion=TEXT,
+    authOptions=closed(["mode"], mode={"enum": ["disabled", "token"]}),
     enableInTreeAutoscaling={"type": "boolean"},
     autoscalerOptions=closed(
         idleTimeoutSeconds=COUNT,
@@ -202,10 +208,62 @@ def test_all_pods_have_one_image_and_the_pinned_ray():
 
 def test_the_job_runs_a_verb_on_an_experiment_that_is_mounted():
     spec = manifest("RayJob")["spec"]
-    command, verb, experiment, *flags = shlex.split(spec["entrypoint"])
+    shell, option, script = shlex.split(spec["entrypoint"])
+    assert (shell, option) == ("bash", "-c")
+    command, verb, experiment, *flags = shlex.split(script.partition(";")[0])
     assert command == "eagleray" and verb in VERBS and flags[0] == "--storage"
     head = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
     assert str(Path(experiment).parent) in {
         mount["mountPath"] for mount in head["containers"][0]["volumeMounts"]
     }
-    assert yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]["EAGLERAY_DATA"] == "/data"
+    variables = yaml.safe_load(spec["runtimeEnvYAML"])["env_vars"]
+    assert variables["EAGLERAY_DATA"] == "/data"
+    assert Path(variables["EAGLERAY_CLUSTER"]).parent == Path(experiment).parent
+    grace_s = spec["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+    assert int(variables[GRACE_VARIABLE]) <= grace_s["terminationGracePeriodSeconds"]
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"), [(0, 0), (1, 1), (2, 2), (REJECTS_STATUS, 0), (FALLEN_STATUS, 0)]
+)
+def test_finished_work_is_not_started_again(tmp_path, status, expected):
+    eagleray = tmp_path / "eagleray"
+    eagleray.write_text(f"#!/bin/sh\nexit {status}\n")
+    eagleray.chmod(0o755)
+    entrypoint = manifest("RayJob")["spec"]["entrypoint"]
+    path = f"{tmp_path}:/usr/bin:/bin"
+    done = subprocess.run(entrypoint, shell=True, env={"PATH": path}, check=False, timeout=60)
+    assert done.returncode == expected
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_tokens_are_on_and_pods_have_the_account_that_is_made(kind):
+    spec = cluster_spec(kind)
+    assert spec["authOptions"] == {"mode": "token"}
+    documents = list(yaml.safe_load_all((KUBERAY / "access.yaml").read_text()))
+    assert [d["kind"] for d in documents] == ["ServiceAccount", "Role", "RoleBinding"]
+    (account,) = {d["metadata"]["name"] for d in documents}
+    groups = (spec["headGroupSpec"], *spec["workerGroupSpecs"])
+    assert {g["template"]["spec"]["serviceAccountName"] for g in groups} == {account}
+
+
+def test_a_standing_clusters_state_lies_on_a_claim():
+    pod = cluster_spec("RayCluster")["headGroupSpec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {entry["name"]: entry["value"] for entry in container["env"]}
+    assert variables["RAY_gcs_storage"] == "rocksdb"
+    (mount,) = [m for m in container["volumeMounts"] if m["name"] == "state"]
+    assert variables["RAY_gcs_storage_path"].startswith(mount["mountPath"])
+    assert not mount.get("readOnly")
+    (volume,) = [v for v in pod["volumes"] if v["name"] == "state"]
+    assert "persistentVolumeClaim" in volume
+
+
+@pytest.mark.parametrize("kind", ["RayCluster", "RayJob"])
+def test_workers_spill_to_a_disk_of_their_own(kind):
+    for group in cluster_spec(kind)["workerGroupSpecs"]:
+        place = group["rayStartParams"]["object-spilling-directory"]
+        pod = group["template"]["spec"]
+        (mount,) = [m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == place]
+        (volume,) = [v for v in pod["volumes"] if v["name"] == mount["name"]]
+        assert "medium" not in volume["emptyDir"], "spilling to memory would spill nothing"

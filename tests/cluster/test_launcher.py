@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -60,22 +61,78 @@ def test_the_machines_are_what_their_resources_say():
     """Sizes as the vendors publish them: instance, CPUs, GPUs."""
     sizes = {
         "p4d.24xlarge": (96, 8),
-        "c6i.8xlarge": (32, 0),
-        "a2-highgpu-8g": (96, 8),
+        "c6id.8xlarge": (32, 0),
+        "a2-ultragpu-8g": (96, 8),
         "n2-standard-32": (32, 0),
     }
-    seen = 0
+    seen = set()
     for name in CLOUDS:
         for node in read(name)["available_node_types"].values():
             config = node["node_config"]
             size = sizes.get(config.get("InstanceType") or config["machineType"])
             if size:
                 assert (node["resources"]["CPU"], node["resources"].get("GPU", 0)) == size
-                seen += 1
-    assert seen == len(sizes)
+                seen.add(config.get("InstanceType") or config["machineType"])
+    assert seen == set(sizes)
 
 
-def test_aws_workers_are_spot_machines():
-    types = read("aws.yaml")["available_node_types"]
-    for kind in ("gpu", "cpu"):
-        assert types[kind]["node_config"]["InstanceMarketOptions"]["MarketType"] == "spot"
+def workers(name):
+    config = read(name)
+    types = config["available_node_types"].items()
+    return {kind: node for kind, node in types if kind != config["head_node_type"]}
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_labels_say_which_machines_may_be_taken_away_and_spot_comes_first(name):
+    seen = {}
+    for node in workers(name).values():
+        config = node["node_config"]
+        market = config.get("InstanceMarketOptions", {}).get("MarketType")
+        preemptible = any(entry.get("preemptible") for entry in config.get("scheduling", ()))
+        is_spot = market == "spot" or preemptible
+        assert node["labels"]["ray.io/market-type"] == ("spot" if is_spot else "on-demand")
+        seen.setdefault(is_spot, []).append(node)
+    assert seen[True] and seen[False]
+    assert all(n.get("priority", 0) < 0 for n in seen[False])
+
+
+def test_every_aws_machine_has_an_image_and_workers_a_profile():
+    """Ray's own image is of Ubuntu 18.04, and its own profile goes to the head alone."""
+    for kind, node in read("aws.yaml")["available_node_types"].items():
+        config = node["node_config"]
+        assert config["ImageId"].startswith("ami-") and "Arn" in config["IamInstanceProfile"], kind
+    assert "," not in read("aws.yaml")["provider"]["availability_zone"]
+    for kind, node in workers("aws.yaml").items():
+        if node["resources"].get("GPU"):
+            config = node["node_config"]
+            assert config["Placement"]["GroupName"], kind
+            assert {i["InterfaceType"] for i in config["NetworkInterfaces"]} == {"efa"}, kind
+
+
+def test_every_gcp_worker_has_an_account():
+    for kind, node in workers("gcp.yaml").items():
+        (account,) = node["node_config"]["serviceAccounts"]
+        assert account["email"] and "cloud-platform" in account["scopes"][0], kind
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+def test_every_ray_asks_for_the_token_that_is_copied_to_all_nodes(name):
+    config = read(name)
+    assert config["file_mounts"]["~/.ray/auth_token"] == "~/.ray/auth_token"
+    for kind in ("head", "worker"):
+        (start,) = [s for s in config[f"{kind}_start_ray_commands"] if "ray start" in s]
+        assert "RAY_AUTH_MODE=token" in start
+
+
+@pytest.mark.parametrize("name", CLOUDS)
+def test_data_and_the_machines_own_disk_are_mounted_into_the_container(name):
+    config = read(name)
+    on_machine = " ".join(config["initialization_commands"])
+    for option in config["docker"]["run_options"]:
+        if option.startswith("--volume"):
+            assert option.split()[1].split(":")[0] in on_machine
+    (start,) = [s for s in config["worker_start_ray_commands"] if "ray start" in s]
+    assert "--object-spilling-directory=/local/spill" in start
+    assert "/local/spill" in on_machine
+    for command in config["initialization_commands"]:
+        subprocess.run(["bash", "-n", "-c", command], check=True, timeout=60)

@@ -14,12 +14,17 @@ import pytest
 SCRIPT = Path(__file__).resolve().parents[2] / "cluster" / "slurm.sh"
 
 STANDINS = {
-    "scontrol": 'printf "node%s\\n" 1 2 3',
+    "scontrol": 'if [[ $1 == requeue ]]; then echo "requeue $2" >>"$CALLS"; exit; fi\n'
+    'printf "node%s\\n" 1 2 3',
+    # Debian's own name leads to the loopback, which nobody else reaches
+    "getent": "exit 2",
+    "ip": "exit 1",
     # a step runs its command here; which node it is for stands in --nodelist
     "srun": "for a; do case $a in --nodelist=*) export NODE=${a#*=};; esac; done\n"
     'while [[ $1 == --* ]]; do shift; done\nexec "$@"',
-    "hostname": "echo 10.0.0.1 10.0.0.2",
-    "ray": 'echo "$NODE $*" >>"$CALLS"\ntrap \'echo "$NODE ended" >>"$CALLS"; exit 0\' TERM\n'
+    "hostname": "echo 127.0.1.1 169.254.3.4 fe80::1 10.0.0.1 10.0.0.2",
+    "ray": 'echo "$NODE $* ${RAY_AUTH_MODE}:${#RAY_AUTH_TOKEN}" >>"$CALLS"\n'
+    'trap \'echo "$NODE ended" >>"$CALLS"; exit 0\' TERM\n'
     "while :; do sleep 0.1; done",
     # how many nodes have joined is asked for: not all at first
     "python": 'echo "joined? $3" >>"$CALLS"\n[[ $(grep -c joined "$CALLS") -ge 2 ]]',
@@ -82,6 +87,8 @@ def test_a_head_and_workers_run_the_command_and_end_with_it(slurm):
     calls = slurm.calls()
     (head,) = [c for c in calls if "--head" in c]
     assert head.startswith("node1 start ")
+    assert "--include-dashboard=true" in head, "else groups that are aborted keep their CPUs"
+    assert all(c.endswith(" token:64") for c in calls if " start --" in c)
     assert "--port=20077" in head and "--num-cpus=64 --num-gpus=8" in head
     workers = [c for c in calls if f"start --block --address={ADDRESS}" in c]
     assert sorted(c.split()[0] for c in workers) == ["node2", "node3"]
@@ -105,6 +112,36 @@ def test_sigterm_lets_the_command_stop_in_order_before_ray_ends(slurm):
     assert process.returncode == 130
     calls = slurm.calls()
     assert calls.index("stopped") < calls.index("node1 ended")
+
+
+def test_the_address_is_that_of_the_route_to_the_others(slurm, tmp_path):
+    (tmp_path / "bin/getent").write_text("#!/usr/bin/env bash\necho 10.9.0.2 STREAM $2\n")
+    (tmp_path / "bin/ip").write_text(
+        '#!/usr/bin/env bash\necho "asked for ${@: -1}" >>"$CALLS"\n'
+        'echo "10.9.0.2 dev ib0 src 10.9.0.1 uid 0"\n'
+    )
+    assert run(slurm, "eagleray", "run")[0] == 0
+    calls = slurm.calls()
+    assert "asked for 10.9.0.2" in calls and "eagleray run at 10.9.0.1:20077" in calls
+
+
+def test_a_head_that_nobody_reaches_is_refused(slurm, tmp_path):
+    (tmp_path / "bin/hostname").write_text("#!/usr/bin/env bash\necho 127.0.1.1\n")
+    status, err = run(slurm, "eagleray", "run")
+    assert status == 1 and "no address of node1" in err
+
+
+@pytest.mark.parametrize("asked", ["", "1"])
+def test_what_time_has_ended_is_put_back_where_asked(slurm, asked):
+    process = slurm("eagleray", "wait", EAGLERAY_REQUEUE=asked)
+    deadline = time.monotonic() + 60
+    while not any(c.startswith("eagleray wait") for c in slurm.calls()):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=60)
+    assert ("requeue 77" in slurm.calls()) == bool(asked)
+    assert "#SBATCH --requeue" in SCRIPT.read_text()
 
 
 def test_nodes_that_never_join_end_the_job(slurm, tmp_path):

@@ -84,7 +84,7 @@ def follow(cluster: ClusterJobs, job: str) -> int:
         InterruptedError: By Ctrl-C; the job goes on.
     """
     try:
-        return cluster.follow(job, _say, sys.stderr.write)
+        return cluster.follow(job, _say, _warn)
     except KeyboardInterrupt as error:
         raise InterruptedError(
             f"the job goes on; eagleray submit stop {job} --address {cluster.address} ends it with "
@@ -122,3 +122,8 @@ def _line(job: Job) -> str:
 def _say(text: str) -> None:
     sys.stdout.write(text)
     sys.stdout.flush()
+
+
+def _warn(text: str) -> None:
+    sys.stderr.write(text)
+    sys.stderr.flush()
