@@ -6,10 +6,10 @@ between each other, as all other columns are between their neighbors.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -163,11 +163,17 @@ def resize_photo(
     resized = resize_bilinear(photo, size_hw)
     if not wrap:
         return resized
-    columns = np.stack([photo[:, -1], photo[:, 0]], axis=1)
-    ends = cv2.resize(columns, (2, size_hw[0]), interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    for column, share in _across_seam(photo.shape[1], size_hw[1]):
-        mixed = (1 - share) * ends[:, 0] + share * ends[:, 1]
-        resized[:, column] = np.rint(mixed).astype(np.uint8)
+    # A strip around the seam, resized at the same positions in the same arithmetic, so that a
+    # turned panorama becomes the same picture, turned.
+    width, new = photo.shape[1], size_hw[1]
+    period = width // math.gcd(width, new)
+    reach = period * math.ceil(2 / period)
+    strip = photo[:, np.arange(-reach, reach) % width]
+    around = resize_bilinear(strip, (size_hw[0], 2 * reach * new // width))
+    middle = around.shape[1] // 2
+    for column, _ in _across_seam(width, new):
+        from_seam = column if column < new // 2 else column - new
+        resized[:, column] = around[:, middle + from_seam]
     return resized
 
 

@@ -43,14 +43,26 @@ def test_resizing_around_the_seam_commutes_with_turning():
     assert (still[..., 0] - plain[..., 0]).abs().max() > 0.01
 
 
-def test_a_photograph_is_resized_around_the_seam():
+@pytest.mark.parametrize("size", [(10, 40), (13, 40), (15, 30), (5, 10), (3, 4), (7, 5)])
+def test_a_photograph_is_resized_around_the_seam(size):
     photo = np.random.default_rng(0).integers(0, 256, (10, 20, 3), dtype=np.uint8)
-    still = resize_photo(photo, (10, 40), wrap=True)
-    turned = resize_photo(np.roll(photo, 10, 1), (10, 40), wrap=True)
-    assert np.abs(np.roll(still, 20, 1).astype(int) - turned).max() <= 1
-    np.testing.assert_array_equal(
-        still[:, 1:-1], resize_photo(photo, (10, 40), wrap=False)[:, 1:-1]
-    )
+    still = resize_photo(photo, size, wrap=True)
+    for columns in (4, 8, 12):  # whole pixels in all sizes but one
+        shift = columns * size[1] // 20
+        if shift * 20 == columns * size[1]:
+            turned = resize_photo(np.roll(photo, columns, 1), size, wrap=True)
+            np.testing.assert_array_equal(np.roll(still, shift, 1), turned)
+    plain = resize_photo(photo, size, wrap=False)
+    inner = slice(2, -2) if size[1] > 20 else slice(0, None)
+    np.testing.assert_array_equal(still[:, inner], plain[:, inner])
+
+
+def test_columns_at_the_seam_lie_between_both_ends():
+    photo = np.zeros((4, 20, 3), np.uint8)
+    photo[:, 0] = 200
+    resized = resize_photo(photo, (4, 40), wrap=True)
+    assert resized[0, :, 0].tolist()[-1:] == [50] and resized[0, :2, 0].tolist() == [150, 150]
+    assert resize_photo(photo, (4, 40), wrap=False)[0, 0, 0] == 200
 
 
 def test_views_are_turned_back_and_averaged():
