@@ -30,6 +30,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
+from eagleray.runs.alerts import alert
 from eagleray.runs.records import encode_json
 from eagleray.storage import Store
 
@@ -116,6 +117,8 @@ def recorded(run: Store, part: str, plugin: str = "") -> Iterator[None]:
     finally:
         ended = replace(record, seconds=time.monotonic() - begin, outcome=outcome)
         run.write(path, encode_json(asdict(ended)))
+        name = "/".join(run.uri.rstrip("/").split("/")[-2:])
+        alert(name, part, outcome, ended.seconds or 0.0, ended.host)
 
 
 def read_commands(run: Store) -> list[CommandRecord]:
