@@ -96,7 +96,7 @@ class TrainSettings(Settings):
     loader_workers: int = Field(0, ge=0)
     """Processes per worker that read data ahead; 0 reads in a thread."""
     init_from: str | None = None
-    """Weights to begin with: a run's checkpoint folder or a model.safetensors."""
+    """Weights to begin with: a run's checkpoint folder or a model.safetensors, by path or URI."""
     log_every: int = Field(10, ge=1)
     """Optimizer steps between two lines of metrics."""
     checkpoint_every: int = Field(500, ge=1)
@@ -106,7 +106,10 @@ class TrainSettings(Settings):
     keep_checkpoints: int = Field(2, ge=1)
     """Latest checkpoints kept beside the best and the phases' last."""
     max_failures: int = Field(3, ge=0)
-    """Restarts of the worker group before the run gives up."""
+    """Restarts of the worker group before the run gives up; those for lost machines are not
+    counted."""
+    collective_timeout_s: Annotated[int, LATER] = Field(1800, ge=1)
+    """Seconds after which a rank that waits for the others gives up, and says so."""
     max_nan_steps: int = Field(10, ge=0)
     """Steps with a loss or gradient that is not finite are skipped and counted; more than this
     in a row stop."""
@@ -159,7 +162,8 @@ class EvaluateSettings(Settings):
     benchmarks: tuple[str, ...] = ()
     """Benchmarks to evaluate on; by default the task's first one."""
     checkpoint: str = "best"
-    """Which checkpoint: best, last, initial (before training), or a path to a model.safetensors."""
+    """Which checkpoint: best, last, initial (before training), or the path or URI of a
+    model.safetensors."""
     workers: int | None = Field(None, ge=1)
     """Evaluation workers; by default as many as the machine holds."""
     batch_size: int = Field(1, ge=1)

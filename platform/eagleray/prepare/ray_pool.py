@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import socket
 import time
 import traceback
 from collections.abc import Iterator, Sequence
@@ -192,9 +193,25 @@ def _set_up(
             f"stage {job.run.stage.label}: workers died {died} times in setup; "
             "run it with --inline to see where"
         )
+    check_seen(job)
     worker = StageWorker(job, journal, elsewhere)
     journal.started()
     return worker
+
+
+def check_seen(job: StageJob) -> None:
+    """Refuse a machine that does not see what the driver has written.
+
+    Raises:
+        EaglerayError: It does not.
+    """
+    try:
+        job.listing.items(0, 1)
+    except FileNotFoundError as error:
+        raise EaglerayError(
+            f"{socket.gethostname()} does not see {job.run.folder.uri}, into which the driver has "
+            "written: use storage that all machines see (a shared folder, s3://, gs://)"
+        ) from error
 
 
 def compute_on_ray(

@@ -31,6 +31,7 @@ from eagleray.scheduling import (
     fit_workers,
     local_machine,
 )
+from eagleray.scheduling.exported import export
 from eagleray.task import EaglerayError, Stage
 
 
@@ -242,6 +243,9 @@ def _compute(
             waits = sum(log.waited_s for log in logs) / max(sum(log.seconds for log in logs), 1e-9)
             rejected = sum(log.rejected for log in logs)
             options.progress.advance(outcome.items, rejected=rejected, waits_for_loads=waits)
+            label = jobs[job_idx].run.stage.label
+            export("eagleray_items", outcome.items, label)
+            export("eagleray_rejects", outcome.items - outcome.done, label)
             if logs[job_idx].is_complete:
                 yield busy[job_idx], logs[job_idx].entries
         for log in logs:
@@ -286,6 +290,7 @@ def _in_rounds(
                 continue
             in_a_row += 1
             open_shards.setdefault(job_idx, {})[outcome.shard] = outcome
+            export("eagleray_open_shards", 1, jobs[job_idx].run.stage.label)
             if in_a_row >= _SILENT_IN_A_ROW:
                 raise outcome
         if not open_shards:

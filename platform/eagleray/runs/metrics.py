@@ -53,13 +53,18 @@ def claim_attempt(run: Store) -> int:
     Exclusive creation decides, so that also a driver that was cut off before it wrote anything, and
     comes back, has a number of its own.
     """
-    claimed = [
-        int(name) for path in run.files(_STARTS) if (name := path.rpartition("/")[2]).isdigit()
-    ]
-    attempt = max(next_attempt(run), 1 + max(claimed, default=0))
+    attempt = max(next_attempt(run), 1 + newest_claim(run))
     while not run.create(f"{_STARTS}/{attempt:06d}", b""):
         attempt += 1
     return attempt
+
+
+def newest_claim(run: Store) -> int:
+    """Return the highest number that an attempt has claimed, 0 where none has. An attempt that
+    finds a higher one than its own was cut off, and another driver has taken the run over.
+    """
+    names = (path.rpartition("/")[2] for path in run.files(_STARTS))
+    return max((int(name) for name in names if name.isdigit()), default=0)
 
 
 class MetricsWriter:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -19,9 +19,10 @@ from torch import Tensor
 
 from eagleray.prepare import rows_at
 from eagleray.progress import Progress
-from eagleray.runs.metrics import MetricsWriter, claim_attempt
+from eagleray.runs.metrics import MetricsWriter, claim_attempt, newest_claim
 from eagleray.runs.records import BestCheckpoint
 from eagleray.runs.rejects import TrainingRejects
+from eagleray.scheduling.exported import export
 from eagleray.task import Batches, Dataset, StepContext
 from eagleray.train.checkpoint import (
     Checkpoint,
@@ -47,7 +48,7 @@ from eagleray.train.phase_setup import (
     plan_phase,
 )
 from eagleray.train.profiling import ProfilerWindow, Throughput, peak_memory_mb
-from eagleray.train.stop import StopFlag
+from eagleray.train.stop import Notice, StopFlag
 from eagleray.train.strategies import StepResult
 from eagleray.train.validation import Validation, Validator
 
@@ -80,7 +81,12 @@ class ProcessContext:
 
 
 def train_process(
-    job: TrainJob, device: torch.device, *, progress: Progress, report: Report
+    job: TrainJob,
+    device: torch.device,
+    *,
+    progress: Progress,
+    report: Report,
+    notice: Notice | None = None,
 ) -> TrainOutcome:
     """Train in this process, as one rank of the process group if there is one.
 
@@ -89,6 +95,7 @@ def train_process(
         device: Where the model runs.
         progress: Told about steps, on rank 0.
         report: Told about metrics.
+        notice: Tells of nodes that are about to go, see ``StopFlag``.
     """
     if device.type == "cuda":
         torch.cuda.set_device(device)
@@ -101,7 +108,7 @@ def train_process(
         forget_partial(job.run)
     writer = MetricsWriter(job.run, attempt) if rank == 0 else None
     try:
-        with StopFlag(job.run, rank, _collective_device(device)) as stop:
+        with StopFlag(job.run, rank, _collective_device(device), notice) as stop:
             context = ProcessContext(job, place, data, attempt, stop, writer, progress, report)
             return _train_phases(context)
     finally:
@@ -203,6 +210,7 @@ class PhaseTrainer:
             ahead=job.experiment.prepare.ahead,
         )
         self._applied: list[StepResult] = []
+        self._began, self._at_borders_s = time.perf_counter(), 0.0
 
     def run(self) -> bool:
         """Train to the phase's end (or limit) or until a stop; return whether the end was reached.
@@ -216,6 +224,7 @@ class PhaseTrainer:
         progress.start(f"train {plan.phase.name}", plan.end_step)
         progress.advance(state.step)
         speed, stopped = Throughput(self._loader.waited_s), False
+        self._began, self._at_borders_s = time.perf_counter(), 0.0
         try:
             while state.step < plan.end_step and not stopped:
                 self._train_step()
@@ -235,11 +244,13 @@ class PhaseTrainer:
                 is_due = plan.is_border(
                     state.step, settings.checkpoint_every, settings.checkpoint_every_epochs
                 )
-                if is_due or at_end or stopped or is_best:
+                if is_due or at_end or stopped or is_best or self._context.stop.must_save:
                     self._checkpoint(validation)
                 if validation is not None or at_end:
                     self._context.report({**state.metrics, "step": state.total_step})
-                speed.pause(time.perf_counter() - border_began)
+                at_border_s = time.perf_counter() - border_began
+                speed.pause(at_border_s)
+                self._at_borders_s += at_border_s
         finally:
             self._profiler.close()
             self._loader.close()
@@ -254,9 +265,12 @@ class PhaseTrainer:
         self._context.job.task.before_step(self._strategy.model, self._step_context())
         batches = next(self._loader)
         rates = self._optimizer.rates(self._plan.phase, state.step, self._plan.total_steps)
-        result = self._strategy.train_step(
-            [(batch, self._step_context(keys)) for batch, keys in batches], rates
-        )
+        try:
+            result = self._strategy.train_step(
+                [(batch, self._step_context(keys)) for batch, keys in batches], rates
+            )
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(self._memory_advice()) from error
         self._profiler.after_step(state.step)
         state.step += 1
         state.total_step += 1
@@ -267,6 +281,17 @@ class PhaseTrainer:
                 self._average.update()
         else:
             self._count_skipped(result)
+
+    def _memory_advice(self) -> str:
+        samples = self._settings.micro_batch_size
+        if samples is None:
+            samples = self._plan.phase.batch_size // self._context.place.world_size
+        return (
+            f"the device's memory did not suffice at step {self._state.step} of phase "
+            f"{self._state.phase!r} with {samples} samples per forward pass: set "
+            f"train.micro_batch_size to {max(1, samples // 2)} (results stay the same, gradients "
+            "are accumulated), switch train.activation_checkpointing on, or use a lower precision"
+        )
 
     def _step_context(self, keys: tuple[str, ...] = ()) -> StepContext:
         return StepContext(
@@ -332,9 +357,27 @@ class PhaseTrainer:
             "skipped_steps": float(self._state.skipped_steps),
         }
         self._write("train", values)
+        self._export(values)
         if "loss" in values:
             shown = {key: values[key] for key in ("loss", "wait_fraction")}
             self._context.progress.advance(0, **shown)
+
+    def _export(self, values: Mapping[str, float]) -> None:
+        """Show whoever watches the cluster where the training stands."""
+        if self._context.writer is None:
+            return
+        wall_s = max(time.perf_counter() - self._began, 1e-9)
+        shown = {
+            "eagleray_step": float(self._state.total_step),
+            "eagleray_samples_per_s": values["items_per_s"],
+            "eagleray_wait_fraction": values["wait_fraction"],
+            "eagleray_goodput": 1.0 - min(self._at_borders_s / wall_s, 1.0),
+        }
+        if "loss" in values:
+            shown["eagleray_loss"] = values["loss"]
+        of = self._context.job.run.uri.rstrip("/").rpartition("/")[2]
+        for name, value in shown.items():
+            export(name, value, of)
 
     def _validate_if_due(self, *, at_end: bool) -> Validation | None:
         validator, step = self._validator, self._state.step
@@ -359,6 +402,11 @@ class PhaseTrainer:
         snapshot = take_snapshot(self._strategy, self._average, state, self._frozen)
         if snapshot is None:
             return
+        if newest_claim(run) > self._context.attempt:
+            raise TrainingError(
+                f"another driver has taken over {run.uri} while this one (attempt "
+                f"{self._context.attempt}) was cut off: it writes nothing more, the other goes on"
+            )
         if self._context.writer is not None:
             self._context.writer.flush()
         name = write_checkpoint(run, snapshot, self._context.attempt)

@@ -14,11 +14,12 @@ import contextlib
 import json
 import logging
 import os
+import socket
 import threading
 import time
 import traceback
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from eagleray.prepare import TransientError
 from eagleray.progress import Progress, Silent
 from eagleray.runs.console import console_kept
 from eagleray.runs.metrics import LIVE
+from eagleray.runs.store_log import StoreLog
 from eagleray.scheduling import (
     LazySession,
     WorkerGroup,
@@ -36,6 +38,7 @@ from eagleray.scheduling import (
     cluster_machine,
     fit_workers,
 )
+from eagleray.scheduling.exported import export
 from eagleray.scheduling.session import is_verbose
 from eagleray.storage import Store
 from eagleray.task import EaglerayError, Resources
@@ -48,9 +51,12 @@ _log = logging.getLogger(__name__)
 _OUTCOME = "log/outcome.json"
 _GROUPS = "log/groups"
 _RAY_FOLDER = "log/ray"
+_SIGN = "log/driver"
 _POLL_S = 0.5
 _WAITING_EVERY_S = 15.0
 _RAY_WORDS = "log/ray-errors.txt"
+_LOST_NODES_ALLOWED = 100
+"""Machines that may be lost without notice, beside ``train.max_failures``, before Ray gives up."""
 _START_TIMEOUT_S = "120"
 """Seconds that Ray waits for all workers before it tries again (without limit, so the driver checks
 first).
@@ -118,12 +124,14 @@ def _group(job: TrainJob, device: Device) -> WorkerGroup:
 
 
 def _trainer(job: TrainJob, group: WorkerGroup) -> Any:
+    import ray
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchConfig, TorchTrainer
 
     settings = job.experiment.train
     asked = settings.num_workers
     least, most = (asked, asked) if isinstance(asked, int) else (min(asked), max(asked))
+    lost_allowed = _LOST_NODES_ALLOWED if group.is_elastic or len(ray.nodes()) > 1 else 0
     per_worker = {"CPU": group.cpus} | ({"GPU": group.gpus} if group.gpus else {})
     return TorchTrainer(
         _work,
@@ -131,17 +139,23 @@ def _trainer(job: TrainJob, group: WorkerGroup) -> Any:
             "job": job,
             "on_gpu": group.device == "cuda",
             "folder": str(Path.cwd()),
+            "sign": _leave_sign(job.run),
         },
         scaling_config=ScalingConfig(
             num_workers=least if least == most else (least, most),
             use_gpu=group.device == "cuda",
             resources_per_worker=per_worker,
         ),
-        torch_config=TorchConfig(backend="nccl" if group.device == "cuda" else "gloo"),
+        torch_config=TorchConfig(
+            backend="nccl" if group.device == "cuda" else "gloo",
+            timeout_s=settings.collective_timeout_s,
+        ),
         run_config=RunConfig(
             name=f"train-{uuid.uuid4().hex[:12]}",
             storage_path=f"{job.run.uri.rstrip('/')}/{_RAY_FOLDER}",
-            failure_config=FailureConfig(max_failures=settings.max_failures),
+            # Losses with notice have a budget of their own, without limit; those without are
+            # counted by the workers (``note_start``).
+            failure_config=FailureConfig(max_failures=settings.max_failures + lost_allowed),
         ),
     )
 
@@ -157,10 +171,15 @@ def _work(config: Mapping[str, Any]) -> None:
     job: TrainJob = config["job"]
     context = ray.train.get_context()
     rank = context.get_world_rank()
-    _log_to_file(job.run, rank)
-    group = _number_group(job.run, rank)
-    if should_give_up(read_failures(job.run)):
+    check_sign(job.run, config["sign"])
+    group, charged = _number_group(job.run, rank)
+    if charged > job.experiment.train.max_failures or should_give_up(read_failures(job.run)):
         return
+    if rank == 0:
+        of = job.run.uri.rstrip("/").rpartition("/")[2]
+        export("eagleray_charged_restarts", charged, of)
+        export("eagleray_lost_node_restarts", group - 1 - charged, of)
+    log = log_to_store(job.run, rank, group)
     os.environ["LOCAL_RANK"] = str(context.get_local_rank())
     import torch
 
@@ -172,35 +191,94 @@ def _work(config: Mapping[str, Any]) -> None:
                 device,
                 progress=Silent(),
                 report=lambda metrics: ray.train.report(dict(metrics)),
+                notice=_leaving_nodes,
             )
     except Exception as error:
         record_failure(job.run, group, rank, error)
         raise
+    finally:
+        log.close()
     if rank == 0:
         job.run.write(_OUTCOME, json.dumps(asdict(outcome)).encode())
 
 
-def _log_to_file(run: Store, rank: int) -> None:
-    """Append the warnings of this worker to ``log/<rank>.log`` (local storage only)."""
-    if not run.is_local:
-        return
-    path = run.local_path(f"log/{rank}.log")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handler = logging.FileHandler(path)
+def _leave_sign(run: Store) -> str:
+    """Write what workers must find where they run; returns what it says."""
+    sign = uuid.uuid4().hex
+    run.write(_SIGN, sign.encode())
+    return sign
+
+
+def check_sign(run: Store, sign: str) -> None:
+    """Refuse a machine that does not see the run's folder, or sees another of the same name.
+
+    Raises:
+        EaglerayError: It does not.
+    """
+    try:
+        seen = run.read(_SIGN).decode("utf-8", "replace")
+    except FileNotFoundError:
+        seen = ""
+    if seen != sign:
+        raise EaglerayError(
+            f"{socket.gethostname()} does not see the run's folder {run.uri} of the driver: use "
+            "storage that all machines see (a shared folder, s3://, gs://)"
+        )
+
+
+def _leaving_nodes() -> Sequence[str]:
+    import ray.train
+
+    info = ray.train.get_preemption_info()
+    return info.preempted_node_ids if info is not None else ()
+
+
+def log_to_store(run: Store, rank: int, group: int) -> logging.Handler:
+    """Write the warnings of this worker to ``log/<rank>.log``; on an object store, which cannot
+    append, to a file per start of the group.
+    """
+    handler: logging.Handler
+    if run.is_local:
+        path = run.local_path(f"log/{rank}.log")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(path)
+    else:
+        handler = StoreLog(run, f"log/{rank}.{group:04d}.log")
     handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
     logging.getLogger("eagleray").addHandler(handler)
+    return handler
 
 
-def _number_group(run: Store, rank: int) -> int:
-    """Return which start of the group this is, from 1, alike on all ranks."""
+def _number_group(run: Store, rank: int) -> tuple[int, int]:
+    """Return which start of the group this is, from 1, and how many restarts no lost machine
+    explains; alike on all ranks.
+    """
     import torch.distributed as dist
 
-    number = [0]
-    if rank == 0:
-        number = [1 + len(run.files(_GROUPS))]
-        run.write(f"{_GROUPS}/{number[0]:04d}", b"")
-    dist.broadcast_object_list(number, src=0)
-    return number[0]
+    counts = [note_start(run, _lost_nodes()) if rank == 0 else (0, 0)]
+    dist.broadcast_object_list(counts, src=0)
+    return counts[0]
+
+
+def note_start(run: Store, lost_nodes: int) -> tuple[int, int]:
+    """Note that a group of workers starts; return its number, from 1, and how many restarts no lost
+    machine explains.
+
+    Args:
+        run: The run's folder.
+        lost_nodes: Machines that the cluster has lost so far.
+    """
+    before = run.files(_GROUPS)
+    number = 1 + len(before)
+    run.write(f"{_GROUPS}/{number:04d}", str(lost_nodes).encode())
+    first = int(run.read(before[0]) or b"0") if before else lost_nodes
+    return number, max(0, number - 1 - (lost_nodes - first))
+
+
+def _lost_nodes() -> int:
+    import ray
+
+    return sum(not node["Alive"] for node in ray.nodes())
 
 
 def _fit(
@@ -312,12 +390,13 @@ def _reason(run: Store, failures: list[Failure], starts: int, error: BaseExcepti
             f"workers was started {starts} time(s). Mend the cause and give the same command "
             "again: it goes on from the newest checkpoint"
         )
+    why = error or "more often than train.max_failures allows"
     noticed = ""
     if cause is not None:
         noticed = f" (rank {cause.rank} noticed it by {cause.kind}: {_first_line(cause.message)})"
     return (
         f"training workers died {starts} time(s), the last time without an exception of their own"
-        f"{noticed}: killed, or out of memory: {_first_line(str(error))}; raise "
+        f"{noticed}: killed, or out of memory: {_first_line(str(why))}; raise "
         f"train.max_failures or lower micro_batch_size; {_ray_words(run, error)}"
     )
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import pytest
 
+from eagleray.prepare import TransientError
 from eagleray.storage import Store
-from eagleray.task import InputError
+from eagleray.task import EaglerayError, InputError
 from eagleray.train.ray_driver import (
+    _leave_sign,
     _reason,
+    check_sign,
+    log_to_store,
+    note_start,
     read_failures,
     record_failure,
     root_cause,
@@ -99,3 +105,42 @@ def test_rays_own_words_go_to_a_file_unless_asked_for(run: Store, monkeypatch) -
     assert run.read("log/ray-errors.txt").decode() == str(error)
     monkeypatch.setenv("EAGLERAY_VERBOSE", "1")
     assert "at ray.foo()" in _reason(run, [], 1, error)
+
+
+def test_restarts_for_lost_machines_are_not_charged(run: Store) -> None:
+    # two machines are lost, and the third restart is one of a process alone
+    assert [note_start(run, lost) for lost in (5, 6, 7, 7, 7)] == [
+        (1, 0), (2, 0), (3, 0), (4, 1), (5, 2),
+    ]  # fmt: skip
+
+
+def test_more_restarts_than_allowed_are_named(run: Store) -> None:
+    assert "more often than train.max_failures allows" in _reason(run, [], 5, None)
+
+
+def test_a_machine_that_does_not_see_the_runs_folder_is_named(run: Store, tmp_path: Path) -> None:
+    sign = _leave_sign(run)
+    check_sign(run, sign)
+    for other in (Store(str(tmp_path / "elsewhere")), run):
+        with pytest.raises(EaglerayError, match=r"does not see the run's folder .* all machines"):
+            check_sign(other, sign if other is not run else "of another driver")
+
+
+def test_storage_that_did_not_answer_is_worth_another_try(run: Store) -> None:
+    for group in (1, 3):
+        record_failure(run, group, 0, TransientError("no answer"))
+    assert not should_give_up(read_failures(run))
+    record_failure(run, 4, 0, InputError("bad"))
+    assert should_give_up(read_failures(run))
+
+
+def test_warnings_of_every_rank_reach_any_storage(run: Store, tmp_path: Path) -> None:
+    for store, name in (
+        (run, "log/3.log"),
+        (Store(f"memory://{tmp_path.name}"), "log/3.0002.log"),
+    ):
+        log = log_to_store(store, 3, 2)
+        logging.getLogger("eagleray.train.test").warning("seen %s", name)
+        logging.getLogger("eagleray").removeHandler(log)
+        log.close()
+        assert f"eagleray.train.test WARNING seen {name}" in store.read(name).decode()

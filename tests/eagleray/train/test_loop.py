@@ -13,11 +13,14 @@ from tests.eagleray.train.workers import experiment, losses, train_here
 
 from eagleray.options import RunOptions
 from eagleray.progress import Silent
-from eagleray.runs.metrics import MetricsWriter, read_lines
+from eagleray.runs.metrics import MetricsWriter, claim_attempt, read_lines
 from eagleray.storage import Store
 from eagleray.task import SettingsError, StepContext
 from eagleray.train import TrainingError, request_stop, train_run
+from eagleray.train.checkpoint import list_checkpoints
+from eagleray.train.job import TrainJob
 from eagleray.train.loader import data_order
+from eagleray.train.loop import train_process
 from eagleray.train.optimizer import learning_rate
 from eagleray.train.order import keyed_rng
 
@@ -351,3 +354,51 @@ def test_compiled_model_gives_the_same_losses(tmp_path: Path) -> None:
     train_here(tmp_path / "plain")
     train_here(tmp_path / "compiled", compile=True)
     torch.testing.assert_close(losses(tmp_path / "compiled"), losses(tmp_path / "plain"))
+
+
+def test_memory_that_does_not_suffice_names_the_micro_batch(tmp_path, monkeypatch):
+    def starve(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("eagleray.train.strategies.native.NativeStrategy.train_step", starve)
+    with pytest.raises(TrainingError, match=r"samples per forward pass: set train\.micro"):
+        train_here(tmp_path)
+
+
+def test_a_machine_that_goes_leaves_a_checkpoint(tmp_path):
+    asked = experiment()
+    job = TrainJob(asked, TinyTask(asked.settings), Store(str(tmp_path)), {}, limit=4)
+    noticed = []
+
+    def notice():
+        noticed.append(1)
+        return ["node-a"]
+
+    outcome = train_process(
+        job, torch.device("cpu"), progress=Silent(), report=lambda m: None, notice=notice
+    )
+    assert outcome.finished and len(noticed) == 1
+    assert {"main-00000001", "main-00000004"} <= {m.name for m in list_checkpoints(job.run)}
+
+
+def test_a_driver_that_was_cut_off_and_comes_back_writes_nothing_more(tmp_path):
+    asked = experiment(checkpoint_every=2)
+    job = TrainJob(asked, TinyTask(asked.settings), Store(str(tmp_path)), {})
+    taken = []
+
+    def take_over():
+        if list_checkpoints(job.run) and not taken:  # behind the first checkpoint
+            taken.append(claim_attempt(job.run))
+        return ()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("eagleray.train.stop._ASK_EVERY_S", 0.0)
+        with pytest.raises(TrainingError, match="another driver has taken over"):
+            train_process(
+                job, torch.device("cpu"), progress=Silent(), report=lambda m: None, notice=take_over
+            )
+    assert taken == [2]
+    assert [m.name for m in list_checkpoints(job.run)] == ["main-00000002"]
+    train_here(tmp_path, checkpoint_every=2)
+    train_here(tmp_path / "undisturbed", checkpoint_every=2)
+    assert losses(tmp_path) == losses(tmp_path / "undisturbed")
