@@ -82,6 +82,7 @@
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.clearRect(0, 0, canvas.width, canvas.height);
       context.setTransform(view.scale, 0, 0, view.scale, view.x, view.y);
+      context.imageSmoothingEnabled = true;
       context.drawImage(input, 0, 0);
       if (!layer) return;
       context.imageSmoothingEnabled = false;
