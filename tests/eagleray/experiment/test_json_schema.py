@@ -17,7 +17,11 @@ from eagleray.experiment.json_schema import any_experiment_schema, experiment_sc
 from eagleray.experiment.load import merge_phases
 from eagleray.task import SettingsError
 
-EXPERIMENTS = sorted((Path(__file__).resolve().parents[3] / "experiments").rglob("*.yaml"))
+EXPERIMENTS = [
+    path
+    for path in sorted((Path(__file__).resolve().parents[3] / "experiments").rglob("*.yaml"))
+    if path.parent.name != "suites"  # a suite is a list of experiments
+]
 TASKS = [name for name, point in installed_tasks().items() if point.value.startswith("eagleray_")]
 
 
