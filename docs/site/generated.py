@@ -73,7 +73,7 @@ def _sections(model: type[BaseModel], path: str, level: int = 2) -> list[str]:
         default = (
             ""
             if field.is_required() or models
-            else f"`{_cut(field.get_default(call_default_factory=True))}`"
+            else f"`{_cut(field.get_default(call_default_factory=True)) or repr('')}`"
         )
         cells = (f"`{name}`", f"`{_kind(field.annotation)}`", default, field.description or "")
         rows.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
