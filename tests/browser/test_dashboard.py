@@ -115,8 +115,10 @@ def test_picked_runs_are_compared_with_overlaid_curves(visit):
     expect(page.get_by_role("cell", name="train.phases.0.lr")).to_be_visible()
     expect(page.get_by_text("momentum")).to_have_count(0)
     validation = page.locator(".js-plotly-plot").first
-    expect(validation.locator(".scatterlayer .trace")).to_have_count(2)
-    assert validation.evaluate("p => p.data.map(t => t.name)") == ["main-0", "main-2"]
+    # of each run its points and the smoothed line
+    expect(validation.locator(".scatterlayer .trace")).to_have_count(2 * 2)
+    names = validation.evaluate("p => p.data.map(t => t.name)")
+    assert names == ["main-0", "main-0", "main-2", "main-2"]
     expect(page.locator(".keys a")).to_have_text(["exp/main-0", "exp/main-2"])
     expect(page).to_have_title("Compare · eagleray")
 
@@ -247,6 +249,8 @@ def test_the_slider_lays_two_pictures_over_each_other(visit):
     assert overlaid_share(page) == pytest.approx(50)
     page.keyboard.press("ArrowLeft")
     expect(overlay).to_have_attribute("aria-valuenow", "48")
+    expect(page.locator(".labeled canvas").first).to_be_visible()  # above, so it moves the slider
+    overlay.scroll_into_view_if_needed()
     box = overlay.bounding_box()
     middle = box["y"] + box["height"] / 2
     page.mouse.move(box["x"] + box["width"] / 2, middle)

@@ -18,7 +18,8 @@ def test_a_report_opens_from_the_disk_without_a_network(chromium, storage, tmp_p
     visit = Visit(chromium, path.as_uri(), offline=True)
     page = visit.open("")
     curves = page.locator("#curves + .grid .js-plotly-plot")
-    expect(curves.first.locator(".scatterlayer .trace")).to_have_count(2)
+    # of each run its points and the smoothed line
+    expect(curves.first.locator(".scatterlayer .trace")).to_have_count(2 * 2)
     for image in page.locator(".pictures img").all():
         assert image.evaluate("image => image.naturalWidth") > 0
     page.locator("summary", has_text="Per class").first.click()
@@ -37,7 +38,7 @@ def test_a_sweep_in_a_report_has_its_table_and_figures(chromium, storage, tmp_pa
     page.get_by_role("link", name="exp/heads-1").click()
     expect(page.locator("#sweep-1")).to_be_in_viewport()
     expect(page.get_by_role("row", name="plain_head").locator("td").first).to_be_visible()
-    wide = page.locator(".wide .js-plotly-plot")
+    wide = page.locator(".panel.wide:not(details *) .js-plotly-plot")
     expect(wide).to_have_count(4)
     expect(wide.first.locator(".scatterlayer .point")).to_have_count(14 + 5)
     expect(page.locator("#curves + .grid .js-plotly-plot").first).to_be_attached()

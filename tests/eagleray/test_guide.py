@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from eagleray.task import Batches, Dataset, Importing, Stage, Task, Viewing
+from eagleray.task import Batches, Dataset, Importing, Querying, Stage, Task, Viewing
 
 GUIDE = Path(__file__).resolve().parents[2] / "tasks" / "README.md"
 
@@ -18,7 +18,7 @@ def test_the_table_of_hooks_is_whole():
     first = "\n".join(line.split("|")[1] for line in table.splitlines() if line.startswith("| `"))
     named = {name.split(".")[-1] for name in re.findall(r"`([A-Za-z_.]+)[`(]", first)}
     known = set()
-    for cls in (Task, Importing, Viewing, Stage, Dataset, Batches):
+    for cls in (Task, Importing, Viewing, Querying, Stage, Dataset, Batches):
         known |= hooks(cls)
     known -= {"settings_type", "flags_type"}
     assert named == known

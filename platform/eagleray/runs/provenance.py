@@ -13,6 +13,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import logging
 import os
 import re
 import shlex
@@ -20,19 +21,24 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import distributions
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from eagleray.runs.alerts import alert
 from eagleray.runs.records import encode_json
 from eagleray.storage import Store
+from eagleray.task import EaglerayError
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 COMMANDS = "log/commands"
 PACKAGES = "code/packages.txt"
@@ -88,12 +94,15 @@ _RECORD = TypeAdapter(CommandRecord)
 def recorded(run: Store, part: str, plugin: str = "") -> Iterator[None]:
     """Record that this process works on a run, and how that ends.
 
+    On a storage that cannot be written nothing is recorded, with a warning: what is done there may
+    still be looked at.
+
     Args:
         run: The run's folder.
         part: What is done.
         plugin: Top-level package of the task, whose code counts beside the engine's.
     """
-    patches, not_kept = keep_code(run, _source_folders(plugin))
+    patches, not_kept = _attempted(lambda: keep_code(run, _source_folders(plugin))) or ((), ())
     record = CommandRecord(
         part=part,
         command=shlex.join(sys.argv),
@@ -107,7 +116,7 @@ def recorded(run: Store, part: str, plugin: str = "") -> Iterator[None]:
     )
     when = datetime.fromtimestamp(record.begin_s, UTC).strftime("%Y%m%dT%H%M%S")
     path = f"{COMMANDS}/{when}-{record.pid}-{part}.json"
-    run.write(path, encode_json(asdict(record)))
+    is_kept = _attempted(lambda: _write(run, path, record)) is not None
     begin, outcome = time.monotonic(), "done"
     try:
         yield
@@ -116,9 +125,24 @@ def recorded(run: Store, part: str, plugin: str = "") -> Iterator[None]:
         raise
     finally:
         ended = replace(record, seconds=time.monotonic() - begin, outcome=outcome)
-        run.write(path, encode_json(asdict(ended)))
+        if is_kept:
+            _attempted(lambda: _write(run, path, ended))
         name = "/".join(run.uri.rstrip("/").split("/")[-2:])
         alert(name, part, outcome, ended.seconds or 0.0, ended.host)
+
+
+def _write(run: Store, path: str, record: CommandRecord) -> str:
+    run.write(path, encode_json(asdict(record)))
+    return path
+
+
+def _attempted(write: Callable[[], T]) -> T | None:
+    """Return what ``write`` gives, None with a warning where the storage refuses it."""
+    try:
+        return write()
+    except (OSError, EaglerayError) as error:
+        _logger.warning("this command is not recorded in the run: %s", error)
+        return None
 
 
 def read_commands(run: Store) -> list[CommandRecord]:

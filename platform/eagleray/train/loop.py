@@ -352,11 +352,10 @@ class PhaseTrainer:
         values |= {
             "lr": rates[0],
             **speed,
-            **self._machine_use.read(),
             "peak_memory_mb": peak_memory_mb(self._context.place.device),
             "skipped_steps": float(self._state.skipped_steps),
         }
-        self._write("train", values)
+        self._write("train", values, self._machine_use.read())
         self._export(values)
         if "loss" in values:
             shown = {key: values[key] for key in ("loss", "wait_fraction")}
@@ -415,7 +414,10 @@ class PhaseTrainer:
             write_best(run, BestCheckpoint(name, validation.metric, validation.value))
         keep_checkpoints(run, self._settings.keep_checkpoints)
 
-    def _write(self, kind: str, values: dict[str, float]) -> None:
+    def _write(
+        self, kind: str, values: dict[str, float], of_machine: Mapping[str, float] | None = None
+    ) -> None:
+        """Log values; those of the machine are no state of the training and stay out of it."""
         state = self._state
         state.metrics.update(values)
         if self._context.writer is not None:
@@ -425,7 +427,7 @@ class PhaseTrainer:
                 step=state.step,
                 total_step=state.total_step,
                 end_step=self._plan.end_step,
-                values=values,
+                values={**values, **(of_machine or {})},
             )
 
 

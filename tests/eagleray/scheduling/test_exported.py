@@ -49,6 +49,7 @@ def test_gauges_are_set_and_counters_grow(known, monkeypatch):
 
 
 def test_without_ray_and_where_it_fails_nothing_happens(known, monkeypatch):
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
     exported.export("eagleray_loss", 1.0, "main-1")
     assert not known
     monkeypatch.setattr(ray, "is_initialized", lambda: True)

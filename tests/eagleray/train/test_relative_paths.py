@@ -20,12 +20,12 @@ def started(tmp_path, monkeypatch):
     folder = tmp_path / "command"
     folder.mkdir()
     monkeypatch.chdir(folder)
-    settings = SimpleNamespace(num_workers=2, max_failures=0)
+    settings = SimpleNamespace(num_workers=2, max_failures=0, collective_timeout_s=1800.0)
     job = SimpleNamespace(
         run=Store(str(tmp_path / "run")), experiment=SimpleNamespace(train=settings)
     )
     monkeypatch.setattr(ray.train.torch, "TorchTrainer", lambda work, **given: given)
-    group = SimpleNamespace(cpus=1.0, gpus=0.0, device="cpu")
+    group = SimpleNamespace(cpus=1.0, gpus=0.0, device="cpu", is_elastic=True)
     return ray_driver._trainer(job, group)["train_loop_config"]
 
 
@@ -33,10 +33,10 @@ def started(tmp_path, monkeypatch):
 def test_a_rank_works_in_the_commands_folder(started, tmp_path, monkeypatch, rank):
     context = SimpleNamespace(get_world_rank=lambda: rank, get_local_rank=lambda: rank)
     monkeypatch.setattr(ray.train, "get_context", lambda: context)
-    monkeypatch.setattr(ray_driver, "_number_group", lambda run, rank: 1)
+    monkeypatch.setattr(ray_driver, "_number_group", lambda run, rank: (1, 0))
     seen = []
 
-    def train_process(job, device, progress, report):
+    def train_process(job, device, progress, report, notice):
         print(f"rank {rank} begins")
         seen.append(Path.cwd())
         return TrainOutcome(True, "main", 1, {})
