@@ -4,10 +4,14 @@ viser 1.x offers no hook for refusing requests, but it hands its own request han
 websockets library, which asks it before every answer and every handshake. While the server starts
 that handler is put behind ours. A viser that starts its server otherwise is noticed, and not
 served.
+
+viser 1.x also sets the event that its loop waits for from whatever thread sends a message, which
+asyncio forbids: now and then a window stayed empty. Its buffers get an event that knows better.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import io
@@ -17,6 +21,8 @@ from typing import Any
 
 import viser
 import websockets.asyncio.server
+from viser.infra import _infra
+from viser.infra._async_message_buffer import AsyncMessageBuffer
 from websockets.datastructures import Headers
 from websockets.http11 import Request, Response
 
@@ -31,6 +37,33 @@ _WAITING = (
     b"color: #5b6675 }</style>"
 )
 """Shown until viser's program, which comes packed inside of its page, has drawn anything."""
+
+
+class _LoopEvent(asyncio.Event):
+    """An event that only its loop's thread sets.
+
+    Another thread would walk the list of waiters while the loop changes it, and the sender would
+    get "deque mutated during iteration". Nothing waits longer for it: viser sets its event twice,
+    at once and through the loop.
+    """
+
+    def set(self) -> None:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return
+        super().set()
+
+
+class SteadyBuffer(AsyncMessageBuffer):  # type: ignore[misc]  # untyped
+    """viser's buffer of messages to a window, for senders in any thread."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.message_event = _LoopEvent()
+
+
+_infra.AsyncMessageBuffer = SteadyBuffer
 
 
 class GuardedServer(viser.ViserServer):  # type: ignore[misc]  # untyped
