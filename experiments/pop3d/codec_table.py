@@ -33,7 +33,7 @@ from record import write_record
 
 Image = npt.NDArray[np.uint8]
 
-CODECS = ("fp16", "uint8", "pca128", "pca128u8", "pq50", "pq64", "opq50")
+CODECS = ("fp16", "uint8", "pca128", "pca128u8", "pq50", "pq64", "opq50", "ipq50", "ipq64")
 WHOLE_PX, PIECE_PX = (913, 513), (673, 385)
 """Bounds of the sides of photographs and of pieces of them; features are measured at the first."""
 PIECES = 4
@@ -86,15 +86,22 @@ def cells(network: VocFeatures, image: Image) -> torch.Tensor:
     return found
 
 
-def features_to_fit(data: Path, paths: Sequence[Path]) -> torch.Tensor:
-    """Return (n, 256) features of whole photographs and of pieces."""
+def joined(found: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (n, 256) features of pictures and (n,) the picture of each."""
+    return torch.cat(list(found)), torch.repeat_interleave(
+        torch.tensor([len(one) for one in found])
+    )
+
+
+def features_to_fit(data: Path, paths: Sequence[Path]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return (n, 256) features of whole photographs and of pieces, and (n,) the picture of each."""
     whole, small = (VocFeatures(data, long_px=a, short_px=b) for a, b in (WHOLE_PX, PIECE_PX))
     generator, found = np.random.default_rng(0), []
     for path in paths:
         image = read_rgb(path)
         found.append(cells(whole, image))
         found += [cells(small, piece) for piece in pieces(image, generator)]
-    return torch.cat(found)
+    return joined(found)
 
 
 def main() -> None:
@@ -103,9 +110,9 @@ def main() -> None:
     data = Path(os.environ["EAGLERAY_DATA"])
     paths, kinds = photographs(data)
     network = VocFeatures(data, long_px=WHOLE_PX[0], short_px=WHOLE_PX[1])
-    seen = features_to_fit(data, paths)
+    seen, seen_images = features_to_fit(data, paths)
     unseen = {
-        kind: torch.cat([cells(network, read_rgb(path)) for path in of_kind])
+        kind: joined([cells(network, read_rgb(path)) for path in of_kind])
         for kind, of_kind in kinds.items()
     }
     texts = network.head["logits.weight"].flatten(1)
@@ -120,10 +127,10 @@ def main() -> None:
     }
     for name in sys.argv[1:] or CODECS:
         begin = time.process_time()
-        codec = fit_codec(name, seen)
+        codec = fit_codec(name, seen, images=seen_images)
         seconds = round(time.process_time() - begin, 2)
-        for kind, vectors in unseen.items():
-            report = measure_codec(codec, vectors, texts).values()
+        for kind, (vectors, images) in unseen.items():
+            report = measure_codec(codec, vectors, texts, images).values()
             row = {"photographs": kind, **report, "fit_s": seconds}
             print(
                 {k: round(v, 4) if isinstance(v, float) else v for k, v in row.items()}, flush=True

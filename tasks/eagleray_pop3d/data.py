@@ -132,7 +132,7 @@ class TrainingFrames(Dataset[FrameSample, FrameBatch]):
             training_occupancy(frame, sample.points, root, grid, settings.targets),
             sample.kept,
             stored.points.astype(np.int64),
-            stored.codes.values.numpy(),
+            stored.codes,
         )
 
     def collate(self, samples: Sequence[FrameSample]) -> FrameBatch:

@@ -71,7 +71,8 @@ class FeatureSettings(Settings):
     )
     codec: str = Field(
         "pq64",
-        description="fp32 (paper), fp16, uint8, pcaN, pcaNu8, pqN or opqN; N components or bytes.",
+        description="fp32 (paper), fp16, uint8, pcaN, pcaNu8, pqN, opqN, or ipqN, which keeps most "
+        "in so many bytes; N components or bytes.",
     )
     fit_frames: int = Field(64, ge=1, description="Key frames that a codebook is fitted on.")
 

@@ -18,7 +18,7 @@ FLOP_PER_PHOTOGRAPH = 3.5e12
 """MaskCLIP+ at 1820 x 1024: 3 to 4 TFLOP."""
 FLOP_PER_SECOND = 8e13
 """What an H200 does of it in bf16: about 2.5 GPU-hours for all 204 894 photographs of trainval."""
-ALL_CODECS = ("fp32", "fp16", "uint8", "pca128", "pca128u8", "pq64", "pq32")
+ALL_CODECS = ("fp32", "fp16", "uint8", "pca128", "pca128u8", "pq64", "pq32", "ipq64", "ipq32")
 """Those of the table in docs/originals/pop3d.md 4."""
 
 
@@ -28,13 +28,14 @@ class StoreCost:
 
     Attributes:
         codec: Its name.
-        bytes_per_match: Bytes of a vector, without point and camera.
+        bytes_per_match: Bytes of a vector, without point and camera, with its share of what is kept
+            of each photograph.
         codes_gb: All vectors, GB of 1e9 bytes.
         index_gb: Points and cameras beside them, alike for all codecs.
     """
 
     codec: str
-    bytes_per_match: int
+    bytes_per_match: float
     codes_gb: float
     index_gb: float
 
@@ -52,8 +53,14 @@ def store_costs(
     return [
         StoreCost(name, size, 1e-9 * matches * size, 1e-9 * matches * INDEX_BYTES)
         for name in codecs
-        for size in (parse_codec(name).bytes_per_vector(channels),)
+        for size in (_bytes_per_match(name, channels),)
     ]
+
+
+def _bytes_per_match(name: str, channels: int) -> float:
+    codec = parse_codec(name)
+    shared = codec.bytes_per_image(channels) / MATCHES_PER_PHOTOGRAPH
+    return codec.bytes_per_vector(channels) + shared
 
 
 def gpu_hours(num_photographs: int, passes: float = 1.0) -> float:
@@ -80,7 +87,7 @@ def cost_table(
     rows = [
         (
             one.codec + (" <- chosen" if one.codec == chosen else ""),
-            f"{one.bytes_per_match}",
+            f"{one.bytes_per_match:.4g}",
             f"{one.codes_gb:.1f}",
             f"{one.codes_gb + one.index_gb:.1f}",
             once,

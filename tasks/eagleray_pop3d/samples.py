@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from eagleray_pop3d.augmentation import distort_colors, draw_colors, draw_grid_m
 from eagleray_pop3d.images import Image, fill_to, pad_images, read_photograph, rescale_view
 from eagleray_pop3d.model.config import GridSettings
 from eagleray_pop3d.voxels import Points, observed_labels, occupancy_labels
+from eagleray_vision.codecs import Codes
 from eagleray_vision.driving.key_frame import KeyFrame, SensorTime
 from eagleray_vision.driving.lidar import read_sweep
 
@@ -68,7 +69,7 @@ class FrameSample:
         occupancy: ``(W, H, Z)`` uint8 labels of training; None in an evaluation.
         kept: ``(H, W)`` bool, which pixels a GridMask leaves; None for all.
         feature_rows: ``(m,)`` rows of the sweep with a target, one per point and camera.
-        targets: ``(m, ...)`` their targets, encoded.
+        targets: Their ``m`` targets, encoded.
     """
 
     token: str
@@ -80,7 +81,7 @@ class FrameSample:
     occupancy: npt.NDArray[np.uint8] | None = None
     kept: npt.NDArray[np.bool_] | None = None
     feature_rows: npt.NDArray[np.int64] | None = None
-    targets: npt.NDArray[Any] | None = None
+    targets: Codes | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class FrameBatch:
         occupancy: ``(B, W, H, Z)``.
         kept: ``(B, H, W)``; all True where nothing is masked.
         feature_xyz: Per sample ``(m_b, 3)`` metres of the points with targets.
-        targets: Per sample ``(m_b, ...)``, encoded.
+        targets: Per sample ``m_b``, encoded.
     """
 
     tokens: tuple[str, ...]
@@ -105,7 +106,7 @@ class FrameBatch:
     occupancy: Tensor
     kept: Tensor
     feature_xyz: list[Tensor]
-    targets: list[Tensor]
+    targets: list[Codes]
 
 
 def read_frame(
@@ -209,7 +210,7 @@ def join_frames(samples: Sequence[FrameSample]) -> FrameBatch:
         if sample.kept is not None:
             masks[-1][: sample.kept.shape[0], : sample.kept.shape[1]] = sample.kept
         xyz.append(torch.from_numpy(sample.points[sample.feature_rows]))
-        targets.append(torch.from_numpy(np.array(sample.targets)))
+        targets.append(sample.targets)
     return FrameBatch(
         tuple(sample.token for sample in samples),
         torch.from_numpy(np.stack(images)),

@@ -19,9 +19,14 @@ from torch import Tensor
 from eagleray.task import Item, Record, Resources, Rows, Settings, SettingsError, Stage
 from eagleray_pop3d.data_settings import DataSettings, FeatureSettings, SourceSettings
 from eagleray_pop3d.images import read_photograph
-from eagleray_pop3d.stored_features import FEATURE_SCHEMA, INDEX_BYTES, StoredFeatures
+from eagleray_pop3d.stored_features import (
+    FEATURE_SCHEMA,
+    INDEX_BYTES,
+    MOMENT_SCHEMA,
+    StoredFeatures,
+)
 from eagleray_vision.clip.reading import TOY, clip_path, read_clip
-from eagleray_vision.codecs import Codec, Codes, codec_of_json, fit_codec, parse_codec
+from eagleray_vision.codecs import Codec, codec_of_json, fit_codec, parse_codec
 from eagleray_vision.dense_features.extractor import DenseExtractor
 from eagleray_vision.dense_features.maskclip import MaskClip
 from eagleray_vision.dense_features.maskclip_plus import read_maskclip_plus
@@ -196,6 +201,11 @@ class _LoadedFrame:
     token: str
     cameras: tuple[_SeenBy, ...]
 
+    @property
+    def images(self) -> NDArray[np.int64]:
+        """Place of each match's camera in the rig, camera by camera."""
+        return np.repeat(np.arange(len(self.cameras)), [len(one.points) for one in self.cameras])
+
 
 class QueriedFeatureSettings(FeatureSettings):
     """Which features, where only those of some key frames are wanted."""
@@ -228,13 +238,17 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
         self.upstream = (f"{KeyFrameStage.name}:{source}",)
         self.fit_items = features.fit_frames
         uses_network = features.extractor != "files"
-        per_match = parse_codec(features.codec).bytes_per_vector(_CHANNELS) + INDEX_BYTES
+        codec = parse_codec(features.codec)
+        if codec.is_per_image:
+            self.schema = {**FEATURE_SCHEMA, **MOMENT_SCHEMA}
+        per_match = codec.bytes_per_vector(_CHANNELS) + INDEX_BYTES
+        per_frame = _MATCHES_PER_FRAME * per_match + len(CAMERAS) * codec.bytes_per_image(_CHANNELS)
         self.resources = Resources(
             gpus=1.0 if uses_network else 0.0,
             memory_gb=6.0 if uses_network else 1.0,
             loader_threads=4,
             seconds_per_item=3.0 if uses_network else 0.3,
-            bytes_per_item=float(_MATCHES_PER_FRAME * per_match),
+            bytes_per_item=float(per_frame),
         )
         self._frames: Rows | None = None
         self._extractor: DenseExtractor | None = None
@@ -325,16 +339,17 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
     @torch.no_grad()
     def fit(self, samples: Iterable[_LoadedFrame]) -> Mapping[str, Any]:
         """Fit the codec on vectors spread over the sampled key frames."""
-        vectors, tokens = [], []
+        vectors, images, tokens, first = [], [], [], 0
         for one in samples:
             found = self._vectors(one)
-            chosen = torch.linspace(0, max(0, len(found) - 1), min(_SHARE_FITTED, len(found)))
-            vectors.append(found[chosen.round().long().to(found.device)].cpu())
+            places = torch.linspace(0, max(0, len(found) - 1), min(_SHARE_FITTED, len(found)))
+            chosen = places.round().long()
+            vectors.append(found[chosen.to(found.device)].cpu())
+            images.append(first + torch.from_numpy(one.images)[chosen])
             tokens.append(one.token)
-        return {
-            "codec": fit_codec(self._features.codec, torch.cat(vectors)).to_json(),
-            "tokens": tokens,
-        }
+            first += len(one.cameras)
+        codec = fit_codec(self._features.codec, torch.cat(vectors), images=torch.cat(images))
+        return {"codec": codec.to_json(), "tokens": tokens}
 
     def finish(self, rows: Rows) -> Mapping[str, Any]:
         """Report bytes, and how well features are kept where nothing was fitted."""
@@ -346,7 +361,9 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
         return {
             "codec": self._features.codec,
             "matches": matches,
-            "bytes_of_codes": sum(len(row["codes"]) for row in found),
+            "bytes_of_codes": sum(
+                len(row["codes"]) + len(row.get("moments", b"")) for row in found
+            ),
             "key_frames": len(found),
             "key_frames_not_fitted": len(others),
             "mean_cosine": float(np.average(cosines, weights=weights)) if others else None,
@@ -368,15 +385,14 @@ class FeatureStage(Stage[_LoadedFrame, Record]):
         if self._codec is None:
             raise SettingsError("features are encoded by a fitted codec, and none was given")
         vectors = self._vectors(frame)
-        codes = self._codec.encode(vectors)
+        codes = self._codec.encode(vectors, torch.from_numpy(frame.images).to(vectors.device))
         decoded = self._codec.decode(codes)
         cosine = torch.nn.functional.cosine_similarity(vectors, decoded, dim=1)
-        counts = [len(one.points) for one in frame.cameras]
         stored = StoredFeatures(
             frame.token,
             np.concatenate([one.points for one in frame.cameras]).astype(np.int32),
-            np.repeat(np.arange(len(counts), dtype=np.uint8), counts),
-            Codes(codes.values.cpu(), codes.fingerprint),
+            frame.images.astype(np.uint8),
+            codes.to("cpu"),
         )
         row = stored.to_row() | {
             "mean_cosine": float(cosine.mean()) if len(cosine) else 1.0,

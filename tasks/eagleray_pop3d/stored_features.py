@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from eagleray_vision.codecs import Codes
 from eagleray_vision.driving.errors import DrivingDataError
@@ -26,6 +27,10 @@ FEATURE_SCHEMA: Mapping[str, str] = {
 }
 """``points``: int32, little-endian; ``cameras``: uint8 place in the key frame's rig; ``codes``: so
 many bytes per match; the rest says how well the codec keeps this key frame.
+"""
+MOMENT_SCHEMA: Mapping[str, str] = {"moments": "binary"}
+"""Where the codec keeps something of each photograph: float16, little-endian, (cameras, 2,
+channels) mean and spread.
 """
 INDEX_BYTES = 5
 """Bytes of a match beside its codes."""
@@ -61,7 +66,7 @@ class StoredFeatures:
 
     def to_row(self) -> dict[str, Any]:
         """Return the columns that hold the matches."""
-        return {
+        row = {
             "token": self.token,
             "num_matches": len(self.points),
             "points": self.points.astype("<i4").tobytes(),
@@ -69,10 +74,13 @@ class StoredFeatures:
             "codes": self.codes.values.cpu().numpy().tobytes(),
             "fingerprint": self.codes.fingerprint,
         }
+        if self.codes.moments is not None:
+            row["moments"] = self.codes.moments.cpu().numpy().astype("<f2").tobytes()
+        return row
 
 
 def features_of_row(row: Mapping[str, Any]) -> StoredFeatures:
-    """Return the matches of a row of `FEATURE_SCHEMA`.
+    """Return the matches of a row of `FEATURE_SCHEMA`, with or without `MOMENT_SCHEMA`.
 
     Raises:
         DrivingDataError: The columns are of different lengths.
@@ -87,4 +95,21 @@ def features_of_row(row: Mapping[str, Any]) -> StoredFeatures:
             f"{len(content)} bytes of codes for {count} matches; the row is damaged"
         )
     codes = torch.from_numpy(content.copy()).reshape(count, -1 if count else 0)
-    return StoredFeatures(token, points, cameras, Codes(codes, str(row["fingerprint"])))
+    found = Codes(codes, str(row["fingerprint"]))
+    if "moments" in row:
+        found = replace(found, images=torch.from_numpy(cameras.copy()), moments=_moments(row))
+    return StoredFeatures(token, points, cameras, found)
+
+
+def _moments(row: Mapping[str, Any]) -> Tensor:
+    """Return (cameras, 2, channels) float16: as many cameras as have matches, or lie before one."""
+    cameras = np.frombuffer(row["cameras"], dtype=np.uint8)
+    count = int(cameras.max()) + 1 if len(cameras) else 0
+    content = np.frombuffer(row["moments"], dtype=np.uint8)
+    if len(content) % (4 * count) if count else len(content):
+        raise DrivingDataError(
+            f"features of key frame {row['token']}: {len(content)} bytes of means and spreads are "
+            f"not those of {count} photographs; the row is damaged"
+        )
+    values = torch.from_numpy(content.view("<f2").copy())
+    return values.reshape(count, 2, -1) if count else values.reshape(0, 2, 0)

@@ -83,7 +83,7 @@ from eagleray_pop3d.video import film_of_rows
 from eagleray_pop3d.viewing import AskedText, OccupancyScene
 from eagleray_pop3d.voxels import cells_of
 from eagleray_pop3d.words import ClassVectors, class_vectors, embed_texts
-from eagleray_vision.codecs import Codec, Codes, codec_of_json
+from eagleray_vision.codecs import Codec, codec_of_json
 from eagleray_vision.driving.frame_json import read_frame_json
 from eagleray_vision.inputs import list_inputs
 from eagleray_vision.inputs.listing import input_path
@@ -219,9 +219,7 @@ class POP3DTask(
         places = [cells_of(xyz, grid) for xyz in batch.feature_xyz]
         answers = model(images, batch.lidar2img, feature_points=places)
         terms = occupancy_losses(answers.voxel_logits, batch.occupancy, settings.losses)
-        targets = [
-            self._codec.decode(Codes(codes, self._codec.fingerprint)) for codes in batch.targets
-        ]
+        targets = [self._codec.decode(codes) for codes in batch.targets]
         features = answers.point_features or []
         return {**terms, "feature": feature_loss(features, targets, settings.losses)}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from pydantic import ValidationError
 from tests.eagleray_vision.driving.small_tables import small_tables, write_tables
@@ -147,6 +148,26 @@ def test_codebook_travels_with_the_rows_and_refuses_others(rig):
     assert other.fingerprint != stored.codes.fingerprint
     with pytest.raises(CodecError, match=r"of the fit .*this codec is pq4"):
         other.decode(stored.codes)
+
+
+def test_means_and_spreads_of_photographs_travel_with_the_rows(rig):
+    prepared = prepare(rig, codec="ipq4", fit_frames=2)
+    rows = prepared.rows["features:train"]
+    summary = rows.summary()
+    assert summary["bytes_of_codes"] == 4 * summary["matches"] + NUM_FRAMES * 2 * 4 * CHANNELS
+    codec = codec_of_json(rows.fitted()["codec"])
+    for key in rows.keys():  # noqa: SIM118
+        stored = features_of_row(rows[key])
+        files = [np.load(rig / "features" / n / f"{key[5:]}.pth.npy") for n in ("left", "right")]
+        vectors = torch.from_numpy(np.concatenate(files))
+        codes = codec.encode(vectors, torch.from_numpy(stored.cameras))
+        assert torch.equal(codec.decode(stored.codes), codec.decode(codes))
+        cosine = torch.nn.functional.cosine_similarity(codec.decode(codes), vectors).mean()
+        assert float(cosine) == pytest.approx(rows[key]["mean_cosine"], abs=1e-6)
+    row = dict(rows["frame0"])
+    with pytest.raises(InputError, match="bytes of means and spreads are not those of 2"):
+        features_of_row(row | {"moments": row["moments"][:-2]})
+    assert "moments" not in prepare(rig, codec="pq4", fit_frames=2).rows["features:train"]["frame0"]
 
 
 def test_prepared_again_in_the_same_bytes(rig):

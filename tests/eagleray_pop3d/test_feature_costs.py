@@ -17,7 +17,7 @@ TRAINVAL, WITH_TEST = 204_894, 240_942
 def published() -> list[tuple[float, float, float]]:
     """Bytes, GB of trainval and GB with test: the table of section 4, in its order."""
     section = PAGE.read_text().partition("## 4.")[2].partition("## 5.")[0]
-    rows = re.findall(r"\| (\d+) \| ([\d. ]+) GB \| ([\d. ]+) GB \|", section)
+    rows = re.findall(r"\| ([\d.]+) \| ([\d. ]+) GB \| ([\d. ]+) GB \|", section)
     return [tuple(float(v.replace(" ", "")) for v in row) for row in rows]
 
 
@@ -26,7 +26,7 @@ def test_sizes_are_those_of_the_page():
     assert len(table) == len(ALL_CODECS)
     parts = zip(table, store_costs(TRAINVAL), store_costs(WITH_TEST), strict=True)
     for (size, trainval, whole), ours, with_test in parts:
-        assert ours.bytes_per_match == size
+        assert ours.bytes_per_match == pytest.approx(size, rel=1e-4)
         assert ours.codes_gb == pytest.approx(trainval, rel=0.05)
         assert with_test.codes_gb == pytest.approx(whole, rel=0.05)
 

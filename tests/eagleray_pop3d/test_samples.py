@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image as Pillow
 
 from eagleray.task import InputError
@@ -20,6 +21,7 @@ from eagleray_pop3d.samples import (
     training_occupancy,
 )
 from eagleray_pop3d.voxels import observed_labels
+from eagleray_vision.codecs import Codes
 from eagleray_vision.driving.key_frame import CameraTime, KeyFrame, SensorTime
 from eagleray_vision.driving.pose import SensorPose
 
@@ -147,7 +149,7 @@ def with_targets(sample: FrameSample, rows: int) -> FrameSample:
         np.zeros(GRID.size_xyz, dtype=np.uint8),
         None,
         np.zeros(rows, dtype=np.int64),
-        np.zeros((rows, 4), dtype=np.uint8),
+        Codes(torch.zeros((rows, 4), dtype=torch.uint8), "fit"),
     )
 
 

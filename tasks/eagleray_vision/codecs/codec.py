@@ -32,13 +32,23 @@ class Codes:
     Attributes:
         values: (n, bytes per vector) uint8.
         fingerprint: Of the fit that encoded them.
+        images: (n,) integer number of each vector's photograph; only where the codec keeps
+            something of each.
+        moments: (photographs, 2, C) float16 mean and spread of each channel.
     """
 
     values: Tensor
     fingerprint: str
+    images: Tensor | None = None
+    moments: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.values)
+
+    def to(self, device: torch.device | str) -> Codes:
+        """Return the codes on a device."""
+        beside = (one if one is None else one.to(device) for one in (self.images, self.moments))
+        return Codes(self.values.to(device), self.fingerprint, *beside)
 
 
 class Codec(ABC):
@@ -71,11 +81,13 @@ class Codec(ABC):
         )
 
     @torch.no_grad()
-    def encode(self, vectors: Tensor) -> Codes:
+    def encode(self, vectors: Tensor, images: Tensor | None = None) -> Codes:
         """Encode vectors.
 
         Args:
             vectors: (n, C) float, on the codec's device.
+            images: (n,) integers from 0, the photograph of each vector, for a codec that keeps
+                something of each; None: all are of one. Fast where those of one follow each other.
 
         Raises:
             CodecError: Another number of channels, or values that are not finite.
@@ -87,7 +99,7 @@ class Codec(ABC):
             )
         if not bool(torch.isfinite(vectors).all()):
             raise CodecError("vectors hold NaN or infinite values, which no codec can keep")
-        return Codes(self._encode(vectors.float()), self.fingerprint)
+        return self._encode_all(vectors.float(), images)
 
     @torch.no_grad()
     def decode(self, codes: Codes) -> Tensor:
@@ -114,13 +126,13 @@ class Codec(ABC):
                 f"codes of {self.spec.name} are (n, {self.bytes_per_vector}) bytes, found "
                 f"{tuple(values.shape)} {values.dtype}"
             )
-        return self._decode(values)
+        return self._decode_all(codes)
 
     @abstractmethod
-    def _encode(self, vectors: Tensor) -> Tensor: ...
+    def _encode_all(self, vectors: Tensor, images: Tensor | None) -> Codes: ...
 
     @abstractmethod
-    def _decode(self, codes: Tensor) -> Tensor: ...
+    def _decode_all(self, codes: Codes) -> Tensor: ...
 
     def to_json(self) -> dict[str, Any]:
         """Return the codec as JSON values, for what a stage's ``fit`` gives."""
@@ -132,9 +144,32 @@ class Codec(ABC):
         }
 
 
-def transcode(codes: Codes, source: Codec, target: Codec) -> Codes:
-    """Return stored codes in another codec, without the network that made the features."""
-    return target.encode(source.decode(codes))
+class VectorCodec(Codec):
+    """A codec that sees each vector alone."""
+
+    def _encode_all(self, vectors: Tensor, images: Tensor | None) -> Codes:
+        return Codes(self._encode(vectors), self.fingerprint)
+
+    def _decode_all(self, codes: Codes) -> Tensor:
+        return self._decode(codes.values)
+
+    @abstractmethod
+    def _encode(self, vectors: Tensor) -> Tensor: ...
+
+    @abstractmethod
+    def _decode(self, codes: Tensor) -> Tensor: ...
+
+
+def transcode(codes: Codes, source: Codec, target: Codec, images: Tensor | None = None) -> Codes:
+    """Return stored codes in another codec, without the network that made the features.
+
+    Args:
+        codes: The codes.
+        source: The codec that they are of.
+        target: The codec wanted.
+        images: (n,) photograph of each vector, where they do not say it and the target asks.
+    """
+    return target.encode(source.decode(codes), codes.images if images is None else images)
 
 
 def as_bytes(values: Tensor) -> Tensor:

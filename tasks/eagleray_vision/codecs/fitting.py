@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 from eagleray_vision.codecs.codec import Codec, CodecError, tensor_of_json
+from eagleray_vision.codecs.image_product import (
+    ImageProductCodec,
+    fit_image_product,
+    normalize_images,
+)
 from eagleray_vision.codecs.pca import PcaCodec, fit_pca
 from eagleray_vision.codecs.product import ProductCodec, fit_product
 from eagleray_vision.codecs.scalar import ByteCodec, PlainCodec
@@ -21,18 +26,23 @@ _CLASSES: Mapping[str, type[Codec]] = {
     "pca": PcaCodec,
     "pq": ProductCodec,
     "opq": ProductCodec,
+    "ipq": ImageProductCodec,
 }
 MAX_SAMPLE = 1 << 16
 """Vectors that a fit uses at most: 256 per center of a codebook. Of 256 channels in 50 parts a core
 takes 45 s, with a rotation some minutes."""
 
 
-def fit_codec(spec: CodecSpec | str, sample: Tensor, *, seed: int = 0) -> Codec:
+def fit_codec(
+    spec: CodecSpec | str, sample: Tensor, *, images: Tensor | None = None, seed: int = 0
+) -> Codec:
     """Fit a codec on the CPU; the same sample and seed give the same state.
 
     Args:
         spec: Which codec, or its name.
         sample: (n, C) vectors; of more than `MAX_SAMPLE` a random part is used.
+        images: (n,) integers from 0, the photograph of each vector, for a codec that keeps
+            something of each; None: all are of one.
         seed: Of that part and of the first centers.
 
     Raises:
@@ -46,11 +56,20 @@ def fit_codec(spec: CodecSpec | str, sample: Tensor, *, seed: int = 0) -> Codec:
         )
     spec.check(sample.shape[1])
     values = sample.detach().float().cpu()
-    if len(values) > MAX_SAMPLE:
-        generator = torch.Generator().manual_seed(seed)
-        chosen = torch.randperm(len(values), generator=generator)[:MAX_SAMPLE]
-        values = values[chosen.sort().values]
-    return _CLASSES[spec.kind](spec, values.shape[1], _state(spec, values, seed))
+    if spec.is_per_image:
+        some = _some(normalize_images(values, None if images is None else images.cpu()), seed)
+        state = fit_image_product(values, some, spec.size, seed=seed)
+    else:
+        state = _state(spec, _some(values, seed), seed)
+    return _CLASSES[spec.kind](spec, values.shape[1], state)
+
+
+def _some(values: Tensor, seed: int) -> Tensor:
+    if len(values) <= MAX_SAMPLE:
+        return values
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(len(values), generator=generator)[:MAX_SAMPLE]
+    return values[chosen.sort().values]
 
 
 def _state(spec: CodecSpec, sample: Tensor, seed: int) -> dict[str, Tensor]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eagleray_vision.codecs.codec import Codec, as_bytes, of_bytes
+from eagleray_vision.codecs.codec import VectorCodec, as_bytes, of_bytes
 
 _LEVELS = 255.0
 _RANGE_SHARE = 0.9995
 """Share of the sample that the 8-bit range of a component covers."""
 
 
-class PcaCodec(Codec):
+class PcaCodec(VectorCodec):
     """Projection on the largest components. State: ``mean`` (C,), ``basis`` (n, C), and for 8 bits
     ``low``, ``step`` (n,).
     """

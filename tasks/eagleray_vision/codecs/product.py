@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from eagleray_kernels import pq_decode
-from eagleray_vision.codecs.codec import Codec
+from eagleray_vision.codecs.codec import VectorCodec
 from eagleray_vision.codecs.pca import principal_components
 
 NUM_CENTERS = 256
 _LLOYD_ROUNDS = 15
 _FIRST_ROUNDS, _ROTATION_ROUNDS = 4, 10
 """Rounds of centers alone, before, between and after turns of the rotation."""
-_CHUNK = 1 << 13
+CHUNK = 1 << 13
+"""Vectors that are compared with all centers at once."""
 
 
-class ProductCodec(Codec):
+class ProductCodec(VectorCodec):
     """State: ``centers`` (M, 256, d), ``places`` (C,) int64 column of each channel among the M d
     columns, and with a rotation ``mean`` (C,) and ``rotation`` (C, C), rows are the new axes.
     """
@@ -30,8 +31,8 @@ class ProductCodec(Codec):
         if "rotation" in self.state:
             vectors = (vectors - self.state["mean"]) @ self.state["rotation"].T
         codes = [
-            nearest_centers(_cut(part, self.state["places"], centers), centers)
-            for part in torch.split(vectors, _CHUNK)
+            nearest_centers(cut_parts(part, self.state["places"], centers), centers)
+            for part in torch.split(vectors, CHUNK)
         ]
         joined = torch.cat(codes, dim=1) if codes else vectors.new_zeros((len(centers), 0))
         return joined.T.to(torch.uint8).contiguous()
@@ -54,18 +55,18 @@ class ProductCodec(Codec):
         if "rotation" in self.state:
             offset = self.state["mean"] @ vector
             vector = self.state["rotation"] @ vector
-        parts = _cut(vector[None], self.state["places"], centers)[:, 0]
+        parts = cut_parts(vector[None], self.state["places"], centers)[:, 0]
         return torch.einsum("mkd,md->mk", centers, parts) + offset / len(centers)
 
 
 def fit_product(sample: Tensor, num_parts: int, *, rotate: bool, seed: int) -> dict[str, Tensor]:
     """Return the state of a `ProductCodec` for a (n, C) float32 sample on the CPU."""
     channels = sample.shape[1]
-    places = _places(channels, num_parts)
+    places = part_places(channels, num_parts)
     shape = (num_parts, NUM_CENTERS, -(-channels // num_parts))
     generator = torch.Generator().manual_seed(seed)
     if not rotate:
-        parts = _cut(sample, places, torch.empty(shape))
+        parts = cut_parts(sample, places, torch.empty(shape))
         centers = k_means(parts, first_centers(parts, generator), _LLOYD_ROUNDS)
         return {"centers": centers, "places": places}
     # Rectified features lie along their own axes, others along principal ones: which start ends
@@ -76,7 +77,7 @@ def fit_product(sample: Tensor, num_parts: int, *, rotate: bool, seed: int) -> d
         for start in (torch.eye(channels), axes)
     ]
     _, centers, rotation = min(fits, key=lambda fit: fit[0])
-    parts = _cut((sample - mean) @ rotation.T, places, centers)
+    parts = cut_parts((sample - mean) @ rotation.T, places, centers)
     centers = k_means(parts, centers, _LLOYD_ROUNDS)
     return {"centers": centers, "places": places, "mean": mean, "rotation": rotation}
 
@@ -89,14 +90,14 @@ def _rotated(
     generator: torch.Generator,
 ) -> tuple[float, Tensor, Tensor]:
     """Improve centers and rotation in turns; return the squared error, centers and rotation."""
-    parts = _cut(centered @ rotation.T, places, like)
+    parts = cut_parts(centered @ rotation.T, places, like)
     centers = k_means(parts, first_centers(parts, generator), _FIRST_ROUNDS)
     for _ in range(_ROTATION_ROUNDS):
         decoded = _looked_up(parts, centers)[:, places]
         # Procrustes: the rotation that brings the sample nearest to what its codes mean.
         left, _, right = torch.linalg.svd(decoded.double().T @ centered.double())
         rotation = (left @ right).float()
-        parts = _cut(centered @ rotation.T, places, like)
+        parts = cut_parts(centered @ rotation.T, places, like)
         centers = k_means(parts, centers, 1)
     error = (_looked_up(parts, centers)[:, places] - centered @ rotation.T).square().sum()
     return float(error), centers, rotation
@@ -104,7 +105,7 @@ def _rotated(
 
 def _looked_up(parts: Tensor, centers: Tensor) -> Tensor:
     """Return (n, M d) what the codes of (M, n, d) parts mean."""
-    found = torch.cat([nearest_centers(p, centers) for p in torch.split(parts, _CHUNK, 1)], dim=1)
+    found = torch.cat([nearest_centers(p, centers) for p in torch.split(parts, CHUNK, 1)], dim=1)
     return pq_decode(found.T.to(torch.uint8).contiguous(), centers)
 
 
@@ -155,7 +156,7 @@ def first_centers(parts: Tensor, generator: torch.Generator) -> Tensor:
     return parts[:, rows].clone()
 
 
-def _places(channels: int, num_parts: int) -> Tensor:
+def part_places(channels: int, num_parts: int) -> Tensor:
     """Return the column of each channel where the first parts have one channel more."""
     longer, size = channels % num_parts, -(-channels // num_parts)
     lengths = [size if longer == 0 or part < longer else size - 1 for part in range(num_parts)]
@@ -164,7 +165,7 @@ def _places(channels: int, num_parts: int) -> Tensor:
     )
 
 
-def _cut(vectors: Tensor, places: Tensor, centers: Tensor) -> Tensor:
+def cut_parts(vectors: Tensor, places: Tensor, centers: Tensor) -> Tensor:
     """Return (n, C) vectors as (M, n, d) parts."""
     num_parts, _, size = centers.shape
     if num_parts * size != vectors.shape[1]:

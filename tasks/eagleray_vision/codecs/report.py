@@ -19,7 +19,8 @@ class CodecReport:
     Attributes:
         codec: Its name.
         bytes_per_vector: Bytes stored.
-        share_of_fp32: These as a share of 4 bytes per channel.
+        bytes_per_image: Bytes stored of each photograph beside its vectors.
+        share_of_fp32: All of them as a share of 4 bytes per channel.
         mean_cosine: Mean cosine of a vector and its decoded self; vectors of length 0 left out.
         cosine_p5: Its 5th percentile.
         relative_mse: Squared error over the variance about the mean vector.
@@ -29,6 +30,7 @@ class CodecReport:
 
     codec: str
     bytes_per_vector: int
+    bytes_per_image: int
     share_of_fp32: float
     mean_cosine: float
     cosine_p5: float
@@ -42,16 +44,21 @@ class CodecReport:
 
 
 @torch.no_grad()
-def measure_codec(codec: Codec, vectors: Tensor, texts: Tensor | None = None) -> CodecReport:
+def measure_codec(
+    codec: Codec, vectors: Tensor, texts: Tensor | None = None, images: Tensor | None = None
+) -> CodecReport:
     """Measure a codec.
 
     Args:
         codec: The codec.
         vectors: (n, C) vectors of images that nothing was fitted on, n > 0.
         texts: (K, C) text vectors in the same space, for the agreement of the best text.
+        images: (n,) integers from 0, the photograph of each vector; None: all are of one.
     """
     vectors = vectors.float()
-    decoded = codec.decode(codec.encode(vectors))
+    codes = codec.encode(vectors, images)
+    decoded = codec.decode(codes)
+    stored = codes.values.numel() + (0 if codes.moments is None else codes.moments.nbytes)
     cosine = F.cosine_similarity(vectors, decoded, dim=1)
     cosine = cosine[vectors.norm(dim=1) > 0]
     error = (decoded - vectors).double().square().sum()
@@ -63,7 +70,8 @@ def measure_codec(codec: Codec, vectors: Tensor, texts: Tensor | None = None) ->
     return CodecReport(
         codec=codec.spec.name,
         bytes_per_vector=codec.bytes_per_vector,
-        share_of_fp32=codec.bytes_per_vector / (4 * codec.channels),
+        bytes_per_image=codec.spec.bytes_per_image(codec.channels),
+        share_of_fp32=stored / vectors.nbytes,
         mean_cosine=float(cosine.mean()) if len(cosine) else 1.0,
         cosine_p5=float(cosine.quantile(0.05)) if len(cosine) else 1.0,
         relative_mse=float(error / spread) if spread > 0 else 0.0,

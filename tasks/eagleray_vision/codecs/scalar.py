@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from eagleray_vision.codecs.codec import Codec, CodecError, as_bytes, of_bytes
+from eagleray_vision.codecs.codec import CodecError, VectorCodec, as_bytes, of_bytes
 
 _LARGEST_HALF = 65504.0
 _LEVELS = 255.0
 
 
-class PlainCodec(Codec):
+class PlainCodec(VectorCodec):
     """fp32 or fp16; nothing is fitted."""
 
     @property
@@ -27,7 +27,7 @@ class PlainCodec(Codec):
         return of_bytes(codes, self._dtype).float()
 
 
-class ByteCodec(Codec):
+class ByteCodec(VectorCodec):
     """8 bits per channel and a half-precision scale per vector; an offset too where values may be
     negative, which the fit decides (state ``is_signed``).
     """

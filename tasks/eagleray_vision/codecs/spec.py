@@ -15,9 +15,10 @@ KINDS = {
     "pcaNu8": "N principal components, 8 bits",
     "pqN": "product quantization, N parts of 8 bits",
     "opqN": "the same after a learned rotation",
+    "ipqN": "the same around each photograph's own mean and spread, which are stored beside",
 }
 """Names and what they mean."""
-_NAME = re.compile(r"(?P<kind>fp32|fp16|uint8|pca|pq|opq)(?P<size>[1-9][0-9]*)?(?P<bits>u8)?")
+_NAME = re.compile(r"(?P<kind>fp32|fp16|uint8|pca|pq|opq|ipq)(?P<size>[1-9][0-9]*)?(?P<bits>u8)?")
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class CodecSpec:
     """A codec before it is fitted.
 
     Attributes:
-        kind: ``fp32``, ``fp16``, ``uint8``, ``pca``, ``pq`` or ``opq``.
+        kind: ``fp32``, ``fp16``, ``uint8``, ``pca``, ``pq``, ``opq`` or ``ipq``.
         size: Components or parts; 0 where the codec has none.
         is_8_bit: Principal components in 8 bits.
     """
@@ -38,6 +39,15 @@ class CodecSpec:
     def name(self) -> str:
         """The name that `parse_codec` reads."""
         return f"{self.kind}{self.size or ''}{'u8' if self.is_8_bit else ''}"
+
+    @property
+    def is_per_image(self) -> bool:
+        """Whether something of each photograph is stored beside the codes of its vectors."""
+        return self.kind == "ipq"
+
+    def bytes_per_image(self, channels: int) -> int:
+        """Return the bytes of a photograph beside its vectors: mean and spread of each channel."""
+        return 2 * 2 * channels if self.is_per_image else 0
 
     def bytes_per_vector(self, channels: int, *, is_signed: bool = False) -> int:
         """Return the bytes of one vector.
@@ -77,7 +87,7 @@ def parse_codec(name: str) -> CodecSpec:
         64
     """
     match = _NAME.fullmatch(name)
-    needs_size = match is not None and match["kind"] in ("pca", "pq", "opq")
+    needs_size = match is not None and match["kind"] in ("pca", "pq", "opq", "ipq")
     if (
         match is None
         or needs_size != (match["size"] is not None)

@@ -1,11 +1,13 @@
 """Codecs: bytes, errors, states that are found again, and codes that another fit refuses."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 
 from eagleray.task import SettingsError
+from eagleray_kernels import pq_scores
 from eagleray_vision.codecs import (
     Codec,
     CodecError,
@@ -17,7 +19,7 @@ from eagleray_vision.codecs import (
     transcode,
 )
 
-NAMES = ("fp32", "fp16", "uint8", "pca8", "pca8u8", "pq7", "opq7", "pq8")
+NAMES = ("fp32", "fp16", "uint8", "pca8", "pca8u8", "pq7", "opq7", "pq8", "ipq7")
 CHANNELS = 24
 
 
@@ -45,6 +47,7 @@ def codecs() -> dict[str, Codec]:
             ("pq7", 7, 0.85),
             ("opq7", 7, 0.85),
             ("pq8", 8, 0.85),
+            ("ipq7", 7, 0.85),
         ),
     ],
 )
@@ -52,7 +55,8 @@ def test_bytes_and_cosine_on_unseen_vectors(codecs, name, num_bytes, cosine):
     codec = codecs[name]
     report = measure_codec(codec, features(400, 1), torch.randn(5, CHANNELS))
     assert report.bytes_per_vector == num_bytes == codec.encode(features(3, 2)).values.shape[1]
-    assert report.share_of_fp32 == num_bytes / 96
+    assert report.bytes_per_image == (4 * CHANNELS if name == "ipq7" else 0)
+    assert report.share_of_fp32 == (400 * num_bytes + report.bytes_per_image) / (400 * 96)
     assert report.mean_cosine >= cosine and report.cosine_p5 <= report.mean_cosine + 1e-6
     assert 0 <= report.relative_mse < 0.5 and 0.5 < report.agreement <= 1.0
 
@@ -141,7 +145,7 @@ def test_edge_vectors(codecs):
 @pytest.mark.parametrize("count", [1, 3, 200, 256])
 def test_samples_smaller_than_a_codebook(count):
     sample = features(count, 7)
-    for name in ("pq6", "opq6", "pca4u8"):
+    for name in ("pq6", "opq6", "pca4u8", "ipq6"):
         codec = fit_codec(name, sample)
         decoded = codec.decode(codec.encode(sample))
         assert torch.isfinite(decoded).all()
@@ -166,3 +170,59 @@ def test_bytes_of_the_published_sizes():
     more = {n: parse_codec(n).bytes_per_vector(512) for n in ("pca128u8", "pq64", "opq32")}
     assert more == {"pca128u8": 128, "pq64": 64, "opq32": 32}
     assert all(parse_codec(n).name == n for n in (*sizes, *more))
+
+
+def of_photographs(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Vectors of photographs that differ in mean and spread, and the photograph of each."""
+    generator = torch.Generator().manual_seed(seed)
+    images = torch.arange(count) // 100
+    means, spreads = (2 * torch.rand(count // 100, CHANNELS, generator=generator) for _ in "ab")
+    return (features(count, seed) * spreads[images] + means[images]), images
+
+
+def test_means_and_spreads_of_photographs_help_with_unseen_ones():
+    sample, images = of_photographs(3000, 0)
+    unseen, others = of_photographs(500, 1)
+    own = fit_codec("ipq7", sample, images=images)
+    assert own.fingerprint == fit_codec("ipq7", sample, images=images).fingerprint
+    ours = measure_codec(own, unseen, images=others)
+    theirs = measure_codec(fit_codec("pq7", sample), unseen)
+    assert ours.relative_mse < 0.8 * theirs.relative_mse
+    codes = own.encode(unseen, others)
+    assert codes.moments.shape == (5, 2, CHANNELS)
+    torch.testing.assert_close(
+        codes.moments[3, 0].float(), unseen[300:400].mean(0), rtol=2e-3, atol=0
+    )
+    decoded = own.decode(codes)
+    assert bool((decoded >= 0).all())
+    # Photographs in any order, and one whose vectors do not follow each other.
+    order = torch.randperm(500, generator=torch.Generator().manual_seed(2))
+    turned = own.decode(own.encode(unseen[order], others[order]))
+    torch.testing.assert_close(turned, decoded[order])
+
+
+def test_a_photographs_table_scores_what_is_decoded():
+    sample, images = of_photographs(600, 3)
+    codec, text = fit_codec("ipq7", sample, images=images), torch.randn(CHANNELS)
+    codes = codec.encode(sample, images)
+    tables = codec.score_tables(codes.moments, text)
+    scores = torch.cat([pq_scores(codes.values[images == k], tables[k]) for k in range(6)])
+    torch.testing.assert_close(scores, codec.decode(codes) @ text, rtol=1e-4, atol=1e-4)
+
+
+def test_codes_of_photographs_say_what_they_lack():
+    sample, images = of_photographs(300, 4)
+    codec = fit_codec("ipq7", sample, images=images)
+    codes = codec.encode(sample, images)
+    with pytest.raises(CodecError, match="mean and spread of each photograph"):
+        codec.decode(Codes(codes.values, codes.fingerprint))
+    with pytest.raises(CodecError, match=r"of 3 photographs need .*found \(2, 2, 24\)"):
+        codec.decode(replace(codes, moments=codes.moments[:2]))
+    with pytest.raises(CodecError, match="300 vectors are as many numbers"):
+        codec.encode(sample, images[:5])
+    with pytest.raises(CodecError, match="never negative"):
+        codec.encode(-sample, images)
+    again = transcode(codec.encode(sample, images), codec, fit_codec("ipq6", sample, images=images))
+    assert again.moments is not None and torch.equal(again.images, images)
+    signed = fit_codec("ipq7", sample - 3.0, images=images)
+    assert bool((signed.decode(signed.encode(sample - 3.0, images)) < 0).any())
