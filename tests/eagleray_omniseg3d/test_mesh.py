@@ -11,8 +11,7 @@ import torch
 import trimesh
 
 from eagleray_omniseg3d.errors import SelectionError
-from eagleray_omniseg3d.mesh.scene_mesh import mesh_glb, mesh_ply, scene_mesh, upright
-from eagleray_omniseg3d.mesh.surface import isosurface
+from eagleray_omniseg3d.mesh import isosurface, mesh_glb, mesh_ply, scene_mesh, upright
 
 RADIUS = 0.6
 
@@ -49,19 +48,31 @@ def read(content, kind):
 
 
 def test_noise_gives_a_closed_surface_that_is_oriented():
-    values = np.random.default_rng(0).normal(size=(7, 8, 9))
-    mesh = trimesh.Trimesh(*isosurface(values, 0.3), process=False)
-    assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
+    for seed in range(4):
+        mesh = isosurface(np.random.default_rng(seed).normal(size=(7, 8, 9)).clip(0), 0.3)
+        assert mesh.is_watertight and mesh.is_winding_consistent and mesh.volume > 0
+
+
+def test_samples_on_the_very_level_leave_no_hole():
+    values = np.random.default_rng(0).integers(0, 3, size=(12, 12, 12)) / 2
+    edges = np.sort(isosurface(values, 0.5).edges, axis=1)
+    _, faces = np.unique(edges, axis=0, return_counts=True)
+    assert (faces % 2 == 0).all(), "an edge of one face is the edge of a hole"
+
+
+def test_what_reaches_the_border_of_the_grid_is_closed_there():
+    mesh = isosurface(np.ones((4, 5, 6)), 0.5)
+    assert mesh.is_watertight and mesh.bounds[1] == pytest.approx([3.5, 4.5, 5.5])
 
 
 def test_a_grid_without_the_level_has_no_surface():
-    assert len(isosurface(np.zeros((3, 3, 3)), 1.0)[1]) == 0
+    assert len(isosurface(np.zeros((3, 3, 3)), 1.0).faces) == 0
 
 
 def test_a_ball_is_a_closed_ball_of_its_size_and_color():
     notes = []
     mesh = scene_mesh(model(), seen(), None, notes.append, resolution=48)
-    assert notes and (mesh.colors == (255, 128, 0)).all()
+    assert notes and (mesh.visual.vertex_colors == (255, 128, 0, 255)).all()
     for kind, content in (("ply", mesh_ply(mesh)), ("glb", mesh_glb(mesh))):
         again = read(content, kind)
         assert again.is_watertight, kind

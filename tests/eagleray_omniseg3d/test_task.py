@@ -490,7 +490,7 @@ def test_viewer_saves_masks_of_all_training_views_and_one_cloud(viewing, done):
 
 
 def test_viewer_saves_the_surface_of_the_scene_and_of_a_selection(viewing, done, monkeypatch):
-    monkeypatch.setattr("eagleray_omniseg3d.mesh.scene_mesh.RESOLUTION", 32)
+    monkeypatch.setattr("eagleray_omniseg3d.mesh.RESOLUTION", 32)
     window, *_ = viewing
     notes = []
     name, content = window.save("mesh_ply", note=notes.append)

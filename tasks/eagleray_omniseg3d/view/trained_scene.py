@@ -7,7 +7,6 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -30,7 +29,7 @@ from eagleray_omniseg3d.click.selection import (
 from eagleray_omniseg3d.data import SceneData
 from eagleray_omniseg3d.errors import SelectionError
 from eagleray_omniseg3d.export import png_bytes, point_cloud_ply
-from eagleray_omniseg3d.mesh.scene_mesh import Chooser, mesh_glb, mesh_ply, scene_mesh, upright
+from eagleray_omniseg3d.mesh import Chooser, mesh_glb, mesh_ply, scene_mesh, upright
 from eagleray_omniseg3d.model.scene_model import SceneModel
 from eagleray_omniseg3d.model.view_rendering import (
     BoolImage,
@@ -205,14 +204,14 @@ class TrainedScene:
             seen = seen[chooser(features, seen)]
         mesh = scene_mesh(self._model, seen, chooser, note)
         scene = self._data.scene
-        vertices = world_points(scene, mesh.vertices)
+        vertices = world_points(scene, np.asarray(mesh.vertices))
         if what == "mesh_glb":
             up = -scene.poses("train")[:, :, 1].mean(axis=0)
             ends = world_points(scene, np.stack([np.zeros(3), up]))
             vertices = vertices @ upright(ends[1] - ends[0]).T
         name = "selection" if chooser is not None else "scene"
-        content = _MESH_WRITERS[what](replace(mesh, vertices=vertices))
-        return f"{name}.{what.removeprefix('mesh_')}", content
+        mesh.vertices = vertices
+        return f"{name}.{what.removeprefix('mesh_')}", _MESH_WRITERS[what](mesh)
 
     def _look(self, request: ViewRequest[Prompt], check: Callable[[], None] | None) -> RgbImage:
         mode, selection = request.mode, request.selection

@@ -1,1 +1,0 @@
-"""The surface of a trained scene as a mesh."""
