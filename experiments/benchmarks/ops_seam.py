@@ -29,7 +29,7 @@ from prettytable import PrettyTable
 from record import write_record
 
 from eagleray import Experiment
-from eagleray.evaluate.stage import load_model
+from eagleray.evaluate.model_stage import load_model
 from eagleray.evaluate.weights import find_weights
 from eagleray_ops.data import network_hw, network_image
 from eagleray_ops.model.words import word_rows

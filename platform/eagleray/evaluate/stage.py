@@ -8,25 +8,18 @@ from __future__ import annotations
 
 import io
 import json
-import threading
 import traceback
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from PIL import Image
 from pydantic import Field
-from torch import nn
 
-from eagleray.devices import to_device
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
-from eagleray.prepare.computed import rows_at
+from eagleray.evaluate.model_stage import UnitSettings, UnitStage
 from eagleray.prepare.marker import CommittedFile
-from eagleray.prepare.streamed import ask_rows
 from eagleray.runs.evaluation import LAYER_FOLDER, PICTURE_FOLDER
 from eagleray.storage import SharedFile
 from eagleray.task import (
@@ -36,12 +29,8 @@ from eagleray.task import (
     Evaluation,
     Item,
     LabelLayers,
-    ModelTask,
     Record,
-    Resources,
     Rows,
-    Settings,
-    Stage,
 )
 
 _MOST_SEGMENTS = 65_535
@@ -49,19 +38,15 @@ PICTURE_ERROR = "picture_error.txt"
 """File of a unit whose pictures could not be made: the traceback."""
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(UnitSettings):
     """What the rows of an evaluation depend on, beside the weights."""
 
-    task: str = Field(description="Name of the task.")
-    settings: dict[str, Any] = Field(description="The task's settings.")
     benchmark: str = Field(description="Name of the benchmark.")
-    prepared: dict[str, str] = Field(description="Listing of the prepared data by stage label.")
-    units: int | None = Field(description="Number of first units, None = all.")
     pictures: int = Field(description="Number of first units whose pictures are kept.")
     precision: Annotated[Precision, LATER] = Field("fp32", description="Arithmetic.")
 
 
-class EvaluationStage(Stage):
+class EvaluationStage(UnitStage[Evaluation, EvaluationSettings]):
     """Predicts and scores the units of one benchmark with one checkpoint.
 
     Args:
@@ -91,67 +76,41 @@ class EvaluationStage(Stage):
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - frozen
         ahead: int = 1,
     ) -> None:
-        self._ahead = ahead
-        self._task, self._benchmark, self._weights = task, benchmark, weights
-        self._settings, self._rows, self._arithmetic = settings, rows, arithmetic
+        super().__init__(
+            task,
+            weights,
+            settings,
+            rows,
+            batch_size=batch_size,
+            gpus=gpus,
+            arithmetic=arithmetic,
+            ahead=ahead,
+        )
+        self._benchmark = benchmark
         self.source = benchmark.name
         self.schema = dict(benchmark.schema)
-        self.resources = Resources(batch_size=batch_size, gpus=gpus, seconds_per_item=1.0)
 
-    def settings(self) -> EvaluationSettings:
-        """Return what the rows depend on."""
-        return self._settings
+    def dataset(self, rows: Mapping[str, Rows]) -> Dataset:
+        """Return the benchmark's units.
 
-    def weights(self) -> Sequence[Path]:
-        """Return the checkpoint: its checksum is part of the fingerprint."""
-        return (self._weights.local(),)
+        Raises:
+            TypeError: The task gives no map-style dataset.
+        """
+        dataset = self._task.dataset(self._benchmark.source, rows)
+        if not isinstance(dataset, Dataset):
+            raise TypeError(
+                f"benchmark {self._benchmark.name!r} needs a map-style Dataset, "
+                f"found {type(dataset).__name__}"
+            )
+        return dataset
 
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the benchmark's units."""
-        dataset = self._open_dataset()
-        total = len(dataset) if self._settings.units is None else self._settings.units
-        for index in range(min(total, len(dataset))):
-            key = dataset.key(index)
-            yield Item(key, key, {"index": index, "picture": index < self._settings.pictures})
-
-    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
-        """Open the data and load the checkpoint."""
-        self._device = torch.device(device)
-        self._rows = rows_at(self._rows, self._device)
-        self._dataset = self._open_dataset()
-        self._lock = threading.Lock()
-        self._coming: deque[int] = deque()
-        self._asked: set[int] = set()
-        self._model = load_model(self._task, self._weights.local(), self._device)
-        self._arithmetic.apply(self._model)
-
-    def announce(self, items: Sequence[Item]) -> None:
-        """Ask for the rows of units that are read soon."""
-        with self._lock:
-            self._coming.extend(int(item.payload["index"]) for item in items)
-        self._ask_ahead()
-
-    def _ask_ahead(self) -> None:
-        with self._lock:
-            room = max(0, self._ahead - len(self._asked))
-            following = [self._coming.popleft() for _ in range(min(room, len(self._coming)))]
-            self._asked.update(following)
-        ask_rows(self._rows, self._dataset, following)
-
-    def load(self, item: Item) -> Any:
-        """Read one unit; randomness is fixed."""
-        index = int(item.payload["index"])
-        with self._lock:
-            self._asked.discard(index)
-        self._ask_ahead()
-        sample = self._dataset.load(index, np.random.default_rng(0))
-        return item, sample
+    def payload(self, index: int) -> dict[str, Any]:
+        """Return what a unit's item carries: also whether its pictures are kept."""
+        return {"index": index, "picture": index < self._settings.pictures}
 
     def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
         """Predict a batch and score each unit."""
-        with torch.inference_mode(), self._arithmetic.autocast(self._device):
-            moved = to_device([sample for _, sample in samples], self._device)
-            predictions = self._task.predict(self._model, moved)
+        predictions = self._predicted([sample for _, sample in samples])
         return [
             [self._record(item, sample, prediction)]
             for (item, sample), prediction in zip(samples, predictions, strict=True)
@@ -179,15 +138,6 @@ class EvaluationStage(Stage):
             return {PICTURE_ERROR: text.encode("utf-8", "replace")}
         return files
 
-    def _open_dataset(self) -> Dataset:
-        dataset = self._task.dataset(self._benchmark.source, self._rows)
-        if not isinstance(dataset, Dataset):
-            raise TypeError(
-                f"benchmark {self._benchmark.name!r} needs a map-style Dataset, "
-                f"found {type(dataset).__name__}"
-            )
-        return dataset
-
 
 def layer_files(key: str, layers: LabelLayers) -> dict[str, bytes]:
     """Return labels as files of a unit: a PNG per picture (segment = red + 256 green), and a JSON
@@ -214,19 +164,6 @@ def layer_files(key: str, layers: LabelLayers) -> dict[str, bytes]:
     colors = np.asarray(layers.colors).tolist()
     record = {"names": list(layers.names), "colors": colors, "layers": told}
     return {**files, f"{LAYER_FOLDER}/{key}.json": json.dumps(record).encode()}
-
-
-def load_model(task: ModelTask, weights: Path, device: torch.device) -> nn.Module:
-    """Build a task's model with the weights of a checkpoint, ready for inference.
-
-    Raises:
-        SettingsError: The weights are damaged, hold NaN, or are not of this model.
-    """
-    from eagleray.train.weights import load_exactly
-
-    model = task.build()
-    load_exactly(task, model, weights)
-    return model.to(device).eval()
 
 
 def encode_png(image: npt.NDArray[np.uint8]) -> bytes:

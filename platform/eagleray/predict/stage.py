@@ -18,9 +18,8 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from eagleray.devices import to_device
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
-from eagleray.evaluate.stage import load_model
+from eagleray.evaluate.model_stage import ModelStage
 from eagleray.predict.output_folder import Exports, OutputFolder
 from eagleray.prepare.fingerprint import short_hash
 from eagleray.storage import SharedFile
@@ -33,7 +32,6 @@ from eagleray.task import (
     Resources,
     Rows,
     Settings,
-    Stage,
 )
 
 _THREADS = {"cpu": 2, "cuda": 4}
@@ -50,7 +48,7 @@ class PredictSettings(Settings):
     flags: Annotated[dict[str, Any], LATER] = Field({}, description="The task's own flags.")
 
 
-class PredictStage(Stage):
+class PredictStage(ModelStage[Prediction, PredictSettings]):
     """Predicts and exports a user's files.
 
     Args:
@@ -78,8 +76,8 @@ class PredictStage(Stage):
         gpus: float,
         arithmetic: Arithmetic = Arithmetic(),  # noqa: B008 - frozen
     ) -> None:
-        self._task, self._weights, self._settings = task, weights, settings
-        self._paths, self._output, self._arithmetic = list(paths), output, arithmetic
+        super().__init__(task, weights, settings, arithmetic)
+        self._paths, self._output = list(paths), output
         self.schema = Exports.SCHEMA
         threads = _THREADS["cuda" if gpus else "cpu"]
         self.resources = Resources(
@@ -90,23 +88,9 @@ class PredictStage(Stage):
             writer_threads=threads,
         )
 
-    def settings(self) -> PredictSettings:
-        """Return task, settings and formats."""
-        return self._settings
-
-    def weights(self) -> Sequence[Path]:
-        """Return the checkpoint."""
-        return (self._weights.local(),)
-
     def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
         """List the files as the task reads them; keys that collide keep their files' suffixes."""
         return iter(apart_by_suffix(list(self._task.inputs(self._paths))))
-
-    def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
-        """Load the checkpoint."""
-        self._device = torch.device(device)
-        self._model = load_model(self._task, self._weights.local(), self._device)
-        self._arithmetic.apply(self._model)
 
     def load(self, item: Item) -> Any:
         """Decode one file."""
@@ -115,10 +99,8 @@ class PredictStage(Stage):
 
     def process(self, samples: Sequence[Any]) -> Sequence[Any]:
         """Predict a batch."""
-        autocast = self._arithmetic.autocast(self._device)
-        with self._timed("device"), torch.inference_mode(), autocast:
-            moved = to_device([sample for _, sample in samples], self._device)
-            predictions = self._task.predict(self._model, moved)
+        with self._timed("device"):
+            predictions = self._predicted([sample for _, sample in samples])
         return [(*sample, one) for sample, one in zip(samples, predictions, strict=True)]
 
     def encode(self, processed: Any) -> Sequence[Record]:

@@ -8,7 +8,7 @@ from functools import cached_property
 
 from eagleray.contract.task import require
 from eagleray.evaluate.arithmetic import Arithmetic
-from eagleray.evaluate.weights import find_weights
+from eagleray.evaluate.weights import locate_weights
 from eagleray.experiment.discovery import nearest, task_type
 from eagleray.options import RunOptions
 from eagleray.prepare import (
@@ -93,7 +93,9 @@ def make_index(
     chosen = split or splits[0]
     if chosen not in splits:
         raise SettingsError(f"task {task.name!r} has no split {split!r}; {nearest(split, splits)}")
-    weights = find_weights(run, checkpoint or experiment.evaluate.checkpoint, task, experiment.seed)
+    weights = locate_weights(
+        run, checkpoint or experiment.evaluate.checkpoint, task, experiment.seed
+    )
     # What units are read from is stored, whatever training does: an index outlives it.
     settings = experiment.prepare.model_copy(update={"materialise": "stored"})
     labels = with_upstream(task.stages(), task.query_stages(chosen))

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-import torch
 from pydantic import Field
 
-from eagleray.devices import to_device
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
-from eagleray.evaluate.stage import load_model
-from eagleray.prepare.computed import rows_at
-from eagleray.task import Item, Querying, Record, Resources, Rows, Settings, Stage
+from eagleray.evaluate.model_stage import UnitSettings, UnitStage
+from eagleray.storage import SharedFile
+from eagleray.task import Dataset, Querying, Record, Rows
 
 
-class IndexSettings(Settings):
+class IndexSettings(UnitSettings):
     """What the rows of an index depend on, beside the weights."""
 
-    task: str = Field(description="Name of the task.")
-    settings: dict[str, Any] = Field(description="The task's settings.")
     split: str = Field(description="Split that is indexed.")
-    prepared: dict[str, str] = Field(description="Listing of the prepared data by stage label.")
-    units: int | None = Field(description="Number of first units, None = all.")
     precision: Precision = Field(description="Arithmetic.")
 
 
-class IndexStage(Stage):
+class IndexStage(UnitStage[Querying, IndexSettings]):
     """Predicts the units of one split with one checkpoint, and keeps what texts are compared with.
 
     Args:
@@ -46,7 +38,7 @@ class IndexStage(Stage):
     def __init__(
         self,
         task: Querying,
-        weights: Path,
+        weights: SharedFile,
         settings: IndexSettings,
         rows: Mapping[str, Rows],
         *,
@@ -54,41 +46,21 @@ class IndexStage(Stage):
         gpus: float,
         arithmetic: Arithmetic,
     ) -> None:
-        self._task, self._weights, self._settings = task, weights, settings
-        self._rows, self._arithmetic = rows, arithmetic
+        super().__init__(
+            task, weights, settings, rows, batch_size=batch_size, gpus=gpus, arithmetic=arithmetic
+        )
         self.source = settings.split
         self.schema = dict(task.index_schema)
         self.fit_items = task.fit_units
-        self.resources = Resources(batch_size=batch_size, gpus=gpus, seconds_per_item=1.0)
 
-    def settings(self) -> IndexSettings:
-        """Return what the rows depend on."""
-        return self._settings
-
-    def weights(self) -> Sequence[Path]:
-        """Return the checkpoint: its checksum is part of the fingerprint."""
-        return (self._weights,)
-
-    def items(self, upstream: Mapping[str, Rows]) -> Iterator[Item]:
-        """List the split's units."""
-        units = self._task.query_units(self._settings.split, self._rows)
-        total = len(units) if self._settings.units is None else self._settings.units
-        for index in range(min(total, len(units))):
-            key = units.key(index)
-            yield Item(key, key, {"index": index})
+    def dataset(self, rows: Mapping[str, Rows]) -> Dataset:
+        """Return the split's units."""
+        return self._task.query_units(self._settings.split, rows)
 
     def setup(self, device: str, upstream: Mapping[str, Rows], fitted: Mapping[str, Any]) -> None:
-        """Open the data and load the checkpoint."""
-        self._device, self._fitted = torch.device(device), fitted
-        rows = rows_at(self._rows, self._device)
-        self._units = self._task.query_units(self._settings.split, rows)
-        self._model = load_model(self._task, self._weights, self._device)
-        self._arithmetic.apply(self._model)
-
-    def load(self, item: Item) -> Any:
-        """Read one unit; randomness is fixed."""
-        sample = self._units.load(int(item.payload["index"]), np.random.default_rng(0))
-        return item.key, sample
+        """Keep what was fitted, beside data and checkpoint."""
+        super().setup(device, upstream, fitted)
+        self._fitted = fitted
 
     def fit(self, samples: Iterable[Any]) -> Mapping[str, Any]:
         """Have the task fit what all rows share, on predictions of some units."""
@@ -98,10 +70,6 @@ class IndexStage(Stage):
         """Predict a batch and make a row of each unit."""
         predictions = self._predicted([sample for _, sample in samples])
         return [
-            [Record(key, self._task.index_row(sample, prediction, self._fitted))]
-            for (key, sample), prediction in zip(samples, predictions, strict=True)
+            [Record(item.key, self._task.index_row(sample, prediction, self._fitted))]
+            for (item, sample), prediction in zip(samples, predictions, strict=True)
         ]
-
-    def _predicted(self, samples: Sequence[Any]) -> Sequence[Any]:
-        with torch.inference_mode(), self._arithmetic.autocast(self._device):
-            return self._task.predict(self._model, to_device(list(samples), self._device))

@@ -17,7 +17,7 @@ from urllib.parse import quote
 import torch
 
 from eagleray.contract.task import require
-from eagleray.evaluate.stage import load_model
+from eagleray.evaluate.model_stage import load_model
 from eagleray.evaluate.weights import find_weights
 from eagleray.experiment.discovery import nearest, task_type
 from eagleray.listening import is_loopback, new_token

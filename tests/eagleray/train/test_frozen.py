@@ -16,7 +16,7 @@ from tests.eagleray.train.workers import (
     train_here,
 )
 
-from eagleray.evaluate.stage import load_model
+from eagleray.evaluate.model_stage import load_model
 from eagleray.evaluate.weights import find_weights
 from eagleray.runs.run_folder import RunFolder
 from eagleray.task import SettingsError
