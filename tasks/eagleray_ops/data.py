@@ -37,6 +37,7 @@ from eagleray_vision.images.resizing import shortest_edge_size
 from eagleray_vision.inference.panorama import resize_photo
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.label_space import VOID_CLASS
+from eagleray_vision.samples.keyed import KeyedDataset
 from eagleray_vision.samples.semantic import (
     SemanticBatch,
     SemanticSample,
@@ -47,7 +48,7 @@ from eagleray_vision.samples.semantic import (
 Photo = npt.NDArray[np.uint8]
 
 
-class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
+class TrainingImages(KeyedDataset[SemanticSample, SemanticBatch]):
     """The images that are trained on.
 
     Args:
@@ -60,25 +61,13 @@ class TrainingImages(Dataset[SemanticSample, SemanticBatch]):
     def __init__(
         self, labels: Rows, distorted: Rows | None, root: Path, settings: OpsSettings
     ) -> None:
+        replaced = distorted is not None and settings.rerp.share == 1
+        super().__init__(labels, distorted.keys() if replaced and distorted else None)
         self._labels, self._distorted, self._root = labels, distorted, root
         self._input, self._rerp = settings.input, settings.rerp
         self._faithful = settings.faithful
-        replaced = distorted is not None and self._rerp.share == 1
-        self._keys = list(distorted.keys() if replaced and distorted else labels.keys())
         self._known = frozenset(distorted.keys()) if distorted is not None else frozenset()
         self._classes = training_classes(settings)
-
-    def __len__(self) -> int:
-        """Return the number of photographs."""
-        return len(self._keys)
-
-    def key(self, index: int) -> str:
-        """Return the photograph's name."""
-        return self._keys[index]
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard that holds the record of its labels."""
-        return self._labels.shard_idx(self._keys[index])
 
     def load(self, index: int, rng: np.random.Generator) -> SemanticSample:
         """Read one photograph and its classes, and draw what training sees of them."""

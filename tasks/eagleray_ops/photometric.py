@@ -6,7 +6,6 @@ It comes in two parts, the draw and what is done with it, so that a draw can be 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -14,30 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eagleray_ops.settings import PhotometricSettings
+from eagleray_vision.images.color_distortion import ColorDraw, distorted
 
 Image = npt.NDArray[np.uint8]
 
 _HUES = 180
 """Steps of a whole turn of the hue in OpenCV's 8-bit HSV."""
-
-
-@dataclass(frozen=True, slots=True)
-class ColorDraw:
-    """One draw of the photometric distortion; None: the step is left out.
-
-    Attributes:
-        brightness: Added to all channels, 8-bit levels.
-        contrast: Factor of all channels.
-        contrast_first: Whether contrast comes before saturation and hue, not behind them.
-        saturation: Factor of the saturation.
-        hue: Added to the hue, of 180.
-    """
-
-    brightness: float | None
-    contrast: float | None
-    contrast_first: bool
-    saturation: float | None
-    hue: int | None
+_HUE_STEP_DEG = 360 / _HUES
 
 
 def draw_colors(settings: PhotometricSettings, rng: np.random.Generator) -> ColorDraw:
@@ -52,7 +34,9 @@ def draw_colors(settings: PhotometricSettings, rng: np.random.Generator) -> Colo
         contrast=maybe(rng.uniform(*settings.contrast)),
         contrast_first=bool(rng.integers(2)),
         saturation=maybe(rng.uniform(*settings.saturation)),
-        hue=maybe(int(rng.integers(-settings.hue, settings.hue))) if settings.hue else None,
+        hue_deg=maybe(_HUE_STEP_DEG * int(rng.integers(-settings.hue, settings.hue)))
+        if settings.hue
+        else None,
     )
 
 
@@ -66,22 +50,21 @@ def distort_colors(rgb: Image, draw: ColorDraw) -> Image:
     Returns:
         An image of the same shape.
     """
-    if draw.brightness is not None:
-        rgb = _linear(rgb, 1.0, draw.brightness)
-    if draw.contrast is not None and draw.contrast_first:
-        rgb = _linear(rgb, draw.contrast, 0.0)
-    if draw.saturation is not None:
-        hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
-        hsv[..., 1] = _linear(hsv[..., 1], draw.saturation, 0.0)
-        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    if draw.hue is not None:
-        hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
-        hsv[..., 0] = (hsv[..., 0].astype(int) + draw.hue) % _HUES
-        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
-    if draw.contrast is not None and not draw.contrast_first:
-        rgb = _linear(rgb, draw.contrast, 0.0)
-    return rgb
+    return distorted(rgb, draw, _linear, _in_hsv)
 
 
 def _linear(values: Image, factor: float, offset: float) -> Image:
     return np.clip(values.astype(np.float32) * factor + offset, 0, 255).astype(np.uint8)
+
+
+def _in_hsv(rgb: Image, saturation: float | None, hue_deg: float | None) -> Image:
+    """Change saturation and hue, each from and to 8-bit RGB as the released pipeline does."""
+    if saturation is not None:
+        hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+        hsv[..., 1] = _linear(hsv[..., 1], saturation, 0.0)
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    if hue_deg is not None:
+        hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0].astype(int) + round(hue_deg / _HUE_STEP_DEG)) % _HUES
+        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)
+    return rgb

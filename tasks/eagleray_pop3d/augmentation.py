@@ -6,12 +6,13 @@ configuration (docs/originals/pop3d.md, section 12).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
 import numpy.typing as npt
+
+from eagleray_vision.images.color_distortion import ColorDraw, distorted
 
 MASK_PROBABILITY = 0.7
 """Of a sample to be masked (released configuration)."""
@@ -30,27 +31,6 @@ _TURN_DEG = 360.0
 
 Image = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class ColorDraw:
-    """One draw of the color distortion; None: the step is left out.
-
-    Attributes:
-        brightness: Added to all channels, 8-bit levels.
-        contrast: Factor of all channels.
-        contrast_first: Whether contrast comes before saturation and hue, not behind them.
-        saturation: Factor of the saturation.
-        hue_deg: Added to the hue, in degrees.
-        channels: New order of the three channels.
-    """
-
-    brightness: float | None
-    contrast: float | None
-    contrast_first: bool
-    saturation: float | None
-    hue_deg: float | None
-    channels: tuple[int, ...] | None
 
 
 def draw_colors(rng: np.random.Generator) -> ColorDraw:
@@ -79,20 +59,20 @@ def distort_colors(rgb: Image, draw: ColorDraw) -> Image:
     Returns:
         An image of the same shape and type.
     """
-    if draw.brightness is not None:
-        rgb = rgb + np.float32(draw.brightness)
-    if draw.contrast is not None and draw.contrast_first:
-        rgb = rgb * np.float32(draw.contrast)
-    if draw.saturation is not None or draw.hue_deg is not None:
-        hsv = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2HSV)
-        if draw.saturation is not None:
-            hsv[..., 1] *= np.float32(draw.saturation)
-        if draw.hue_deg is not None:
-            hsv[..., 0] = (hsv[..., 0] + np.float32(draw.hue_deg)) % np.float32(_TURN_DEG)
-        rgb = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32, copy=False)
-    if draw.contrast is not None and not draw.contrast_first:
-        rgb = rgb * np.float32(draw.contrast)
-    return rgb if draw.channels is None else rgb[..., list(draw.channels)]
+    return distorted(rgb, draw, _linear, _in_hsv)
+
+
+def _linear(values: Image, factor: float, offset: float) -> Image:
+    return values * np.float32(factor) + np.float32(offset)
+
+
+def _in_hsv(rgb: Image, saturation: float | None, hue_deg: float | None) -> Image:
+    hsv = cv2.cvtColor(np.ascontiguousarray(rgb), cv2.COLOR_RGB2HSV)
+    if saturation is not None:
+        hsv[..., 1] *= np.float32(saturation)
+    if hue_deg is not None:
+        hsv[..., 0] = (hsv[..., 0] + np.float32(hue_deg)) % np.float32(_TURN_DEG)
+    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB).astype(np.float32, copy=False)
 
 
 def grid_mask(size_hw: tuple[int, int], period: int, row_phase: int, column_phase: int) -> Mask:

@@ -31,6 +31,7 @@ from eagleray_vision.driving.lidar import read_lidarseg
 from eagleray_vision.driving.lidarseg import evaluated_classes
 from eagleray_vision.driving.occ3d_grid import voxel_centers_m
 from eagleray_vision.driving.projection import project_frame
+from eagleray_vision.samples.keyed import KeyedDataset
 
 Points = npt.NDArray[np.float32]
 
@@ -83,7 +84,7 @@ class EvaluationSample:
     match_features: Tensor | None = None
 
 
-class TrainingFrames(Dataset[FrameSample, FrameBatch]):
+class TrainingFrames(KeyedDataset[FrameSample, FrameBatch]):
     """Key frames with voxel labels and encoded targets.
 
     Args:
@@ -93,19 +94,8 @@ class TrainingFrames(Dataset[FrameSample, FrameBatch]):
     """
 
     def __init__(self, frames: Rows, features: Rows, settings: Pop3dSettings) -> None:
+        super().__init__(features)  # they are the larger part
         self._frames, self._features, self._settings = frames, features, settings
-        self._tokens = list(features.keys())
-
-    def __len__(self) -> int:
-        return len(self._tokens)
-
-    def key(self, index: int) -> str:
-        """Return the key frame's token."""
-        return self._tokens[index]
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard of its features, which are the larger part."""
-        return self._features.shard_idx(self._tokens[index])
 
     @property
     def codec(self) -> Any:
@@ -114,7 +104,7 @@ class TrainingFrames(Dataset[FrameSample, FrameBatch]):
 
     def load(self, index: int, rng: np.random.Generator) -> FrameSample:
         """Read photographs, sweep and targets."""
-        token, settings = self._tokens[index], self._settings
+        token, settings = self._keys[index], self._settings
         frame = key_frame_of_row(self._frames[token])
         root = settings.data.folder
         check_rig(frame, settings.network.encoder.num_cameras)
@@ -140,7 +130,7 @@ class TrainingFrames(Dataset[FrameSample, FrameBatch]):
         return join_frames(samples)
 
 
-class EvaluationFrames(Dataset[EvaluationSample, Any]):
+class EvaluationFrames(KeyedDataset[EvaluationSample, Any]):
     """Key frames with the classes of their points.
 
     Args:
@@ -150,24 +140,13 @@ class EvaluationFrames(Dataset[EvaluationSample, Any]):
     """
 
     def __init__(self, frames: Rows, settings: Pop3dSettings, *, needs_labels: bool = True) -> None:
+        super().__init__(frames)
         self._frames, self._settings, self._needs_labels = frames, settings, needs_labels
-        self._tokens = list(frames.keys())
-
-    def __len__(self) -> int:
-        return len(self._tokens)
-
-    def key(self, index: int) -> str:
-        """Return the key frame's token."""
-        return self._tokens[index]
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard of its row."""
-        return self._frames.shard_idx(self._tokens[index])
 
     def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
         """Read photographs, sweep and labels."""
         frame, root = (
-            key_frame_of_row(self._frames[self._tokens[index]]),
+            key_frame_of_row(self._frames[self._keys[index]]),
             self._settings.data.folder,
         )
         check_rig(frame, self._settings.network.encoder.num_cameras)
@@ -291,7 +270,7 @@ class Occ3dFrames(EvaluationFrames):
 
     def load(self, index: int, rng: np.random.Generator) -> EvaluationSample:
         """Read photographs, sweep and truth."""
-        frame, settings = key_frame_of_row(self._frames[self._tokens[index]]), self._settings
+        frame, settings = key_frame_of_row(self._frames[self._keys[index]]), self._settings
         check_rig(frame, settings.network.encoder.num_cameras)
         sample = read_frame(frame, settings.data.folder, still(settings.images))
         path = Path(settings.truth.occ3d).expanduser() / frame.scene / frame.token / "labels.npz"

@@ -10,7 +10,7 @@ import torch
 from PIL import Image as Pillow
 
 from eagleray.task import InputError
-from eagleray_pop3d.augmentation import ColorDraw, distort_colors, draw_colors
+from eagleray_pop3d.augmentation import distort_colors, draw_colors
 from eagleray_pop3d.model.config import GridSettings
 from eagleray_pop3d.samples import (
     FrameSample,
@@ -24,6 +24,7 @@ from eagleray_pop3d.voxels import observed_labels
 from eagleray_vision.codecs import Codes
 from eagleray_vision.driving.key_frame import CameraTime, KeyFrame, SensorTime
 from eagleray_vision.driving.pose import SensorPose
+from eagleray_vision.images.color_distortion import ColorDraw
 
 GRID = GridSettings(size_hwz=(8, 8, 2), range_min_m=(-4, -4, -1), range_max_m=(4, 4, 1))
 STILL = SensorPose((1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 0.0))

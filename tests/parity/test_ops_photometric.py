@@ -7,7 +7,8 @@ import pytest
 from tests.parity.cases import cases
 from tests.parity.every_key import EveryKey, every_key_is_read  # noqa: F401
 
-from eagleray_ops.photometric import ColorDraw, distort_colors
+from eagleray_ops.photometric import distort_colors
+from eagleray_vision.images.color_distortion import ColorDraw
 
 CASES = {"ids": lambda path: path.stem}
 RANGES = {(-32, 32): "brightness", (0.5, 1.5): "factor", (-18, 18): "hue"}
@@ -29,7 +30,8 @@ def as_draw(calls):
     if not contrast_first:
         contrast = step()
     assert next(values, None) is None
-    return ColorDraw(brightness, contrast, contrast_first, saturation, hue)
+    turned = None if hue is None else 2.0 * hue  # OpenCV counts 180 steps to a turn
+    return ColorDraw(brightness, contrast, contrast_first, saturation, turned)
 
 
 @pytest.mark.parametrize("path", cases("ops", "photometric"), **CASES)

@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eagleray.task import Dataset, Rows
+from eagleray.task import Rows
 from eagleray_vision.datasets.label_stage import PHOTO_FILE, PORTRAITS
 from eagleray_vision.images.reading import read_rgb
 from eagleray_vision.panoptic.label_image import read_deep_ids
 from eagleray_vision.panoptic.panoptic_map import IndexedPanoptic, indexed_panoptic
+from eagleray_vision.samples.keyed import KeyedDataset
 from eagleray_vision.samples.placement import (
     ImageNormalization,
     Placement,
@@ -26,7 +27,7 @@ from eagleray_vision.samples.target import panoptic_target
 _LANDSCAPE, _PORTRAIT = 0, 1
 
 
-class PanopticDataset(Dataset):
+class PanopticDataset(KeyedDataset[PanopticSample, PanopticBatch]):
     """The images of one split.
 
     Args:
@@ -48,29 +49,17 @@ class PanopticDataset(Dataset):
         training: bool,
         pad_multiple: int = 1,
     ) -> None:
-        self._rows, self._root, self._place = rows, root, place
+        super().__init__(rows)
+        self._root, self._place = root, place
         self._normalization, self._training = normalization, training
         self._pad_multiple = pad_multiple
-        self._keys = list(rows.keys())
         self._portraits: frozenset[str] | None = None
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._keys)
-
-    def key(self, index: int) -> str:
-        """Return the image's name."""
-        return self._keys[index]
 
     def group(self, index: int) -> int:
         """Return 0 for images that are wider than high, 1 for the others."""
         if self._portraits is None:
             self._portraits = frozenset(self._rows.summary().get(PORTRAITS, ()))
         return _PORTRAIT if self._keys[index] in self._portraits else _LANDSCAPE
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard that holds the image's record."""
-        return self._rows.shard_idx(self._keys[index])
 
     def load(self, index: int, rng: np.random.Generator) -> PanopticSample:
         """Read one image and its labels, and place them on the network's input."""

@@ -1,10 +1,9 @@
 """Synchronized statistics on CPU processes against one process that sees all values."""
 
-import socket
-from typing import Any
+from pathlib import Path
 
 import torch
-from torch import distributed, multiprocessing
+from tests.two_processes import in_two_processes
 
 from eagleray_vision.layers.activated_norm import ActivatedBatchNorm
 
@@ -33,34 +32,23 @@ def run(norm: ActivatedBatchNorm, x: torch.Tensor, grad: torch.Tensor) -> dict[s
     }
 
 
-def worker(rank: int, port: int, results: Any) -> None:
-    torch.set_num_threads(1)
-    distributed.init_process_group(
-        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
-    )
+def worker(rank: int, folder: Path) -> None:
+    results = {}
     for name, counts in COUNTS.items():
         for shape in SHAPES:
             x, grad = values(name, shape)
             mine = slice(0, counts[0]) if rank == 0 else slice(counts[0], None)
-            found = run(ActivatedBatchNorm(3, synced=True), x[mine], grad[mine])
-            results[rank, name, shape] = {k: v.numpy() for k, v in found.items()}
-    distributed.destroy_process_group()
+            results[name, shape] = run(ActivatedBatchNorm(3, synced=True), x[mine], grad[mine])
+    torch.save(results, folder / f"{rank}")
 
 
-def test_two_workers_equal_one_that_sees_everything() -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    with multiprocessing.Manager() as manager:
-        shared = manager.dict()
-        multiprocessing.spawn(worker, (port, shared), nprocs=2)
-        results = dict(shared)
+def test_two_workers_equal_one_that_sees_everything(tmp_path: Path) -> None:
+    in_two_processes(worker, tmp_path)
+    results = [torch.load(tmp_path / rank) for rank in ("0", "1")]
     for name in COUNTS:
         for shape in SHAPES:
             expected = run(ActivatedBatchNorm(3), *values(name, shape))
-            ranks = [
-                {k: torch.from_numpy(v) for k, v in results[r, name, shape].items()} for r in (0, 1)
-            ]
+            ranks = [found[name, shape] for found in results]
             for key in ("y", "x.grad"):
                 joined = torch.cat([found[key] for found in ranks])
                 torch.testing.assert_close(joined, expected[key], rtol=1e-9, atol=1e-9)
