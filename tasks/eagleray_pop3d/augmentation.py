@@ -63,7 +63,9 @@ def distort_colors(rgb: Image, draw: ColorDraw) -> Image:
 
 
 def _linear(values: Image, factor: float, offset: float) -> Image:
-    return values * np.float32(factor) + np.float32(offset)
+    # Photographs are large: one pass where one is enough.
+    changed = values if factor == 1 else values * np.float32(factor)
+    return changed if offset == 0 else changed + np.float32(offset)
 
 
 def _in_hsv(rgb: Image, saturation: float | None, hue_deg: float | None) -> Image:
