@@ -81,7 +81,8 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
         """Return the row (``Benchmark.schema``) that one unit adds to the metric.
 
         Called once per unit behind ``predict``, by the same process; ``sample`` is as it was
-        loaded, on the CPU.
+        loaded, on the CPU. An evaluation calls it from a few threads, while the device predicts the
+        next units.
         """
 
     @abstractmethod
@@ -117,7 +118,7 @@ class Evaluation(Inference[M, S, P], DataTask, Generic[M, S, P]):
         """Return named RGB pictures, uint8 (H, W, 3), of one size: ``input``, ``truth``,
         ``prediction``. An error here is told and touches no unit.
 
-        Called for the first ``evaluate.pictures`` units, by the process that scored them.
+        Called for the first ``evaluate.pictures`` units, by the thread that scored them.
         """
         return {}
 

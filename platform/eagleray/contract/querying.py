@@ -66,7 +66,7 @@ class Querying(Inference[M, S, P], Generic[M, S, P]):
     def index_row(self, sample: S, prediction: P, fitted: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return what is kept of a unit: the row (``index_schema``) that texts are compared with.
 
-        Called once per unit behind ``predict``, by the same process.
+        Called once per unit behind ``predict``, by the same process from a few threads.
         """
 
     @abstractmethod

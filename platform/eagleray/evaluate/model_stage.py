@@ -20,7 +20,7 @@ from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.prepare.computed import rows_at
 from eagleray.prepare.streamed import ask_rows
 from eagleray.storage import SharedFile
-from eagleray.task import Dataset, Item, ModelTask, Resources, Rows, Settings, Stage
+from eagleray.task import Dataset, Item, ModelTask, Record, Resources, Rows, Settings, Stage
 
 
 class UnitSettings(Settings):
@@ -124,6 +124,15 @@ class UnitStage(ModelStage[T, U]):
         self._lock = threading.Lock()
         self._coming: deque[int] = deque()
         self._asked: set[int] = set()
+
+    def process(self, samples: Sequence[Any]) -> Sequence[tuple[Item, Any, Any]]:
+        """Predict a batch; what is made of each prediction (``encode``) goes on behind the next."""
+        predictions = self._predicted([sample for _, sample in samples])
+        return [(*loaded, made) for loaded, made in zip(samples, predictions, strict=True)]
+
+    @abstractmethod
+    def encode(self, processed: tuple[Item, Any, Any]) -> Sequence[Record]:
+        """Return the record of an item, its sample and its prediction."""
 
     def announce(self, items: Sequence[Item]) -> None:
         """Ask for the rows of units that are read soon."""

@@ -108,18 +108,12 @@ class EvaluationStage(UnitStage[Evaluation, EvaluationSettings]):
         """Return what a unit's item carries: also whether its pictures are kept."""
         return {"index": index, "picture": index < self._settings.pictures}
 
-    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """Predict a batch and score each unit."""
-        predictions = self._predicted([sample for _, sample in samples])
-        return [
-            [self._record(item, sample, prediction)]
-            for (item, sample), prediction in zip(samples, predictions, strict=True)
-        ]
-
-    def _record(self, item: Item, sample: Any, prediction: Any) -> Record:
+    def encode(self, processed: tuple[Item, Any, Any]) -> Sequence[Record]:
+        """Score a unit, and draw it if it is one of the first."""
+        item, sample, prediction = processed
         row = self._task.score(self._benchmark.name, sample, prediction)
         files = self._pictures(item, sample, prediction) if item.payload["picture"] else {}
-        return Record(item.key, row, files)
+        return [Record(item.key, row, files)]
 
     def _pictures(self, item: Item, sample: Any, prediction: Any) -> dict[str, bytes]:
         """Return the unit's pictures, or why there are none: a picture never touches a number."""

@@ -10,7 +10,7 @@ from pydantic import Field
 from eagleray.evaluate.arithmetic import Arithmetic, Precision
 from eagleray.evaluate.model_stage import UnitSettings, UnitStage
 from eagleray.storage import SharedFile
-from eagleray.task import Dataset, Querying, Record, Rows
+from eagleray.task import Dataset, Item, Querying, Record, Rows
 
 
 class IndexSettings(UnitSettings):
@@ -66,10 +66,7 @@ class IndexStage(UnitStage[Querying, IndexSettings]):
         """Have the task fit what all rows share, on predictions of some units."""
         return self._task.fit_index(self._predicted([sample])[0] for _, sample in samples)
 
-    def process(self, samples: Sequence[Any]) -> Sequence[Sequence[Record]]:
-        """Predict a batch and make a row of each unit."""
-        predictions = self._predicted([sample for _, sample in samples])
-        return [
-            [Record(item.key, self._task.index_row(sample, prediction, self._fitted))]
-            for (item, sample), prediction in zip(samples, predictions, strict=True)
-        ]
+    def encode(self, processed: tuple[Item, Any, Any]) -> Sequence[Record]:
+        """Make the row of a unit."""
+        item, sample, prediction = processed
+        return [Record(item.key, self._task.index_row(sample, prediction, self._fitted))]
