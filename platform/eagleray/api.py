@@ -49,6 +49,7 @@ from eagleray.task import (
     SettingsError,
     Training,
 )
+from eagleray.track import check_trackers, tracked
 from eagleray.train import Report, TrainJob, TrainResult, check_job
 from eagleray.train.exporting import export_weights
 from eagleray.train.model_file import ExportOrigin
@@ -141,8 +142,10 @@ class Experiment:
         """Refuse what only a later part would meet, perhaps after hours.
 
         Raises:
-            SettingsError: A benchmark to evaluate on is unknown, or the device is not there.
+            SettingsError: A benchmark to evaluate on is unknown, the device is not there, or the
+                package of a tracker.
         """
+        check_trackers(self.settings.track)
         names = self.settings.evaluate.benchmarks
         if names and isinstance(self.task, Evaluation):
             choose_benchmarks(self.task, names)
@@ -265,7 +268,8 @@ class Experiment:
                 f"{self.run_folder.name} was begun with other settings of use; now: {stated}"
             )
         names = tuple(benchmarks) or self.settings.evaluate.benchmarks
-        with recorded(self.run_folder, "evaluate", type(task).__module__.partition(".")[0]):
+        plugin = type(task).__module__.partition(".")[0]
+        with recorded(self.run_folder, "evaluate", plugin), tracked(self.run_folder, self.settings):
             return evaluate_checkpoints(
                 self.settings,
                 task,

@@ -180,6 +180,37 @@ class EvaluateSettings(Settings):
     """Run the model through torch.compile, in evaluate and predict."""
 
 
+class MlflowSettings(Settings):
+    """Where MLflow keeps runs (``pip install mlflow``)."""
+
+    uri: str | None = None
+    """Server, database or folder; by default what MLFLOW_TRACKING_URI says, else MLflow's own."""
+    experiment: str | None = None
+    """MLflow's experiment; by default called as this one."""
+
+
+class WandbSettings(Settings):
+    """Where Weights & Biases keeps runs (``pip install wandb``)."""
+
+    project: str | None = None
+    """Project; by default called as this experiment."""
+    entity: str | None = None
+    """User or team; by default that of the key."""
+    mode: Literal["online", "offline"] = "online"
+    """Offline writes into the run's folder, for ``wandb sync``."""
+
+
+class TrackSettings(Settings):
+    """Experiment trackers that are told what runs log: settings, metrics, results, how they were
+    made. A tracker that does not answer is named and changes nothing of the run.
+    """
+
+    mlflow: MlflowSettings | None = None
+    """MLflow; ``{}`` takes its defaults, none leaves it out."""
+    wandb: WandbSettings | None = None
+    """Weights & Biases; ``{}`` takes its defaults, none leaves it out."""
+
+
 class ExperimentSettings(Settings):
     """One experiment: a task with its settings, and how to prepare, train and evaluate it.
 
@@ -208,6 +239,8 @@ class ExperimentSettings(Settings):
     """Evaluation."""
     sweep: SweepSettings = SweepSettings()
     """Ablations, grids and searches."""
+    track: TrackSettings = TrackSettings()
+    """Experiment trackers."""
 
     @field_validator("name", "run")
     @classmethod

@@ -10,6 +10,7 @@
     evaluation/         results and rows by benchmark, with pictures
     rejects/            samples that training could not read
     log/ lease/         logs and the newest metrics; who holds the run
+    track/              how much of the run MLflow and Weights & Biases have been told
 
 The run's id is its name and a hash of the settings that change results, so the same command
 continues the same run. The files are the truth.
@@ -35,7 +36,7 @@ from eagleray.storage import Store, checked_name
 from eagleray.task import InputError, Settings, SettingsError, without_use
 
 _log = logging.getLogger(__name__)
-_NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep")
+_NOT_RESULTS = ("storage", "device", "prepare", "evaluate", "run", "name", "sweep", "track")
 _NOT_RESULTS_TRAIN = [
     "strategy",
     "num_workers",

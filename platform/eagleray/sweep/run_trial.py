@@ -24,6 +24,7 @@ from eagleray.sweep.folder import TrialRecord
 from eagleray.sweep.plan import SweepPlan
 from eagleray.sweep.trial import Trial, task_of
 from eagleray.task import BaseTask, Evaluation, SettingsError, Training
+from eagleray.track import tracked
 from eagleray.train import TrainResult
 from eagleray.train.checkpoint import list_checkpoints, read_best
 from eagleray.train.run import check_requirements, describe_run, train_in_run
@@ -81,7 +82,8 @@ def run_trial(
         keeper.write(state="running", error=None)
         trained = _train(plan, trial, keeper, report)
         if trained.finished:
-            values = dict(evaluate(plan, trial).values)
+            with tracked(trial.run_folder, trial.settings):
+                values = dict(evaluate(plan, trial).values)
             keeper.write(**_outcome(plan, trial, trained, values, keeper.record))
         else:
             is_ended = plan.folder.is_ended_early(trial.id)

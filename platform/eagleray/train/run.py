@@ -12,6 +12,7 @@ from eagleray.runs.provenance import recorded
 from eagleray.runs.rejects import record_rejects
 from eagleray.runs.run_folder import RunFolder
 from eagleray.task import BaseTask, Requirement, SettingsError, Training
+from eagleray.track import tracked
 from eagleray.train.driver import TrainResult, train_run
 from eagleray.train.job import Report
 
@@ -75,7 +76,8 @@ def train_in_run(
         describe_run(run, settings, task, prepared)
         run.update_summary(state="training", attempt=lease.attempt)
         try:
-            with recorded(run, "train", type(task).__module__.partition(".")[0]):
+            plugin = type(task).__module__.partition(".")[0]
+            with recorded(run, "train", plugin), tracked(run, settings):
                 result = train_run(settings, task, run, prepared.rows, options, report=report)
         except BaseException as error:
             stopped = isinstance(error, KeyboardInterrupt | SystemExit)
