@@ -18,6 +18,8 @@ from rich.progress import (
 )
 from rich.progress import Progress as RichBar
 
+from eagleray.log_lines import is_json, json_line
+
 _PLAIN_EVERY_S = 5.0
 _RATE_AFTER_S = 1.0
 _NO_TIME_S = 0.5
@@ -85,7 +87,9 @@ class Silent:
 
 
 class PlainLines:
-    """One line every few seconds, for logs and pipes."""
+    """One line every few seconds, for logs and pipes; where JSON is asked for, with its numbers as
+    fields.
+    """
 
     def __init__(self) -> None:
         self._title, self._total, self._done, self._last = "", 0, 0, 0.0
@@ -111,6 +115,9 @@ class PlainLines:
 
     def note(self, text: str) -> None:
         """Write one line."""
+        if is_json():
+            job = {"job": self._title, "done": self._done, "total": self._total, **self._info}
+            text = json_line(text, "INFO", __name__, **(job if self._title else {}))
         sys.stderr.write(text + "\n")
         sys.stderr.flush()
 
@@ -178,9 +185,9 @@ class LiveBar:
 
 
 def terminal_progress() -> Progress:
-    """Return a live bar where standard error is a terminal, else plain lines."""
+    """Return a live bar where standard error is a terminal that somebody reads, else lines."""
     console = Console(stderr=True)
-    return LiveBar(console) if console.is_terminal else PlainLines()
+    return LiveBar(console) if console.is_terminal and not is_json() else PlainLines()
 
 
 def _short(value: object) -> str:

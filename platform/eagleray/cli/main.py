@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from eagleray import __version__
 from eagleray.cli.verbs import GROUPS, HELP, VERBS
 from eagleray.contract.errors import EaglerayError, SettingsError
+from eagleray.log_lines import speak_json
 
 FAILED_STATUS = 1
 """Exit status of a job that ended without a result (a sweep: without that of every trial)."""
@@ -43,6 +44,7 @@ def run(arguments: list[str]) -> int:
 
             sys.stdout.write(verb_help(VERBS[arguments[0]]))
             return 0
+        speak_json()
         _say_what_is_waited_for(arguments[0])
         verb = _verb(arguments[0])
         return verb(arguments[1:])

@@ -15,6 +15,7 @@ from typing import Any
 
 import ray
 
+from eagleray.log_lines import speak_json
 from eagleray.prepare.faults import FaultError, TransientError
 from eagleray.prepare.fingerprint import canonical_json
 from eagleray.prepare.here import Outcome, Times
@@ -111,6 +112,7 @@ class _PoolWorker:
 
     def __init__(self, coordinator: Any, task: _Handout, num_workers: int) -> None:
         self._coordinator, self._num_workers = coordinator, num_workers
+        speak_json()
         places: Sequence[_Place] = ray.get(task.places)
         self._places, self._job_refs = places, task.jobs
         self._failure, self._num_silent = b"", 0

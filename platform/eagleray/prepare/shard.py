@@ -4,6 +4,7 @@ schedules.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from eagleray.log_lines import lines_about
 from eagleray.prepare.columns import arrow_schema, to_parquet, to_table
 from eagleray.prepare.faults import Fault, Faults, TransientError, persistently
 from eagleray.prepare.fingerprint import record_identity
@@ -25,6 +27,8 @@ from eagleray.prepare.journal import DEATHS_ALLOWED, Journal, Suspects
 from eagleray.prepare.loads import Loads
 from eagleray.prepare.marker import CommittedFile, Reject, ShardMarker
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage, is_transient
+
+_log = logging.getLogger(__name__)
 
 _WRITES_AHEAD = 32
 """Files that may wait to be written while the device goes on."""
@@ -154,7 +158,7 @@ class ShardWorker:
             starved = _STARVED if item_idx in suspects.starved else ""
             shard.results[item_idx].error = _DIED + starved
         try:
-            with self._leaving_open(shard_id):
+            with self._leaving_open(shard_id), lines_about(shard=shard_id):
                 if suspects.is_suspect:
                     self._run_one_by_one(shard, suspects)
                 else:
@@ -177,8 +181,11 @@ class ShardWorker:
             FaultError: Items failed in the task's own code: the shard stays open.
             TransientError: Storage or network do not answer: the shard stays open.
         """
-        with self._leaving_open(shard.id):
-            return self._commit(shard)
+        with self._leaving_open(shard.id), lines_about(shard=shard.id):
+            marker = self._commit(shard)
+            rejected = len(shard.items) - marker.entry.done
+            _log.info("committed %d items, %d of them rejected", len(shard.items), rejected)
+            return marker
 
     @contextmanager
     def _leaving_open(self, shard_id: str) -> Iterator[None]:

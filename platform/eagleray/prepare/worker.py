@@ -17,6 +17,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 
+from eagleray.log_lines import name_process
 from eagleray.prepare.faults import Fault, FaultError, persistently
 from eagleray.prepare.item import judge
 from eagleray.prepare.journal import Journal
@@ -83,6 +84,7 @@ class StageWorker:
     ) -> None:
         self._job = job
         stage = self._stage = copy.copy(job.run.stage)
+        name_process(stage=stage.label)
         with ExitStack() as stack:
             stack.enter_context(torch_threads(stage.resources.cpus))
             stage.setup(job.device, job.run.upstream, job.fitted)

@@ -216,6 +216,9 @@ class Store:
     def files(self, folder: str = "", *, recursive: bool = False) -> list[str]:
         """Return the sorted relative paths of the files in ``folder``; empty if it does not
         exist.
+
+        Objects whose key ends with a slash are no files: consoles of object stores, and Ray's own
+        storage, put them where others have folders.
         """
         base = self.path(folder) if folder else self._root
         self._fs.invalidate_cache()
@@ -224,7 +227,8 @@ class Store:
         except FileNotFoundError:
             return []
         start = len(self._root.rstrip("/")) + 1
-        return sorted(p[start:] for p in paths if not PurePosixPath(p).name.startswith(TEMPORARY))
+        files = [p for p in paths if not p.endswith("/")]
+        return sorted(p[start:] for p in files if not PurePosixPath(p).name.startswith(TEMPORARY))
 
     def folders(self, folder: str = "") -> list[str]:
         """Return the sorted names of the folders directly inside ``folder``."""

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from eagleray.log_lines import name_process, speak_json
 from eagleray.prepare import rows_at
 from eagleray.progress import Progress
 from eagleray.runs.metrics import MetricsWriter, claim_attempt, newest_claim
@@ -101,6 +102,8 @@ def train_process(
         torch.cuda.set_device(device)
     rank, world_size = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     place = Place(rank, world_size, device)
+    name_process(run=job.run.uri.rstrip("/").rpartition("/runs/")[2], rank=rank, stage=None)
+    speak_json()
     job = replace(job, rows=rows_at(job.rows, device))
     attempt = _from_rank_0(claim_attempt(job.run) if rank == 0 else 0, place)
     data = job.task.dataset("train", job.rows)

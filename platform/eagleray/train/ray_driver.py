@@ -25,6 +25,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from eagleray.log_lines import line_formatter
 from eagleray.options import Device, RunOptions
 from eagleray.prepare import TransientError
 from eagleray.progress import Progress, Silent
@@ -244,7 +245,7 @@ def log_to_store(run: Store, rank: int, group: int) -> logging.Handler:
         handler = logging.FileHandler(path)
     else:
         handler = StoreLog(run, f"log/{rank}.{group:04d}.log")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+    handler.setFormatter(line_formatter())
     logging.getLogger("eagleray").addHandler(handler)
     return handler
 

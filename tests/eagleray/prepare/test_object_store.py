@@ -59,3 +59,13 @@ def test_a_marker_is_created_once(bucket):
     assert store.create("markers/a.json", b"1")
     assert not store.create("markers/a.json", b"2")
     assert store.read("markers/a.json") == b"1"
+
+
+def test_what_stands_for_a_folder_is_no_file(bucket):
+    store = Store(f"{bucket}/with-places")
+    for key in ("with-places/", "with-places/runs/", "with-places/runs/toy/"):
+        store._fs.call_s3("put_object", Bucket="prepared-stages", Key=key, Body=b"")
+    store.write("runs/toy/summary.json", b"{}")
+    assert store.files(recursive=True) == ["runs/toy/summary.json"]
+    assert store.files() == [] and store.folders("runs") == ["toy"]
+    assert store.folders() == ["runs"]
