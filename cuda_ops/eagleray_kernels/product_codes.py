@@ -11,18 +11,21 @@ from eagleray_kernels.dispatch import LIBRARY, define_operator, uses_compiled
 from eagleray_kernels.errors import KernelInputError, require_shape
 
 define_operator("pq_decode(Tensor codes, Tensor codebook) -> Tensor")
+define_operator("pq_decode_into(Tensor codes, Tensor codebook, Tensor(a!) decoded) -> ()")
 define_operator("pq_scores(Tensor tables, Tensor codes) -> Tensor")
 
 NUM_ENTRIES = 256
 """Rows of a part's codebook: all values of a byte."""
 
 
-def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
+def pq_decode(codes: Tensor, codebook: Tensor, out: Tensor | None = None) -> Tensor:
     """Look up the parts of vectors in their codebooks; no gradient.
 
     Args:
         codes: (N, M) uint8.
         codebook: (M, 256, d) of any floating type.
+        out: Where to, contiguous; None for new memory, which costs more than the lookups do where
+            there is much of it.
 
     Returns:
         (N, M d) of the codebook's type.
@@ -35,9 +38,23 @@ def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
     if not codebook.dtype.is_floating_point:
         message = f"codebook must be of a floating type, found {codebook.dtype}"
         raise KernelInputError(message)
+    if out is not None:
+        _decode_into(codes, codebook.detach(), out)
+        return out
     if uses_compiled(codes.device.type):
         return torch.ops.eagleray.pq_decode(codes, codebook.detach())
     return twin.pq_decode(codes, codebook.detach())
+
+
+def _decode_into(codes: Tensor, codebook: Tensor, out: Tensor) -> None:
+    require_shape("out", out, (codes.shape[0], codes.shape[1] * codebook.shape[2]))
+    if out.dtype != codebook.dtype or not out.is_contiguous():
+        message = f"out must be contiguous and {codebook.dtype}, found {out.dtype} {out.stride()}"
+        raise KernelInputError(message)
+    if uses_compiled(codes.device.type):
+        torch.ops.eagleray.pq_decode_into(codes, codebook, out)
+    else:
+        twin.pq_decode_into(codes, codebook, out)
 
 
 def pq_scores(codes: Tensor, table: Tensor) -> Tensor:
@@ -81,6 +98,10 @@ def _check_codes(codes: Tensor) -> None:
 @torch.library.register_fake("eagleray::pq_decode", lib=LIBRARY)
 def _decode_fake(codes: Tensor, codebook: Tensor) -> Tensor:
     return codebook.new_empty(codes.shape[0], codes.shape[1] * codebook.shape[2])
+
+
+@torch.library.register_fake("eagleray::pq_decode_into", lib=LIBRARY)
+def _decode_into_fake(codes: Tensor, codebook: Tensor, decoded: Tensor) -> None: ...
 
 
 @torch.library.register_fake("eagleray::pq_scores", lib=LIBRARY)

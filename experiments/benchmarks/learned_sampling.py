@@ -6,7 +6,8 @@ Deformable convolution v3 at OPS' size (40 x 40, 240 channels in 12 groups), def
 POP-3D's (the plane's attention to itself; a camera's four levels), decoding and scoring of POP-3D's
 features (512 channels in 64 parts). The twins are grid_sample on one map per image and group with
 the points before the positions, the fastest of four forms that were tried; decoding is measured
-against index_select with and without making its indices from the codes. Beside each stands the
+against index_select with and without making its indices from the codes, into new memory and into
+memory that is there (new memory costs both more than the lookups do). Beside each stands the
 time of summing as many weighted random rows (embedding_bag), which no sampler goes without. How it
 is timed: operator_timing.py.
 """
@@ -120,10 +121,12 @@ def deformable_attention(scale: float) -> list[Workload]:
 
 
 def product_codes(scale: float) -> list[Workload]:
-    """Features of a picture's 3,738 points; their products with one text and with 8."""
+    """A picture's 3,738 points and a key frame's 22,400; products with one text and with 8."""
     generator = torch.Generator().manual_seed(4)
-    num_rows = int(3_738 * scale)
-    codes = torch.randint(0, 256, (num_rows, PARTS), dtype=torch.uint8, generator=generator)
+    num_rows, num_frame = int(3_738 * scale), int(22_400 * scale)
+    frame = torch.randint(0, 256, (num_frame, PARTS), dtype=torch.uint8, generator=generator)
+    codes = frame[:num_rows]
+    place = torch.zeros(num_frame, PARTS * PART_SIZE)
     codebook = torch.randn(PARTS, 256, PART_SIZE, generator=generator)
     tables = torch.randn(8, PARTS, 256, generator=generator)
     rows = (codes.long() + 256 * torch.arange(PARTS)).reshape(-1)
@@ -134,6 +137,9 @@ def product_codes(scale: float) -> list[Workload]:
 
     def decode() -> tuple[Tensor, ...]:
         return (kernels.pq_decode(codes, codebook),)
+
+    def decode_into(some: Tensor) -> Run:
+        return lambda: (kernels.pq_decode(some, codebook, out=place[: len(some)]),)
 
     written = Accesses(stream_bytes=PARTS * (1 + 4 * PART_SIZE))
     lookups = Accesses(rows=((PARTS * 256, 1, PARTS),))
@@ -148,6 +154,22 @@ def product_codes(scale: float) -> list[Workload]:
             goal=1.0,
             is_exact=True,
             rival=lambda: (entries.index_select(0, rows),),
+        ),
+        Workload(
+            "decoding into memory that is there",
+            decode_into(codes),
+            num_rows,
+            written,
+            goal=3.0,
+            is_exact=True,
+        ),
+        Workload(
+            "decoding of a key frame into memory that is there",
+            decode_into(frame),
+            num_frame,
+            written,
+            goal=3.0,
+            is_exact=True,
         ),
         Workload("scores of a text", score(tables[0]), num_rows, lookups, goal=1.0),
         Workload("scores of 8 texts", score(tables), num_rows, many, goal=1.0),

@@ -109,6 +109,7 @@ def code_arguments(name):
     codes = torch.randint(0, 256, (5, 3), dtype=torch.uint8)
     return {
         "pq_decode": (codes, torch.randn(3, 256, 2)),
+        "pq_decode_into": (codes, torch.randn(3, 256, 2), torch.zeros(5, 6)),
         "pq_scores": (torch.randn(3, 256, 7), codes),
     }[name]
 
@@ -136,6 +137,7 @@ ARGUMENTS = {
     "deformable_attention": sampling_arguments,
     "deformable_attention_backward": sampling_arguments,
     "pq_decode": code_arguments,
+    "pq_decode_into": code_arguments,
     "pq_scores": code_arguments,
 }
 

@@ -22,6 +22,9 @@ def test_decoding_is_a_lookup(size, dtype, implementation):
     ]
     assert found.dtype == dtype
     assert torch.equal(found, torch.stack(wanted))
+    place = torch.zeros(60, 7 * size, dtype=dtype)
+    kernels.pq_decode(codes, codebook, out=place[5:55])
+    assert torch.equal(place[5:55], found) and not place[:5].any() and not place[55:].any()
 
 
 @pytest.mark.parametrize("texts", [1, 2, 5, 8, 19, 102])
@@ -66,6 +69,10 @@ def test_arguments_that_do_not_fit_are_refused():
     refused("codes must be uint8 of 1 or more", kernels.pq_scores, codes[:, :0], table[:0])
     refused(r"codebook must have shape \(4, 256, d\)", kernels.pq_decode, codes, codebook[:, :9])
     refused("codebook must be of a floating type", kernels.pq_decode, codes, codebook.int())
+    wide = torch.zeros(3, 9)
+    refused(r"out must have shape \(3, 8\)", kernels.pq_decode, codes, codebook, wide)
+    refused("out must be contiguous", kernels.pq_decode, codes, codebook, wide[:, :8])
+    refused("out must be contiguous", kernels.pq_decode, codes, codebook, wide[:, 1:].long())
     refused(r"table must have shape \(4, 256\)", kernels.pq_scores, codes, table[:3])
     refused(r"table must have shape \(T, 4, 256\)", kernels.pq_scores, codes, codebook)
     refused("table must be float32 or float64", kernels.pq_scores, codes, table.half())

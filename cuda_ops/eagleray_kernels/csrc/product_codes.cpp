@@ -8,5 +8,6 @@
 TORCH_LIBRARY_IMPL(eagleray, CPU, m) {
   using namespace eagleray;
   m.impl("pq_decode", &pq_decode<CpuLaunch>);
+  m.impl("pq_decode_into", &pq_decode_into<CpuLaunch>);
   m.impl("pq_scores", &ByType<&pq_scores<CpuLaunch, float>, &pq_scores<CpuLaunch, double>>::call);
 }

@@ -100,13 +100,17 @@ void pq_decode_pieces(const Launch& launch, const at::Tensor& codes, const at::T
 #endif
 }
 
+// Writes to `decoded`, whose rows follow each other.
 template <class Launch>
-at::Tensor pq_decode(const at::Tensor& codes_in, const at::Tensor& codebook_in) {
+void pq_decode_into(const at::Tensor& codes_in, const at::Tensor& codebook_in,
+                    const at::Tensor& decoded) {
   check_codes(codes_in, codebook_in);
+  TORCH_CHECK(decoded.is_contiguous() && decoded.scalar_type() == codebook_in.scalar_type() &&
+                  decoded.dim() == 2 && decoded.size(0) == codes_in.size(0) &&
+                  decoded.size(1) == codes_in.size(1) * codebook_in.size(2),
+              "decoded must be contiguous (N, M d) of the codebook's type");
   const Launch launch(codes_in);
   const at::Tensor codes = codes_in.contiguous(), codebook = codebook_in.contiguous();
-  at::Tensor decoded = at::empty({codes.size(0), codes.size(1) * codebook.size(2)},
-                                 codebook.options());
   // On a CPU as much of an entry as possible; on CUDA a thread per number, of which each is aligned.
 #ifdef __CUDACC__
   const int64_t divisor = codebook.element_size();
@@ -125,6 +129,14 @@ at::Tensor pq_decode(const at::Tensor& codes_in, const at::Tensor& codebook_in) 
   if (divisor == 2) pq_decode_pieces<Bytes<2>>(launch, codes, codebook, decoded);
   if (divisor == 1) pq_decode_pieces<Bytes<1>>(launch, codes, codebook, decoded);
 #endif
+}
+
+template <class Launch>
+at::Tensor pq_decode(const at::Tensor& codes, const at::Tensor& codebook) {
+  check_codes(codes, codebook);
+  const at::Tensor decoded =
+      at::empty({codes.size(0), codes.size(1) * codebook.size(2)}, codebook.options());
+  pq_decode_into<Launch>(codes, codebook, decoded);
   return decoded;
 }
 

@@ -12,7 +12,7 @@ from eagleray_kernels.twin.hashgrid import hash_grid_encode
 from eagleray_kernels.twin.march import march_test, march_train
 from eagleray_kernels.twin.morton import decode_morton, encode_morton
 from eagleray_kernels.twin.packbits import pack_bits
-from eagleray_kernels.twin.product_codes import pq_decode, pq_scores
+from eagleray_kernels.twin.product_codes import pq_decode, pq_decode_into, pq_scores
 from eagleray_kernels.twin.ray_box import intersect_boxes, intersect_spheres
 from eagleray_kernels.twin.spherical_harmonics import spherical_harmonics
 
@@ -31,6 +31,7 @@ __all__ = [
     "march_train",
     "pack_bits",
     "pq_decode",
+    "pq_decode_into",
     "pq_scores",
     "spherical_harmonics",
 ]

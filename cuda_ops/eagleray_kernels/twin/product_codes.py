@@ -13,6 +13,14 @@ def pq_decode(codes: Tensor, codebook: Tensor) -> Tensor:
     return decoded.reshape(codes.shape[0], parts * size)
 
 
+def pq_decode_into(codes: Tensor, codebook: Tensor, decoded: Tensor) -> None:
+    """Twin of `torch.ops.eagleray.pq_decode_into`."""
+    parts, entries, size = codebook.shape
+    rows = _rows(codes, entries).reshape(-1)
+    target = decoded.view(-1, size)
+    torch.index_select(codebook.reshape(parts * entries, size), 0, rows, out=target)
+
+
 def pq_scores(tables: Tensor, codes: Tensor) -> Tensor:
     """Twin of `torch.ops.eagleray.pq_scores`."""
     parts, entries, texts = tables.shape

@@ -58,13 +58,17 @@ class ImageProductCodec(Codec):
                 f"codes of {self.spec.name} of {count} photographs need (photographs, 2, "
                 f"{self.channels}) moments, found {tuple(moments.shape)}"
             )
-        found = [codes.values.new_zeros((0, self.channels), dtype=torch.float32)]
+        decoded = moments.new_empty((len(images), self.channels), dtype=torch.float32)
+        first = 0
         for number, own in _by_image(codes.values, images):
-            vectors = pq_decode(own.contiguous(), self.image_centers(moments[number]))
-            if vectors.shape[1] != self.channels:
-                vectors = vectors.index_select(1, self.state["places"])
-            found.append(vectors)
-        return torch.cat(found)
+            centers = self.image_centers(moments[number])
+            place = decoded[first : first + len(own)]
+            if centers.shape[0] * centers.shape[2] == self.channels:
+                pq_decode(own, centers, out=place)
+            else:
+                place.copy_(pq_decode(own, centers).index_select(1, self.state["places"]))
+            first += len(own)
+        return decoded
 
     def image_centers(self, moments: Tensor) -> Tensor:
         """Return the codebook (M, 256, d) of a photograph.
