@@ -25,6 +25,7 @@ from eagleray.prepare.item import (
     judge,
     process_batch,
 )
+from eagleray.prepare.loads import LoadElsewhere, Loads
 from eagleray.task import EaglerayError, InputError, Item, Record, Stage
 
 _MOST_WAITING = 1024
@@ -99,9 +100,10 @@ class RowCache:
 class StageServer:
     """Answers for single items of a stage, from any thread.
 
-    Items are loaded in ``loader_threads`` threads; one thread sets the stage up and processes what
-    is loaded in batches of ``batch_size`` (smaller ones where nothing else is on its way); and
-    ``writer_threads`` encode behind it. An item that is asked for twice is computed once.
+    Once the stage is set up, items are loaded in ``loader_threads`` threads and on other machines
+    (``remote_loads``). The thread that set it up processes what is loaded in batches of
+    ``batch_size`` (smaller ones where nothing else is on its way), and ``writer_threads`` encode
+    behind it. An item that is asked for twice is computed once.
 
     Args:
         stage: The stage, not set up.
@@ -109,6 +111,7 @@ class StageServer:
         schema: Arrow schema of its rows.
         setup: Sets the stage up, in the thread that processes.
         cache_bytes: Most bytes of answers kept.
+        elsewhere: Loads items in other processes beside this one's threads.
     """
 
     def __init__(
@@ -118,12 +121,13 @@ class StageServer:
         schema: pa.Schema,
         setup: Callable[[Stage], None],
         cache_bytes: float,
+        elsewhere: LoadElsewhere | None = None,
     ) -> None:
         self._stage, self._find_item, self._schema, self._setup = stage, find_item, schema, setup
         resources = stage.resources
-        self._loaders = ThreadPoolExecutor(resources.loader_threads, "load")
+        self._loads = Loads(stage, elsewhere, resources.remote_loads)
         self._writers = ThreadPoolExecutor(resources.writer_threads, "encode")
-        self._changed = threading.Condition()
+        self._changed, self._is_set_up = threading.Condition(), threading.Event()
         self._cache = RowCache(cache_bytes)
         self._asked: dict[str, Future[EncodedRow]] = {}
         self._ahead: set[str] = set()
@@ -177,7 +181,7 @@ class StageServer:
                 # a daemon: it must not keep a process alive that forgot to close
                 self._thread = threading.Thread(target=self._work, name="process", daemon=True)
                 self._thread.start()
-        self._loaders.submit(self._load, key)
+        self._loads.start(self._load, key)
         return future
 
     @property
@@ -190,13 +194,13 @@ class StageServer:
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._loaders.shutdown(wait=False, cancel_futures=True)
+        self._loads.close()
         self._writers.shutdown(wait=False, cancel_futures=True)
 
     def _load(self, key: str) -> None:
         try:
-            item = self._find_item(key)
-            sample = persistently(lambda: self._stage.load(item))
+            self._is_set_up.wait()
+            sample = self._loads.load(self._find_item(key))
         except Exception as error:
             self._fail(key, _told(self._stage.label, key, error))
             with self._changed:
@@ -210,7 +214,10 @@ class StageServer:
 
     def _work(self) -> None:
         try:
-            self._setup(self._stage)
+            try:
+                self._setup(self._stage)
+            finally:
+                self._is_set_up.set()  # where it failed, nobody waits for what is loaded
             while batch := self._next_batch():
                 keys = [key for key, _ in batch]
                 outcomes = process_batch(

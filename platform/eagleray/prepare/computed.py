@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,6 +27,7 @@ from eagleray.prepare.fingerprint import (
 )
 from eagleray.prepare.keys import KeyIndex
 from eagleray.prepare.listing import Listing
+from eagleray.prepare.loads import LoadElsewhere
 from eagleray.prepare.stage_run import ensure_fitted
 from eagleray.prepare.survey import StageRun, average_items, cut, fit_of, list_inputs
 from eagleray.prepare.worker import StageJob
@@ -230,6 +232,7 @@ class ComputedRows(IdentifiedRows):
                     self._schema,
                     self._how.set_up,
                     self._how.cache_bytes,
+                    _elsewhere(self._how),
                 )
             return self._server
 
@@ -257,6 +260,18 @@ class ComputedRows(IdentifiedRows):
                     self._blocks.popitem(last=False)
             self._blocks.move_to_end(number)
             return self._blocks[number][position % _ITEMS_PER_BLOCK]
+
+
+def _elsewhere(how: Computation) -> LoadElsewhere | None:
+    """Return what loads items on other machines; None where the stage does not ask for that, or
+    this process has no Ray (``--inline``, and the processes that load for a rank).
+    """
+    ray = sys.modules.get("ray")
+    if not how.run.stage.resources.remote_loads or ray is None or not ray.is_initialized():
+        return None
+    from eagleray.prepare.remote_loads import load_elsewhere
+
+    return load_elsewhere(how)
 
 
 def rows_at(rows: Mapping[str, Rows], device: torch.device) -> dict[str, Rows]:

@@ -44,7 +44,11 @@ class Loads:
 
     def submit(self, item: Item) -> Future[Any]:
         """Begin to load an item; the future raises what ``Stage.load`` does."""
-        return self._threads.submit(self._load, item)
+        return self._threads.submit(self.load, item)
+
+    def start(self, work: Callable[[str], None], key: str) -> None:
+        """Begin some work that is to ``load`` an item, in one of the threads."""
+        self._threads.submit(work, key)
 
     def close(self) -> None:
         """End the threads; what has not begun is dropped."""
@@ -57,7 +61,8 @@ class Loads:
     def _begin(self) -> None:
         self._thread.waits = next(self._order) >= self._num_here
 
-    def _load(self, item: Item) -> Any:
+    def load(self, item: Item) -> Any:
+        """Load an item, in one of the threads: some of them only wait for other processes."""
         if self._elsewhere is not None and self._thread.waits:
             try:
                 return self._elsewhere(item)

@@ -2,7 +2,7 @@
 decoding needs more CPUs than stand beside the device.
 
 The worker keeps its shard, its order and its commits; only samples travel. Each process that loads
-sets the stage up once, on the CPU.
+sets the stage up once, on the CPU. Rows that are computed on demand are loaded in the same way.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
+from eagleray.prepare.computed import Computation
 from eagleray.prepare.loads import LoadElsewhere
 from eagleray.prepare.worker import StageJob
 from eagleray.task import EaglerayError, Item, Stage
@@ -22,20 +23,23 @@ _PATIENCE_S = 60.0
 """A sample that is not there after so long is loaded by the worker: no other machine is free."""
 
 _set_up: dict[str, Stage] = {}
-"""The stage that this process has set up, by the id of its job."""
+"""The stage that this process has set up, by what it computes."""
 
 
-def load_elsewhere(job: StageJob, reference: Any) -> LoadElsewhere | None:
-    """Return what loads items of a job on other machines than this process'; None where the stage
+def load_elsewhere(job: StageJob | Computation, reference: Any = None) -> LoadElsewhere | None:
+    """Return what loads items of a stage on other machines than this process'; None where the stage
     does not ask for it or no other machine has a CPU.
 
     Args:
-        job: The job.
-        reference: The same in Ray's object store.
+        job: The stage and its inputs.
+        reference: The same in Ray's object store, where it is there already.
     """
     own = ray.get_runtime_context().get_node_id()
     if not job.run.stage.resources.remote_loads or not _nodes_with_cpus() - {own}:
         return None
+    held = [ray.put(job) if reference is None else reference]
+    # Not the reference: several processes that read rows of one stage each have their own.
+    name = f"{job.run.folder.uri} {job.run.stage.label} {job.listing.digest} {job.fit_digest}"
     task = ray.remote(num_cpus=1, max_retries=0, label_selector={NODE_ID_LABEL_KEY: f"!{own}"})(
         _load
     )
@@ -43,10 +47,11 @@ def load_elsewhere(job: StageJob, reference: Any) -> LoadElsewhere | None:
     def load(item: Item) -> Any:
         if not _nodes_with_cpus() - {own}:
             raise EaglerayError("no other machine has a CPU")
-        answer = task.remote([reference], reference.hex(), item)
+        answer = task.remote(held, name, item)
         try:
-            content: bytes = ray.get(answer, timeout=_PATIENCE_S)
-        except ray.exceptions.GetTimeoutError:
+            # Not ``ray.get``, which scolds threads of an asynchronous actor.
+            content: bytes = answer.future().result(_PATIENCE_S)
+        except TimeoutError:
             ray.cancel(answer)
             raise
         return pickle.loads(content)
@@ -54,17 +59,17 @@ def load_elsewhere(job: StageJob, reference: Any) -> LoadElsewhere | None:
     return load
 
 
-def _load(reference: list[Any], job_id: str, item: Item) -> bytes:
+def _load(held: list[Any], name: str, item: Item) -> bytes:
     """Return a loaded sample as bytes, of which its arrays are copies that may be written to; what
     Ray unpacks by itself may not.
     """
-    stage = _set_up.get(job_id)
+    stage = _set_up.get(name)
     if stage is None:
-        job: StageJob = ray.get(reference[0])
+        job: StageJob | Computation = ray.get(held[0])
         stage = copy.copy(job.run.stage)
         stage.setup("cpu", job.run.upstream, job.fitted)
         _set_up.clear()
-        _set_up[job_id] = stage
+        _set_up[name] = stage
     return ray.cloudpickle.dumps(stage.load(item))  # type: ignore[no-any-return]
 
 

@@ -50,6 +50,11 @@ class StageJob:
     fitted: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def fit_digest(self) -> str:
+        """Name of what ``fit`` finds; empty without a fit."""
+        return self.fit.digest
+
+    @property
     def is_fitted(self) -> bool:
         """Whether ``fit`` has run, or there is none."""
         return self.run.folder.read_fitted(self.fit.digest) is not None

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import pytest
 import torch
 from tests.eagleray.stages import Squares, folder_of
 
 from eagleray.options import RunOptions
-from eagleray.prepare import ComputedRows, StageRun, rows_at
+from eagleray.prepare import ComputedRows, StageRun, computed, rows_at
 from eagleray.prepare.answering import EncodedRow, LostDeviceError
 from eagleray.prepare.survey import fit_of, list_inputs
 from eagleray.prepare.worker import StageJob
-from eagleray.task import Resources, SettingsError, Stage
+from eagleray.task import InputError, Resources, SettingsError, Stage
 
 
 def rows_of(folder, stage: Stage, *, asked="auto", cache_gb=0.1) -> ComputedRows:
@@ -51,6 +54,52 @@ def test_what_is_asked_ahead_is_computed_in_the_stages_batches_by_one_thread(tmp
         assert [row["number"] for row in readers.map(rows.__getitem__, keys)] == list(range(64))
     assert sorted(n for batch in stage.batches for n in batch) == list(range(64)), "each one once"
     assert sum(len(batch) == 8 for batch in stage.batches) >= 6 and len(stage.threads) == 1
+
+
+class SlowToSetUp(Squares):
+    """Cannot load before it is set up, which takes longer than asking."""
+
+    def setup(self, device, upstream, fitted):
+        time.sleep(0.05)
+        super().setup(device, upstream, fitted)
+
+    def load(self, item):
+        assert self.is_ready
+        return super().load(item)
+
+
+def test_nothing_is_loaded_before_the_stage_is_set_up(tmp_path):
+    rows = rows_of(tmp_path, SlowToSetUp(4, loader_threads=4))
+    rows.ask(rows.keys())
+    assert [rows[key]["number"] for key in rows.keys()] == [0, 1, 2, 3]  # noqa: SIM118
+
+
+def test_rows_are_loaded_on_other_machines_too(tmp_path, monkeypatch):
+    asked, resources = [], Resources(batch_size=4, loader_threads=1, remote_loads=3)
+    stage = Squares(40, bad=[7], resources=resources)
+
+    def elsewhere(item):
+        asked.append(item.payload["number"])
+        if item.key == "n00011":
+            raise ConnectionError("that machine is gone")
+        time.sleep(0.001)
+        return stage.load(item)
+
+    monkeypatch.setattr(computed, "_elsewhere", lambda how: elsewhere)
+    rows = rows_of(tmp_path, stage)
+    keys = [key for key in rows.keys() if key != "n00007"]  # noqa: SIM118
+    rows.ask(keys)
+    assert [rows[key]["number"] for key in keys] == [n for n in range(40) if n != 7]
+    assert asked
+    with pytest.raises(InputError, match="7 is bad"):
+        rows["n00007"]
+
+
+def test_without_ray_nothing_is_loaded_elsewhere(tmp_path, monkeypatch):
+    rows = rows_of(tmp_path, Squares(2, resources=Resources(remote_loads=3)))
+    for ray in (None, SimpleNamespace(is_initialized=lambda: False)):
+        monkeypatch.setitem(sys.modules, "ray", ray)
+        assert computed._elsewhere(rows.how) is None
 
 
 def test_the_memory_for_rows_is_bounded_by_bytes(tmp_path):

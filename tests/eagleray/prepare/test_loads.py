@@ -98,3 +98,8 @@ def test_loads_go_to_a_machine_too_small_for_the_workers(tmp_path):
     assert helped["waited_s"] < 0.7 * alone["waited_s"]
     assert helped["shown"] < alone["shown"]
     assert tree(tmp_path / "alone") == tree(tmp_path / "helped")
+    alone, helped = found["streamed_alone"], found["streamed"]
+    assert [len(one["loaded_on"]) for one in (alone, helped)] == [1, 2]
+    assert [len(one["computed_on"]) for one in (alone, helped)] == [1, 1]
+    assert alone["squares"] == helped["squares"] == [float(n**2) for n in range(48)]
+    assert helped["took_s"] < 0.7 * alone["took_s"]

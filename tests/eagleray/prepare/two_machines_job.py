@@ -21,6 +21,7 @@ from tests.eagleray.stages import NumbersTask, Squares
 from eagleray.experiment.schema import PrepareSettings
 from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
+from eagleray.prepare.row_pool import row_pool
 from eagleray.storage import Store
 from eagleray.task import Item, Record, Resources
 
@@ -58,12 +59,37 @@ class Told:
     def finish(self) -> None: ...
 
 
-def prepare(folder: Path, remote_loads: int) -> dict[str, Any]:
+def stage_at(folder: Path) -> Decoded:
     marks = folder.with_name(f"{folder.name}-marks")
     marks.mkdir()
     resources = Resources(cpus=1, memory_gb=1.0, loader_threads=1)
-    stage = Decoded(COUNT, touched=marks, seconds=PROCESS_S, resources=resources)
-    told = Told()
+    return Decoded(COUNT, touched=marks, seconds=PROCESS_S, resources=resources)
+
+
+def places(stage: Decoded) -> dict[str, list[str]]:
+    marks = stage.touched
+    return {
+        "loaded_on": sorted(p.name for p in marks.glob("loaded-*")),
+        "computed_on": sorted(p.name for p in marks.glob("computed-*")),
+    }
+
+
+def stream(folder: Path, remote_loads: int) -> dict[str, Any]:
+    """All rows by a pool of one worker, with the seconds that they took."""
+    stage = stage_at(folder)
+    settings = PrepareSettings(workers=1, materialise="streamed", remote_loads=remote_loads)
+    options = RunOptions(device="cpu")
+    prepared = prepare_stages(NumbersTask([stage]), Store(str(folder)), settings, options)
+    with row_pool(prepared.rows, options, workers=1) as pool:
+        rows = pool.rows["squares"]
+        begin, keys = time.perf_counter(), list(rows.keys())
+        rows.ask(keys)
+        squares = [rows[key]["square"] for key in keys]
+        return {"took_s": time.perf_counter() - begin, "squares": squares, **places(stage)}
+
+
+def prepare(folder: Path, remote_loads: int) -> dict[str, Any]:
+    stage, told = stage_at(folder), Told()
     prepare_stages(
         NumbersTask([stage]),
         Store(str(folder)),
@@ -74,8 +100,7 @@ def prepare(folder: Path, remote_loads: int) -> dict[str, Any]:
     return {
         "waited_s": sum(line["waited_for_loads_s"] for line in lines),
         "shown": told.waits,
-        "loaded_on": sorted(p.name for p in marks.glob("loaded-*")),
-        "computed_on": sorted(p.name for p in marks.glob("computed-*")),
+        **places(stage),
     }
 
 
@@ -98,6 +123,8 @@ def main() -> None:
         found = {
             "alone": prepare(folder / "alone", 0),
             "helped": prepare(folder / "helped", 4),
+            "streamed_alone": stream(folder / "streamed_alone", 0),
+            "streamed": stream(folder / "streamed", 4),
         }
     finally:
         ray.shutdown()
