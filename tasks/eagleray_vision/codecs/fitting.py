@@ -57,8 +57,10 @@ def fit_codec(
     spec.check(sample.shape[1])
     values = sample.detach().float().cpu()
     if spec.is_per_image:
-        some = _some(normalize_images(values, None if images is None else images.cpu()), seed)
-        state = fit_image_product(values, some, spec.size, seed=seed)
+        normalized = normalize_images(values, None if images is None else images.cpu())
+        some, spreads = (_some(one, seed) for one in normalized)
+        is_signed = bool((values < 0).any())
+        state = fit_image_product(some, spreads, spec.size, is_signed=is_signed, seed=seed)
     else:
         state = _state(spec, _some(values, seed), seed)
     return _CLASSES[spec.kind](spec, values.shape[1], state)

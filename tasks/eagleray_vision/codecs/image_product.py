@@ -18,9 +18,12 @@ from eagleray_kernels import pq_decode
 from eagleray_vision.codecs.codec import Codec, CodecError, Codes
 from eagleray_vision.codecs.product import (
     CHUNK,
+    LLOYD_ROUNDS,
+    NUM_CENTERS,
     cut_parts,
-    fit_product,
+    first_centers,
     nearest_centers,
+    part_places,
 )
 
 
@@ -96,26 +99,57 @@ class ImageProductCodec(Codec):
 
 
 def fit_image_product(
-    sample: Tensor, normalized: Tensor, num_parts: int, *, seed: int
+    normalized: Tensor, spreads: Tensor, num_parts: int, *, is_signed: bool, seed: int
 ) -> dict[str, Tensor]:
     """Return the state of an `ImageProductCodec`.
 
     Args:
-        sample: (n, C) float32 on the CPU.
-        normalized: (m, C) some or all of it, about each photograph's mean and over its spread.
+        normalized: (n, C) float32 on the CPU, vectors as `normalize_images` gives them.
+        spreads: (n, C) what they were divided by.
         num_parts: Bytes of a vector.
+        is_signed: Whether features may be negative.
         seed: Of the first centers.
     """
-    state = fit_product(normalized, num_parts, rotate=False, seed=seed)
-    return state | {"is_signed": (sample < 0).any()}
+    channels = normalized.shape[1]
+    places = part_places(channels, num_parts)
+    like = torch.empty((num_parts, NUM_CENTERS, -(-channels // num_parts)))
+    parts, scales = (cut_parts(one, places, like) for one in (normalized, spreads))
+    centers = first_centers(parts, torch.Generator().manual_seed(seed))
+    centers = _scaled_k_means(parts, scales.square(), centers)
+    return {"centers": centers, "places": places, "is_signed": torch.tensor(is_signed)}
 
 
-def normalize_images(vectors: Tensor, images: Tensor | None) -> Tensor:
-    """Return (n, C) vectors about the means of their photographs and over their spreads."""
+def _scaled_k_means(parts: Tensor, weights: Tensor, centers: Tensor) -> Tensor:
+    """Return centers (M, K, d) after Lloyd's algorithm on (M, n, d) parts, where the channels of
+    each vector weigh as they do in its photograph: what is small is the error of features, not of
+    features over their spreads.
+    """
+    num_parts, count, size = centers.shape
+    sums, totals = parts * weights, weights.reshape(-1, size).double()
+    for _ in range(LLOYD_ROUNDS):
+        nearest = torch.stack(
+            [
+                torch.addmm(weight @ own.square().T, product, own.T, alpha=-2.0).argmin(dim=1)
+                for weight, product, own in zip(weights, sums, centers, strict=True)
+            ]
+        )
+        at = (nearest + count * torch.arange(num_parts)[:, None]).reshape(-1)
+        zeros = torch.zeros((num_parts * count, size), dtype=torch.float64)
+        total = zeros.index_add(0, at, totals)
+        means = zeros.index_add(0, at, sums.reshape(-1, size).double()) / total.clamp(min=1e-30)
+        before = centers.reshape(-1, size)
+        centers = torch.where(total > 0, means.float(), before).reshape_as(centers)
+    return centers
+
+
+def normalize_images(vectors: Tensor, images: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return (n, C) vectors about the means of their photographs and over their spreads, and the
+    (n, C) spreads.
+    """
     images = numbers_of_images(vectors, images)
     mean, spread = image_moments(vectors, images).float().unbind(dim=1)
-    spread = spread[images]
-    return torch.where(spread > 0, (vectors - mean[images]) / spread, 0.0)
+    spreads = spread[images]
+    return torch.where(spreads > 0, (vectors - mean[images]) / spreads, 0.0), spreads
 
 
 def image_moments(vectors: Tensor, images: Tensor) -> Tensor:

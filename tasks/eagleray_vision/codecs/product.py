@@ -14,7 +14,7 @@ from eagleray_vision.codecs.codec import VectorCodec
 from eagleray_vision.codecs.pca import principal_components
 
 NUM_CENTERS = 256
-_LLOYD_ROUNDS = 15
+LLOYD_ROUNDS = 15
 _FIRST_ROUNDS, _ROTATION_ROUNDS = 4, 10
 """Rounds of centers alone, before, between and after turns of the rotation."""
 CHUNK = 1 << 13
@@ -67,7 +67,7 @@ def fit_product(sample: Tensor, num_parts: int, *, rotate: bool, seed: int) -> d
     generator = torch.Generator().manual_seed(seed)
     if not rotate:
         parts = cut_parts(sample, places, torch.empty(shape))
-        centers = k_means(parts, first_centers(parts, generator), _LLOYD_ROUNDS)
+        centers = k_means(parts, first_centers(parts, generator), LLOYD_ROUNDS)
         return {"centers": centers, "places": places}
     # Rectified features lie along their own axes, others along principal ones: which start ends
     # better is seen on the sample.
@@ -78,7 +78,7 @@ def fit_product(sample: Tensor, num_parts: int, *, rotate: bool, seed: int) -> d
     ]
     _, centers, rotation = min(fits, key=lambda fit: fit[0])
     parts = cut_parts((sample - mean) @ rotation.T, places, centers)
-    centers = k_means(parts, centers, _LLOYD_ROUNDS)
+    centers = k_means(parts, centers, LLOYD_ROUNDS)
     return {"centers": centers, "places": places, "mean": mean, "rotation": rotation}
 
 
