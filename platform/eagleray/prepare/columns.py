@@ -23,6 +23,10 @@ ITEM = "item"
 
 ROW_GROUP_BYTES = 16 << 20
 """Uncompressed size of a row group: the piece that readers fetch and keep."""
+_OWN_GROUP_BYTES = 512 << 10
+"""A row of this size is a row group of its own: who reads a sample, or the share of a rank, would
+fetch its neighbors with it, and many small requests cost more than bytes only where rows are small.
+"""
 
 _LIST = re.compile(r"(?P<kind>list|large_list)<(?P<inner>.+)>$")
 _ALIASES = {
@@ -133,7 +137,7 @@ def to_parquet(tables: Sequence[pa.Table], schema: pa.Schema) -> bytes:
     pq.write_table(
         table,
         sink,
-        row_group_size=max(1, ROW_GROUP_BYTES // per_row),
+        row_group_size=1 if per_row >= _OWN_GROUP_BYTES else max(1, ROW_GROUP_BYTES // per_row),
         compression="zstd",
         version="2.6",
         data_page_version="1.0",

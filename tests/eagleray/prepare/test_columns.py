@@ -67,11 +67,12 @@ def test_no_records_give_a_readable_file():
     assert rows == [] and pq.read_schema(io.BytesIO(content)).names[2:] == list(KINDS)
 
 
-def test_large_rows_are_split_into_row_groups():
-    rows = [{"raw": bytes([i]) * (6 << 20)} for i in range(6)]
+@pytest.mark.parametrize(("size", "groups"), [(500_000, 2), (524_288, 40)])
+def test_large_rows_are_row_groups_of_their_own(size, groups):
+    rows = [{"raw": bytes([i]) * size} for i in range(40)]
     back, content = round_trip(rows, {"raw": "binary"})
     assert back == rows
-    assert pq.ParquetFile(io.BytesIO(content)).num_row_groups == 3
+    assert pq.ParquetFile(io.BytesIO(content)).num_row_groups == groups
 
 
 @pytest.mark.parametrize(

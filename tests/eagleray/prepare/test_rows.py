@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -10,10 +12,10 @@ import pytest
 from tests.eagleray.stages import Squares, folder_of, run
 
 from eagleray.options import RunOptions
-from eagleray.prepare import ComputedRows, StageRun, columns, open_rows, rows
+from eagleray.prepare import ComputedRows, StageFolder, StageRun, columns, open_rows, rows
 from eagleray.prepare.keys import KeyIndex
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, InputError
+from eagleray.task import EaglerayError, InputError, Record
 
 
 @pytest.fixture
@@ -46,6 +48,41 @@ def test_cached_row_groups_stay_within_their_bound(tmp_path, monkeypatch):
     assert all(found[f"n{i:05d}"]["number"] == i for i in order)
     assert 1 < len(found._groups) < 20
     assert found._cached_bytes == sum(t.nbytes for t in found._groups.values()) <= 2000
+
+
+class LargeSquares(Squares):
+    """Squares with a megabyte each that does not shrink."""
+
+    schema: Mapping[str, str] = {"number": "int64", "content": "binary"}
+
+    def _records(self, number):
+        content = np.random.default_rng(number).bytes(1 << 20)
+        return [Record(f"n{number:05d}", {"number": number, "content": content})]
+
+
+class CountedFile(io.FileIO):
+    """Counts the bytes that are read."""
+
+    num_bytes = 0
+
+    def read(self, size=-1):
+        content = super().read(size)
+        type(self).num_bytes += len(content)
+        return content
+
+
+def test_reading_samples_costs_little_more_than_their_bytes(tmp_path, monkeypatch):
+    run(LargeSquares(12), tmp_path, items_per_shard=12)
+    found = open_rows(folder_of(tmp_path))
+    assert found["n00000"]["number"] == 0  # the file is compared with its checksum once
+
+    def opened(folder, shard):
+        return CountedFile(folder.store.local_path(shard.data))
+
+    monkeypatch.setattr(StageFolder, "open_rows", opened)
+    wanted = [7, 2, 9, 4]
+    assert [found[f"n{k:05d}"]["number"] for k in wanted] == wanted
+    assert len(wanted) << 20 <= CountedFile.num_bytes <= 1.5 * (len(wanted) << 20)
 
 
 def test_several_threads_may_read(folder):
