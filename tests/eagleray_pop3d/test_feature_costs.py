@@ -1,13 +1,19 @@
 """Sizes of the feature store against what was derived from the original's own figures."""
 
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from eagleray.api import Experiment
 from eagleray.cli.main import run
+from eagleray.prepare import prepare_stages
+from eagleray.storage import Store
 from eagleray.task import Phase
+from eagleray_pop3d import stages
 from eagleray_pop3d.feature_costs import ALL_CODECS, cost_table, gpu_hours, store_costs
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "originals" / "pop3d.md"
@@ -87,3 +93,51 @@ def test_plan_of_trainval_agrees_with_the_page_before_anything_is_prepared(tmp_p
         assert sizes[size] == pytest.approx(trainval, rel=0.05)
     assert "pq32 <- chosen" in printed and "204,894 photographs" in printed
     assert not list((tmp_path / "storage").rglob("shards"))
+
+
+def whole_tables(root: Path) -> None:
+    """All tables of trainval's size, 2.6 million rows each of files and poses, as the benchmark of
+    their reader writes them.
+    """
+    sys.path.append(str(PAGE.parents[2] / "experiments" / "benchmarks"))
+    try:
+        tables = importlib.import_module("nuscenes_tables")
+    finally:
+        sys.path.pop()
+    root.mkdir()
+    tables.write(root, 34_149)
+
+
+@pytest.mark.slow
+def test_plan_over_whole_tables_agrees_with_the_page(tmp_path, capsys, monkeypatch):
+    whole_tables(tmp_path / "data")
+    # Nothing is unpacked but the tables.
+    monkeypatch.setattr(stages, "require_unpacked", lambda root, frames: None)
+    values = {
+        "task": "pop3d",
+        "storage": str(tmp_path / "storage"),
+        "settings": {
+            "data": {"root": str(tmp_path / "data"), "train": {"split": ""}},
+            "features": {"codec": "pq64", "weights": str(PAGE)},
+            "network": {"backbone": {"weights": str(PAGE)}},
+        },
+        "train": {"num_workers": 1, "micro_batch_size": 1},
+    }
+    (tmp_path / "mine.yaml").write_text(json.dumps(values))
+    experiment = Experiment.from_values(values, inline=True)
+    prepare_stages(
+        experiment.task,
+        Store(experiment.settings.storage),
+        experiment.settings.prepare,
+        experiment.options,
+        labels=["key_frames:train"],
+    )
+    assert run(["plan", str(tmp_path / "mine.yaml"), "--inline"]) == 0
+    printed = capsys.readouterr().out
+    assert "204,894 photographs" in printed
+    for size, trainval, _ in published():
+        (line,) = (x for x in printed.splitlines() if re.search(rf"\| +{size:.4g} +\|", x))
+        assert float(line.split("|")[3]) == pytest.approx(trainval, rel=0.05)
+    (planned,) = (one for one in experiment.plan() if one.label == "features:train")
+    assert planned.items == 34_149
+    assert planned.expected_bytes == pytest.approx(49e9 * (64 + 5) / 64, rel=0.05)
