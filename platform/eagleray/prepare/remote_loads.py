@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 import pickle
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import ray
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
-from eagleray.prepare.computed import Computation
+from eagleray.prepare.listing import Listing
 from eagleray.prepare.loads import LoadElsewhere
-from eagleray.prepare.worker import StageJob
+from eagleray.prepare.survey import StageRun
 from eagleray.task import EaglerayError, Item, Stage
 
 _PATIENCE_S = 60.0
@@ -26,7 +27,31 @@ _set_up: dict[str, Stage] = {}
 """The stage that this process has set up, by what it computes."""
 
 
-def load_elsewhere(job: StageJob | Computation, reference: Any = None) -> LoadElsewhere | None:
+class Work(Protocol):
+    """What a process must know to load items of a stage: a job, or rows computed on demand."""
+
+    @property
+    def run(self) -> StageRun:
+        """The stage, its folder, and the rows that it reads."""
+        ...
+
+    @property
+    def listing(self) -> Listing:
+        """Its inputs."""
+        ...
+
+    @property
+    def fit_digest(self) -> str:
+        """Name of what ``fit`` found."""
+        ...
+
+    @property
+    def fitted(self) -> Mapping[str, Any]:
+        """What it found."""
+        ...
+
+
+def load_elsewhere(job: Work, reference: Any = None) -> LoadElsewhere | None:
     """Return what loads items of a stage on other machines than this process'; None where the stage
     does not ask for it or no other machine has a CPU.
 
@@ -65,7 +90,7 @@ def _load(held: list[Any], name: str, item: Item) -> bytes:
     """
     stage = _set_up.get(name)
     if stage is None:
-        job: StageJob | Computation = ray.get(held[0])
+        job: Work = ray.get(held[0])
         stage = copy.copy(job.run.stage)
         stage.setup("cpu", job.run.upstream, job.fitted)
         _set_up.clear()
