@@ -120,8 +120,9 @@ class Stage(ABC, Generic[L, R]):
     upstream: tuple[str, ...] = ()
     """Labels of the stages whose rows it reads."""
     fit_items: int = 0
-    """How many items ``fit`` wants to see; 0 = no fit. Of several stages of one name and equal
-    settings the one with the source ``train`` fits for all, or else the first one."""
+    """How many items ``fit`` wants to see; 0 = no fit. Of several stages whose results
+    share a folder (they differ in their source alone) the one with the source ``train`` fits for
+    all, or else the first one."""
 
     @property
     def label(self) -> str:

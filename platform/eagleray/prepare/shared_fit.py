@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
+from eagleray.prepare.fingerprint import stage_fingerprint
 from eagleray.prepare.folder import StageFolder
 from eagleray.prepare.survey import Fit, StageRun, fit_of, list_inputs
-from eagleray.task import EaglerayError, Rows, Stage
+from eagleray.task import EaglerayError, Rows, SettingsError, Stage
 
 _FIRST = "train"
 """The source that fits where there is one of this name."""
@@ -28,6 +30,7 @@ class SharedFits:
     def __init__(self, stages: Sequence[Stage], limit: int | None) -> None:
         self._stages, self._limit = stages, limit
         self._known: dict[str, Fit] = {}
+        self._fingerprints: dict[str, str | None] = {}
 
     def fit_for(self, stage: Stage, folder: StageFolder, rows: Mapping[str, Rows]) -> Fit | None:
         """Return what another source fits for a stage; None where it fits for itself.
@@ -37,7 +40,7 @@ class SharedFits:
             folder: Its folder.
             rows: Rows of the stages before it, by label.
         """
-        fitting = self._fitting(stage)
+        fitting = self._fitting(stage, folder)
         if fitting is None or fitting.label == stage.label:
             return None
         if fitting.label not in self._known:
@@ -46,19 +49,37 @@ class SharedFits:
 
     def note(self, stage: Stage, folder: StageFolder, fit: Fit) -> None:
         """Note what a stage takes of ``fit``, once it has been found."""
-        fitting = self._fitting(stage)
+        fitting = self._fitting(stage, folder)
         if fitting is not None and fitting.label == stage.label:
             self._known[stage.label] = fit
             if self._limit is None and folder.read_fitted(fit.digest) is not None:
                 folder.set_current_fit(fit.digest)
 
-    def _fitting(self, stage: Stage) -> Stage | None:
-        """Return the stage that fits for this one; itself where its settings are its own."""
+    def _fitting(self, stage: Stage, folder: StageFolder) -> Stage | None:
+        """Return the stage that fits for this one; itself where its folder is its own."""
         if not stage.fit_items:
             return None
-        alike = [s for s in self._stages if s.fit_items and s.name == stage.name]
-        alike = [s for s in alike if s.settings() == stage.settings()]
+        alike = [
+            s
+            for s in self._stages
+            if s.fit_items
+            and s.name == stage.name
+            and (s.label == stage.label or self._fingerprint(s.label) == folder.fingerprint)
+        ]
         return next((s for s in alike if s.source == _FIRST), alike[0] if alike else stage)
+
+    def _fingerprint(self, label: str) -> str | None:
+        """Return a stage's fingerprint; None where it has none here, because weights are missing
+        or it reads what is not there.
+        """
+        if label not in self._fingerprints:
+            self._fingerprints[label] = None
+            stage = next((s for s in self._stages if s.label == label), None)
+            before = {up: self._fingerprint(up) for up in stage.upstream} if stage else {}
+            known = {up: name for up, name in before.items() if name is not None}
+            with suppress(SettingsError):
+                self._fingerprints[label] = stage and stage_fingerprint(stage, known)
+        return self._fingerprints[label]
 
     def _found_by(self, fitting: Stage, folder: StageFolder, rows: Mapping[str, Rows]) -> Fit:
         before = folder.current_fit()

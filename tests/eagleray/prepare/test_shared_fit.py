@@ -109,6 +109,22 @@ def test_validation_is_prepared_without_the_training_data(tmp_path):
     assert set(alone.rows) == {"centered:val"}
 
 
+class Newer(Centered):
+    """Equal settings, but results of another version: a folder of its own."""
+
+    version = 2
+
+
+def test_a_stage_with_a_folder_of_its_own_fits_for_itself(tmp_path):
+    log = tmp_path / "log"
+    both = [Centered(100, source="train", log=log), Newer(20, start=1000, source="val", log=log)]
+    prepared = prepare(tmp_path / "s", *both)
+    assert log.read_text() == "train 6\nval 6\n"
+    assert prepared.rows["centered:val"]["n01003"]["square"] > 1000
+    (plan, other) = plans(tmp_path / "s", *both)
+    assert plan.shards == plan.shards_done and other.shards == other.shards_done
+
+
 def test_shards_are_cut_by_bytes_too(tmp_path):
     large = Resources(bytes_per_item=64e6, seconds_per_item=1e-6)
     small = Resources(bytes_per_item=64.0, seconds_per_item=1e-6)
