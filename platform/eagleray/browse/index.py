@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import sqlite3
 import tempfile
@@ -27,6 +28,8 @@ from eagleray.runs.records import INITIAL, RunSummary
 from eagleray.runs.run_folder import RunFolder, is_run_name, runs_store
 from eagleray.storage import Store
 from eagleray.task import InputError
+
+_log = logging.getLogger(__name__)
 
 _VERSION = 2
 _SUMMARY = RunFolder.SUMMARY
@@ -159,7 +162,16 @@ class RunIndex:
             names = [f"{e}/{r}" for e in self.store.folders() for r in self.store.folders(e)]
             looked_at = names
         usable = [path for name in looked_at if is_run_name(name) for path in _paths(name)]
-        contents = self.store.read_many(usable)
+        try:
+            contents = self.store.read_many(usable)
+        except OSError as error:
+            if not self._entries:
+                raise
+            _log.warning(
+                "%s does not answer (%s): runs are shown as they were", self.store.uri, error
+            )
+            self._refreshed = time.monotonic()
+            return
         changed: list[_Read] = []
         for name in looked_at:
             known = signatures.get(name) or _content_signature(name, contents)
@@ -316,7 +328,10 @@ def _with_live_state(store: Store, entry: RunEntry) -> RunEntry:
     if not is_held(run):
         return entry
     summary = entry.summary
-    history = parse_segments({}, run.read_many([LIVE]).get(LIVE, b""))
+    try:
+        history = parse_segments({}, run.read_many([LIVE]).get(LIVE, b""))
+    except OSError:  # the storage does not answer: what is known stays
+        return entry
     if len(history):
         newest = {name.partition("/")[2]: value for name, value in history.last().items()}
         train = {**summary.train, **newest}

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 import fsspec
 
-from eagleray.contract.errors import EaglerayError, SettingsError
+from eagleray.contract.errors import EaglerayError, SettingsError, is_transient
 
 _READERS = 16
 """Files read at a time from an object store, where each is a round trip."""
@@ -116,7 +116,10 @@ class Store:
 
     def read_many(self, paths: Sequence[str]) -> dict[str, bytes]:
         """Return the contents of several files, at the same time on an object store; those that
-        cannot be read are left out.
+        are not there, or may not be read, are left out.
+
+        Raises:
+            OSError: The storage does not answer, which says nothing about what is there.
         """
         if self.is_local:
             contents = {path: self._read_or_none(path) for path in paths}
@@ -258,7 +261,9 @@ class Store:
     def _read_or_none(self, path: str) -> bytes | None:
         try:
             return self.read(path)
-        except OSError:
+        except OSError as error:
+            if is_transient(error):
+                raise
             return None
 
     def remove_stale_temporaries(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 import sqlite3
@@ -136,3 +137,18 @@ def test_an_object_store_is_indexed_too(tmp_path):
     write_run(uri, FakeRun("exp", "main-0", points=2, pictures=0))
     index = RunIndex(uri, tmp_path / "i.sqlite")
     assert [(r.name, r.state) for r in index.runs()] == [("exp/main-0", "evaluated")]
+
+
+def test_runs_stay_as_they_were_while_the_storage_does_not_answer(storage, monkeypatch):
+    index = open_index(storage)
+    before = index.runs()
+    changed = json.loads((storage / "runs/exp/main-0/summary.json").read_text())
+    (storage / "runs/exp/main-0/summary.json").write_text(json.dumps(changed) + "\n")
+
+    def silent(path):
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    with monkeypatch.context() as away:
+        away.setattr(index.store, "read", silent)
+        assert index.runs() == before
+    assert index.runs()[0].summary == before[0].summary

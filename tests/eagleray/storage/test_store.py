@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -84,3 +85,23 @@ def test_full_disk_leaves_nothing_half_written(tmp_path, monkeypatch):
     assert not store.create("a", b"new")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
     assert store.read("a") == b"old"
+
+
+def test_what_is_not_there_is_left_out_and_silent_storage_is_told(store, monkeypatch):
+    store.write("a", b"1")
+    assert store.read_many(["a", "b"]) == {"a": b"1"}
+
+    def silent(path):
+        raise OSError(errno.ESTALE, "stale file handle")
+
+    monkeypatch.setattr(store, "read", silent)
+    with pytest.raises(OSError, match="stale"):
+        store.read_many(["a", "b"])
+
+
+def test_what_may_not_be_read_is_left_out(store, monkeypatch):
+    def forbidden(path):
+        raise PermissionError(path)
+
+    monkeypatch.setattr(store, "read", forbidden)
+    assert store.read_many(["a"]) == {}
