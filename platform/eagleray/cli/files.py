@@ -20,6 +20,7 @@ from eagleray.experiment.discovery import task_type
 from eagleray.experiment.load import load_experiment, make_experiment
 from eagleray.prepare import delete_prunable, prunable
 from eagleray.runs.run_folder import list_runs
+from eagleray.runs.trash import trashed_runs
 from eagleray.storage import Store
 from eagleray.task import ImportedCheckpoint, Importing, PublishedFiles, SettingsError
 from eagleray.train.exporting import read_exported
@@ -140,9 +141,10 @@ def _plain(value: Any) -> Any:
 
 
 def prune(arguments: list[str]) -> int:
-    """Delete prepared data that no run refers to."""
+    """Delete prepared data that no run refers to, in the trash or not."""
     flags = tyro.cli(PruneFlags, args=arguments, prog="eagleray prune")
-    used = {entry for run in list_runs(flags.storage) for entry in run.stages()}
+    runs = [*list_runs(flags.storage), *trashed_runs(flags.storage)]
+    used = {entry for run in runs for entry in run.stages()}
     storage = Store(flags.storage)
     unused = prunable(storage, used)
     for entry in unused:

@@ -1,7 +1,7 @@
 """Deleted runs wait in ``<storage>/trash/<experiment>/<run>/`` until somebody empties the trash.
 
-The prepared data that a run used stay where they are; ``prune`` may delete them once no run that is
-left uses them.
+The prepared data that a run used stay where they are. A run in the trash counts as a user of them,
+since it may come back; once the trash is emptied ``prune`` may delete them.
 """
 
 from __future__ import annotations
@@ -21,6 +21,12 @@ def trashed(storage: str) -> list[str]:
     """Return the deleted runs as ``experiment/run``."""
     trash = trash_store(storage)
     return [f"{e}/{r}" for e in trash.folders() for r in trash.folders(e)]
+
+
+def trashed_runs(storage: str) -> list[RunFolder]:
+    """Return the folders of the deleted runs."""
+    trash = trash_store(storage)
+    return [run_below(trash, name) for name in trashed(storage)]
 
 
 def delete_run(storage: str, name: str) -> str:

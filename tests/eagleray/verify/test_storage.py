@@ -18,6 +18,7 @@ from eagleray.prepare import folder as stage_folder
 from eagleray.prepare import open_rows, prepare_stages
 from eagleray.progress import Silent
 from eagleray.runs.run_folder import RunFolder
+from eagleray.runs.trash import delete_run, empty_trash
 from eagleray.storage import DamagedError, Store
 from eagleray.train.checkpoint import (
     Checkpoint,
@@ -190,3 +191,17 @@ def test_an_index_of_keys_of_an_earlier_version_is_read(tmp_path):
     assert len(manifest.pop("keys")) == 64
     path.write_text(json.dumps(manifest))
     assert len(open_rows(summary.folder).keys()) == summary.rows
+
+
+def test_prune_keeps_what_a_run_in_the_trash_needs(tmp_path):
+    summary = prepare(tmp_path)
+    run = RunFolder(str(tmp_path / "runs/a/main-1"))
+    run.write(run.EXPERIMENT, b"task: numbers")
+    run.record_stages({"squares": summary.fingerprint})
+    run.update_summary(task="numbers")
+    delete_run(str(tmp_path), "a/main-1")
+    assert command(["prune", "--storage", str(tmp_path), "--delete"]) == 0
+    assert summary.folder.store.exists("stage.json")
+    empty_trash(str(tmp_path))
+    assert command(["prune", "--storage", str(tmp_path), "--delete"]) == 0
+    assert not summary.folder.store.exists("stage.json")
