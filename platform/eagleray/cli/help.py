@@ -32,12 +32,13 @@ def verb_help(verb: Verb) -> str:
     """Return what a verb does, its flags with their defaults, and which settings may follow."""
     flags = getattr(flags_of_verbs, verb.flags)
     where = " EXPERIMENT.yaml" if verb.takes_experiment else ""
+    has_flags = " [FLAGS]" if dataclasses.fields(flags) else ""
     after = " [--SETTING VALUE ...]" if verb.takes_experiment else ""
     summary = inspect.getdoc(flags) or verb.summary
     is_told = not summary.startswith("Flags of")
-    blocks = [f"usage: eagleray {verb.name}{where} [FLAGS]{after}", verb.summary]
+    blocks = [f"usage: eagleray {verb.name}{where}{has_flags}{after}", verb.summary]
     blocks += [summary] if is_told and summary.rstrip(".") != verb.summary.rstrip(".") else []
-    blocks.append(_flags_block(flags))
+    blocks += [_flags_block(flags)] if has_flags else []
     if verb.takes_experiment:
         sections = [
             (f"--{name}" + ".*" * _is_section(field.annotation, name), field.description or "")

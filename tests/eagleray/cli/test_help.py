@@ -37,6 +37,8 @@ def test_every_verb_has_a_page_of_help(name, capsys):
     text = capsys.readouterr().out
     assert text.startswith(f"usage: eagleray {name}")
     assert len(text.splitlines()) < 45
+    headings = [block for block in text.split("\n\n") if block.strip().endswith(":")]
+    assert not headings, "a heading with nothing below it"
     assert ("--train.*" in text) == main.VERBS[name].takes_experiment
 
 
