@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, TypeVar
 
+import re2
+
 from eagleray.experiment.discovery import nearest
 
 _TERM = re.compile(
@@ -147,10 +149,8 @@ def _term(match: re.Match[str]) -> Term:
     if match["word"]:
         word = match["word"].lower()
         return Term(text, lambda one: word in one.told.lower())
-    pattern, problem = _pattern(match["pattern"])
-    if pattern is None:
-        return Term(text, _never, problem=problem)
-    return Term(text, lambda one: pattern.search(one.told) is not None)
+    found, problem = _search(match["pattern"])
+    return Term(text, lambda one: found(one.told), problem=problem)
 
 
 def _condition(text: str, name: str, sign: str, wanted: str) -> Term:
@@ -158,11 +158,9 @@ def _condition(text: str, name: str, sign: str, wanted: str) -> Term:
         same = _condition(text, name, "=", wanted).holds
         return Term(text, lambda one: bool(one.values(name)) and not same(one), name)
     if sign == "~":
-        pattern, problem = _pattern(wanted)
-        if pattern is None:
-            return Term(text, _never, name, problem)
+        found, problem = _search(wanted)
         return Term(
-            text, lambda one: _has(one, name, lambda v: pattern.search(value_text(v))), name
+            text, lambda one: _has(one, name, lambda v: found(value_text(v))), name, problem
         )
     compare, number = _SIGNS[sign], _number(wanted)
     if number is not None:
@@ -205,7 +203,7 @@ def _is_no_number(value: Any) -> bool:
     return not _is_number(value)
 
 
-def _never(one: Filterable) -> bool:
+def _never(one: Any) -> bool:
     return False
 
 
@@ -216,13 +214,21 @@ def _number(text: str) -> float | None:
         return None
 
 
-def _pattern(text: str) -> tuple[re.Pattern[str] | None, str]:
+def _search(text: str) -> tuple[Callable[[str], bool], str]:
+    """Return what finds an expression in a text, case aside, and why it cannot be read.
+
+    RE2 takes time in proportion to the text, whatever the expression. Python's own engine goes back
+    and tries again, which for ``(a|aa)+$`` can hold a server's thread for ever.
+    """
     if len(text) > _LONGEST_PATTERN:
-        return None, f"an expression may have {_LONGEST_PATTERN} characters"
+        return _never, f"an expression may have {_LONGEST_PATTERN} characters"
+    options = re2.Options()
+    options.case_sensitive, options.log_errors = False, False
     try:
-        return re.compile(text, re.IGNORECASE), ""
-    except re.error as error:
-        return None, f"no regular expression: {error}"
+        pattern = re2.compile(text, options)
+    except re2.error as error:
+        return _never, f"no regular expression: {error.args[0].decode(errors='replace')}"
+    return lambda found: pattern.search(found) is not None, ""
 
 
 def value_text(value: Any) -> str:

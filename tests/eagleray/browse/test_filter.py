@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from eagleray.browse.filter import read_filter
@@ -81,3 +84,23 @@ def test_what_cannot_be_meant_chooses_nothing_and_is_told(text, told):
 def test_the_hint_is_in_the_units_of_the_metrics():
     assert example_condition(ROWS) == "miou>71.5"
     assert example_condition([]) == "step>=1000"
+
+
+_ENDLESS = """
+from eagleray.browse.filter import NamedValues, read_filter
+rows = [NamedValues("a" * 60 + "!", {"name": "a" * 60 + "!"})]
+print([read_filter(text).chosen(rows, "run") for text in ("/(a|aa)+$/", "name~(a|aa)+$")])
+"""
+
+
+def test_an_expression_that_would_go_back_for_ever_is_answered():
+    # A process of its own: an engine that goes back holds the interpreter, and with it this test.
+    asked = [sys.executable, "-c", _ENDLESS]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "[([], []), ([], [])]"
+
+
+@pytest.mark.parametrize("text", ["/((a{1000}){1000}){1000}/", r"/(a)\1/", "/(?=a)/"])
+def test_an_expression_without_a_bound_on_its_time_or_memory_is_refused(text):
+    chosen, problems = read_filter(text).chosen(ROWS, "run")
+    assert chosen == [] and "no regular expression" in problems[0]
