@@ -74,11 +74,11 @@ class SharedFits:
         """
         if label not in self._fingerprints:
             self._fingerprints[label] = None
-            stage = next((s for s in self._stages if s.label == label), None)
-            before = {up: self._fingerprint(up) for up in stage.upstream} if stage else {}
-            known = {up: name for up, name in before.items() if name is not None}
-            with suppress(SettingsError):
-                self._fingerprints[label] = stage and stage_fingerprint(stage, known)
+            for stage in (s for s in self._stages if s.label == label):
+                before = {up: self._fingerprint(up) for up in stage.upstream}
+                known = {up: name for up, name in before.items() if name is not None}
+                with suppress(SettingsError):
+                    self._fingerprints[label] = stage_fingerprint(stage, known)
         return self._fingerprints[label]
 
     def _found_by(self, fitting: Stage, folder: StageFolder, rows: Mapping[str, Rows]) -> Fit:
