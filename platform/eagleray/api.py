@@ -16,7 +16,7 @@ from typing import Any
 
 from eagleray.analysis.regression import open_run, read_baseline
 from eagleray.contract.task import require
-from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints
+from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints, with_parts
 from eagleray.evaluate.weights import (
     changed_use,
     checkpoint_labels,
@@ -217,7 +217,8 @@ class Experiment:
             return self._prepared
         task = require(self.task, Evaluation)
         chosen = choose_benchmarks(task, tuple(benchmarks) or self.settings.evaluate.benchmarks)
-        labels = frozenset(label for one in chosen for label in task.stages_of(one.source))
+        read = [part for one in chosen for part in with_parts(task, one)]
+        labels = frozenset(label for one in read for label in task.stages_of(one.source))
         if labels not in self._prepared_parts:
             self.check(training=False)
             self._prepared_parts[labels] = prepare_stages(

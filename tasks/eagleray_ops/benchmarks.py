@@ -1,12 +1,14 @@
 """Benchmarks of OPS: COCO-Stuff, and the panoramas that it was never trained on.
 
 Every benchmark brings the words of its data set, so one call evaluates several of them with one
-trained model. Stanford2D3D is three folds, each a benchmark, and their mean one more.
+trained model. Stanford2D3D is three folds, each a benchmark, and one more that is
+their mean.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -44,7 +46,6 @@ WILDPASS_NAME, MATTERPORT3D_NAME, STANFORD2D3D_NAME = "wildpass", "matterport3d"
 METRIC = "miou"
 
 _COCO_SCHEMA = {"confusion": "list<int64>"}
-_PANORAMA_SCHEMA = {**ROW_SCHEMA, "part": "int64"}
 _PERCENT = 100.0
 _RULE = (
     "Mean IoU over the data set, 255 left out, classes that never occur left out; argmax at the "
@@ -90,7 +91,7 @@ def ops_benchmarks(
             source,
             METRIC,
             f"{what}. {resized}, {windows}. {_RULE}",
-            _PANORAMA_SCHEMA,
+            ROW_SCHEMA,
             vocabulary=names,
             published=tuple(published.get(name, ())),
             use={"vocabulary": names},
@@ -116,18 +117,18 @@ def ops_benchmarks(
             MATTERPORT3D.class_names,
         )
     )
-    for fold, area in enumerate(AREAS, start=1):
-        what = f"Stanford2D3D, fold {fold} ({area}), 13 classes"
-        found.append(panoramas(fold_name(fold), area_source(area), what, stanford))
-    found.append(
+    folds = [
         panoramas(
-            STANFORD2D3D_NAME,
-            "+".join(map(area_source, AREAS)),
-            "Stanford2D3D, 13 classes: the mean of the three folds' results",
+            fold_name(fold),
+            area_source(area),
+            f"Stanford2D3D, fold {fold} ({area}), 13 classes",
             stanford,
         )
-    )
-    return tuple(found)
+        for fold, area in enumerate(AREAS, start=1)
+    ]
+    what = "Stanford2D3D, 13 classes: the mean of the three folds' results"
+    mean = panoramas(STANFORD2D3D_NAME, "", what, stanford)
+    return (*found, *folds, replace(mean, mean_of=tuple(one.name for one in folds)))
 
 
 def score_image(
@@ -151,7 +152,7 @@ def score_image(
         counts = confusion_matrix(truth, found, num_classes, VOID_CLASS)
         return {"confusion": counts.ravel().tolist()}
     statistics = panorama_statistics(truth, found, num_classes, VOID_CLASS)
-    return {**statistics.to_row(), "part": sample.part}
+    return statistics.to_row()
 
 
 def compute_split(
@@ -185,14 +186,11 @@ def compute_split(
         iou = compute_mean_iou([matrix])
         values = {**_usual(iou, mean_accuracy(matrix)), **_open_words(matrix, classes, trained)}
         return Metrics(values, _per_class(iou, classes))
-    totals: dict[int, PanoramaStatistics] = {}
+    total: PanoramaStatistics | None = None
     for row in rows:
-        one, part = PanoramaStatistics.from_row(row, count), int(row["part"])
-        totals[part] = totals[part] + one if part in totals else one
-    if len(totals) < 2:
-        return _panorama_metrics(list(totals.values()), classes, trained)
-    folds = [_panorama_metrics([totals[part]], classes, trained) for part in sorted(totals)]
-    return _mean_of_folds(folds)
+        one = PanoramaStatistics.from_row(row, count)
+        total = one if total is None else total + one
+    return _panorama_metrics([] if total is None else [total], classes, trained)
 
 
 def sum_confusion(
@@ -224,20 +222,6 @@ def _panorama_metrics(
     for (low, high), iou in found.bands.items():
         values[f"miou_latitude_{low}_{high}"] = _PERCENT * iou.mean
     return Metrics(values, _per_class(found.total, classes))
-
-
-def _mean_of_folds(folds: Sequence[Metrics]) -> Metrics:
-    """Average what all folds have, each fold counting alike."""
-    shared = [name for name in folds[0].values if all(name in one.values for one in folds)]
-    values = {name: float(np.mean([one.values[name] for one in folds])) for name in shared}
-    known = dict.fromkeys(name for one in folds for name in one.per_class)
-    per_class = {
-        name: {
-            "iou": float(np.mean([f.per_class[name]["iou"] for f in folds if name in f.per_class]))
-        }
-        for name in known
-    }
-    return Metrics(values, per_class)
 
 
 def _open_words(

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eagleray.task import Dataset, Rows
+from eagleray.task import Rows
 from eagleray_ops.photometric import distort_colors, draw_colors
 from eagleray_ops.rerp import rerp
 from eagleray_ops.settings import InputSettings, OpsSettings
@@ -122,14 +122,12 @@ class LabeledFolder:
     Attributes:
         rows: Rows of its label stage.
         root: Folder that ``image_path`` of the rows is relative to.
-        prefix: Put before the names of its panoramas.
         is_distorted: Whether the rows are those of RERP, which hold the images.
         classes: ``(256,)`` uint8 class of each stored one; None: as they are stored.
     """
 
     rows: Rows
     root: Path
-    prefix: str = ""
     is_distorted: bool = False
     classes: npt.NDArray[np.uint8] | None = None
 
@@ -142,40 +140,23 @@ class LabeledFolder:
         return photo, classes if self.classes is None else self.classes[classes]
 
 
-class EvaluationImages(Dataset[SemanticSample, SemanticBatch]):
-    """Images to be scored, of one folder or of several.
+class EvaluationImages(KeyedDataset[SemanticSample, SemanticBatch]):
+    """Images to be scored.
 
     Args:
-        folders: The folders; the number of each is ``part`` of its samples.
+        folder: Their folder.
         settings: Settings of the experiment.
     """
 
-    def __init__(self, folders: Sequence[LabeledFolder], settings: OpsSettings) -> None:
-        self._folders, self._settings = tuple(folders), settings
-        self._units = [
-            (part, key) for part, one in enumerate(folders) for key in list(one.rows.keys())
-        ]
-
-    def __len__(self) -> int:
-        """Return the number of images."""
-        return len(self._units)
-
-    def key(self, index: int) -> str:
-        """Return the image's name, with that of its folder where there are several."""
-        part, key = self._units[index]
-        return f"{self._folders[part].prefix}{key}"
-
-    def shard_idx(self, index: int) -> int:
-        """Return the shard that holds the record of its labels."""
-        part, key = self._units[index]
-        return self._folders[part].rows.shard_idx(key)
+    def __init__(self, folder: LabeledFolder, settings: OpsSettings) -> None:
+        super().__init__(folder.rows)
+        self._folder, self._settings = folder, settings
 
     def load(self, index: int, rng: np.random.Generator) -> SemanticSample:
         """Read one image and its classes."""
-        part, key = self._units[index]
-        photo, truth = self._folders[part].read(key)
+        photo, truth = self._folder.read(self._keys[index])
         image = network_image(photo, self._settings)
-        return SemanticSample(self.key(index), image, photo=photo, truth=truth, part=part)
+        return SemanticSample(self._keys[index], image, photo=photo, truth=truth)
 
     def collate(self, samples: Sequence[SemanticSample]) -> SemanticBatch:
         """Pad images to a common size; their classes stay with the samples."""
@@ -185,28 +166,22 @@ class EvaluationImages(Dataset[SemanticSample, SemanticBatch]):
 def evaluation_images(
     source: str, rows: Mapping[str, Rows], settings: OpsSettings
 ) -> EvaluationImages:
-    """Return the images of a benchmark's source, or of several joined by ``+``.
+    """Return the images of a benchmark's source.
 
     Args:
         source: The source.
         rows: Rows of the prepared stages, by label.
         settings: Settings of the experiment.
     """
-    known, sources = data_folders(settings.data), source.split("+")
-    folders = []
-    for one, label in zip(sources, stage_labels(source, settings), strict=True):
-        is_distorted = one == RERP_VAL
-        of_coco = is_distorted or one == VAL
-        folders.append(
-            LabeledFolder(
-                rows[label],
-                known[VAL if is_distorted else one].root,
-                prefix=f"{one}/" if len(sources) > 1 else "",
-                is_distorted=is_distorted,
-                classes=training_classes(settings) if of_coco else None,
-            )
-        )
-    return EvaluationImages(folders, settings)
+    is_distorted = source == RERP_VAL
+    (label,) = stage_labels(source, settings)
+    folder = LabeledFolder(
+        rows[label],
+        data_folders(settings.data)[VAL if is_distorted else source].root,
+        is_distorted=is_distorted,
+        classes=training_classes(settings) if is_distorted or source == VAL else None,
+    )
+    return EvaluationImages(folder, settings)
 
 
 def read_distorted(rows: Rows, key: str) -> tuple[Photo, Photo]:

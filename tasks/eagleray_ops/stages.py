@@ -153,8 +153,7 @@ def data_requirements(data: DataSettings) -> Iterator[Requirement]:
 
 def has_images(source: str, data: DataSettings) -> bool:
     """Return whether the images of a benchmark's source are there."""
-    folders = data_folders(data)
-    return all(folders[VAL if one == RERP_VAL else one].is_there for one in source.split("+"))
+    return data_folders(data)[VAL if source == RERP_VAL else source].is_there
 
 
 def label_of(source: str) -> str:
@@ -166,7 +165,7 @@ def stage_labels(source: str, settings: OpsSettings) -> list[str]:
     """Return the labels of the stages that a source's data set reads.
 
     Args:
-        source: A source, or several joined by ``+``.
+        source: The source.
         settings: Settings of the experiment.
 
     Raises:
@@ -176,16 +175,13 @@ def stage_labels(source: str, settings: OpsSettings) -> list[str]:
         return [f"{RerpStage.name}:{RERP_VAL}"]
     if source == TRAIN and settings.rerp.mode == "offline":
         return [label_of(TRAIN), f"{RerpStage.name}:{TRAIN}"]
-    folders = data_folders(settings.data)
-    for one in source.split("+"):
-        folder = folders[one]
-        if not folder.is_there:
-            raise SettingsError(
-                f"{str(folder.photos)!r} is no folder, so there are no images of {one}: set "
-                f"{folder.setting} (now {str(folder.root)!r}), or name benchmarks whose data are "
-                "there"
-            )
-    return [label_of(one) for one in source.split("+")]
+    folder = data_folders(settings.data)[source]
+    if not folder.is_there:
+        raise SettingsError(
+            f"{str(folder.photos)!r} is no folder, so there are no images of {source}: set "
+            f"{folder.setting} (now {str(folder.root)!r}), or name benchmarks whose data are there"
+        )
+    return [label_of(source)]
 
 
 def _label_stage(source: str, folder: DataFolder, data: DataSettings) -> PanopticLabelStage:

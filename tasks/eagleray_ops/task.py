@@ -169,7 +169,10 @@ class OPSTask(
     def benchmarks(self) -> Sequence[Benchmark]:
         """Return COCO-Stuff and panoramas, those whose images are there; all where none are."""
         known = ops_benchmarks(self.settings, PUBLISHED)
-        return [one for one in known if has_images(one.source, self.settings.data)] or known
+        there = [b for b in known if b.source and has_images(b.source, self.settings.data)]
+        names = {one.name for one in there}
+        means = [one for one in known if one.mean_of and names.issuperset(one.mean_of)]
+        return [*there, *means] or known
 
     @cached_property
     def vocabulary(self) -> Vocabulary:

@@ -282,7 +282,7 @@ def viewed_benchmark(benchmarks: Sequence[Benchmark], rows: Mapping[str, Rows]) 
         InputError: The run has read none of their images.
     """
     for one in (*(b for b in benchmarks if not b.name.startswith(COCO_VAL)), *benchmarks):
-        if all(label_of(source) in rows for source in one.source.split("+")):
+        if one.source and label_of(one.source) in rows:
             return one
     raise InputError(
         "the run has read no images that could be looked at; evaluate it first, such as with "

@@ -56,7 +56,10 @@ def check_evaluation(
         names = [benchmark.name for benchmark in benchmarks]
         if len(set(names)) < len(names):
             report.add("benchmarks are listed", "evaluation", f"a name is given twice: {names}")
-    for benchmark in benchmarks:
+        unknown = sorted({part for one in benchmarks for part in one.mean_of} - set(names))
+        if unknown:
+            report.add("benchmarks are listed", "evaluation", f"means of unknown ones: {unknown}")
+    for benchmark in (one for one in benchmarks if not one.mean_of):
         _check_benchmark(task, model, benchmark, rows, num_items, report, pictures)
     return pictures
 

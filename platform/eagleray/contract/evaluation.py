@@ -38,7 +38,8 @@ class Benchmark:
 
     Args:
         name: Unique within the task.
-        source: What to hand to ``DataTask.dataset``; its samples are the units.
+        source: What to hand to ``DataTask.dataset``; its samples are the units. Empty where it is
+            the mean of others.
         metric: The number that ranks runs.
         protocol: One paragraph: resolution, classes, rules.
         schema: Columns of the rows that ``Evaluation.score`` returns, as in ``Stage.schema``.
@@ -55,6 +56,9 @@ class Benchmark:
     use: Mapping[str, Any] = field(default_factory=dict)
     """Settings of use (``OF_USE``) that it states, nested as in an experiment's YAML; they replace
     the experiment's own."""
+    mean_of: tuple[str, ...] = ()
+    """Names of the benchmarks that it is the mean of (folds of a data set), each counting alike.
+    Their units are evaluated once for both; it has none of its own and is never validated on."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,8 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 
+import numpy as np
+
 from eagleray.evaluate.arithmetic import Arithmetic
 from eagleray.evaluate.stage import PICTURE_ERROR, EvaluationSettings, EvaluationStage
 from eagleray.evaluate.weights import locate_weights, result_labels
@@ -37,6 +39,7 @@ from eagleray.task import (
     Diagnostic,
     EaglerayError,
     Evaluation,
+    Metrics,
     Resources,
     Rows,
     SettingsError,
@@ -67,6 +70,39 @@ def choose_benchmarks(task: Evaluation, names: tuple[str, ...]) -> list[Benchmar
     return [offered[n] for n in names] or [next(iter(offered.values()))]
 
 
+def with_parts(task: Evaluation, benchmark: Benchmark) -> list[Benchmark]:
+    """Return the benchmarks whose units a benchmark needs: itself, or those it is the mean of.
+
+    Raises:
+        SettingsError: One of these is not there.
+    """
+    return choose_benchmarks(task, benchmark.mean_of) if benchmark.mean_of else [benchmark]
+
+
+def mean_of_parts(parts: Sequence[Metrics]) -> Metrics:
+    """Return the mean of what all parts have, each counting alike; a class counts where it is."""
+
+    def mean(those: Sequence[Mapping[str, float]], name: str) -> float:
+        return float(np.mean([one[name] for one in those if name in one]))
+
+    shared = [name for name in parts[0].values if all(name in one.values for one in parts)]
+    classes = dict.fromkeys(name for one in parts for name in one.per_class)
+    per_class = {}
+    for known in classes:
+        those = [one.per_class[known] for one in parts if known in one.per_class]
+        names = dict.fromkeys(name for one in those for name in one)
+        per_class[known] = {name: mean(those, name) for name in names}
+    return Metrics({name: mean([one.values for one in parts], name) for name in shared}, per_class)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One checkpoint on the units of one benchmark, as a stage with its folder."""
+
+    benchmark: Benchmark
+    run: StageRun
+
+
 @dataclass(frozen=True)
 class _Pair:
     """One checkpoint on one benchmark.
@@ -74,12 +110,17 @@ class _Pair:
     Args:
         benchmark: The benchmark.
         label: Name under which the checkpoint's results are kept.
-        run: The evaluation as a stage with its folder; checkpoints with equal weights share it.
+        parts: What is evaluated for it: its own units, or those of each benchmark that it is the
+            mean of. Whatever agrees in checkpoint and benchmark shares a folder.
     """
 
     benchmark: Benchmark
     label: str
-    run: StageRun
+    parts: tuple[_Part, ...]
+
+
+_Done = Mapping[str, tuple[StageSummary, StoredRows]]
+"""What became of a stage, by the URI of its folder."""
 
 
 def evaluate_checkpoints(
@@ -165,33 +206,62 @@ def _evaluate(
     ``evaluate_checkpoints``.
     """
     pairs = [
-        _Pair(b, label, _stage(experiment, task, run, rows, b, weights[c], options.limit))
+        _Pair(
+            b,
+            label,
+            tuple(
+                _Part(one, _stage(experiment, task, run, rows, one, weights[c], options.limit))
+                for one in with_parts(task, b)
+            ),
+        )
         for b in benchmarks
         for c, label in labels.items()
     ]
-    # Equal weights (best = last) have one folder, so that they are computed once for all labels.
-    stages = list({pair.run.folder.uri: pair.run for pair in pairs}.values())
+    # Equal weights (best = last) have one folder, so that they are computed once for all labels;
+    # so have a fold and the mean of all folds.
+    every = [part.run for pair in pairs for part in pair.parts]
+    stages = list({stage.folder.uri: stage for stage in every}.values())
+    done: dict[str, tuple[StageSummary, StoredRows]] = {}
     results: dict[tuple[str, str], EvaluationResult] = {}
     for position, summary, unit_rows in run_stages(
         stages,
         how,
-        title=pairs[0].run.stage.label if len(pairs) == 1 else f"evaluate: {len(pairs)} results",
+        title=every[0].stage.label if len(every) == 1 else f"evaluate: {len(pairs)} results",
         items_per_shard=experiment.evaluate.units_per_shard,
     ):
+        done[stages[position].folder.uri] = summary, unit_rows
         for pair in pairs:
-            if pair.run.folder.uri == stages[position].folder.uri:
-                result, units = _computed(experiment, task, pair, summary, unit_rows)
-                write_result(run, result, units)
-                diagnostics, problem = _diagnosed(task, pair, unit_rows)
-                write_diagnostics(run, pair.benchmark.name, pair.label, diagnostics)
-                if problem:
-                    options.progress.note(problem)
-                for remark in remarks(result, summary, unit_rows, experiment.evaluate.pictures):
-                    options.progress.note(remark)
-                results[pair.benchmark.name, pair.label] = result
+            key = pair.benchmark.name, pair.label
+            if key not in results and all(part.run.folder.uri in done for part in pair.parts):
+                results[key] = _finished(experiment, task, run, pair, done, options)
                 if len(pairs) > 1:
-                    options.progress.note(_headline(result))
+                    options.progress.note(_headline(results[key]))
     return [results[pair.benchmark.name, pair.label] for pair in pairs]
+
+
+def _finished(
+    experiment: ExperimentSettings,
+    task: Evaluation,
+    run: RunFolder,
+    pair: _Pair,
+    done: _Done,
+    options: RunOptions,
+) -> EvaluationResult:
+    """Compute and store the results of a pair whose units are done, and tell what is amiss."""
+    result, units = _computed(experiment, task, pair, done)
+    write_result(run, result, units)
+    diagnostics, problem = _diagnosed(task, pair, done)
+    write_diagnostics(run, pair.benchmark.name, pair.label, diagnostics)
+    if problem:
+        options.progress.note(problem)
+    told = [
+        remark
+        for part in pair.parts
+        for remark in remarks(result, *done[part.run.folder.uri], experiment.evaluate.pictures)
+    ]
+    for remark in dict.fromkeys(told):
+        options.progress.note(remark)
+    return result
 
 
 def _stage(
@@ -233,25 +303,22 @@ def _stage(
 
 
 def _computed(
-    experiment: ExperimentSettings,
-    task: Evaluation,
-    pair: _Pair,
-    summary: StageSummary,
-    unit_rows: StoredRows,
+    experiment: ExperimentSettings, task: Evaluation, pair: _Pair, done: _Done
 ) -> tuple[EvaluationResult, dict[str, dict[str, float]]]:
-    """Return the metrics over all units, and those of the first units alone."""
-    benchmark, keys = pair.benchmark, unit_rows.keys()
-    task = task.on_benchmark(benchmark)
-    try:
-        metrics = task.compute(benchmark.name, map(unit_rows.__getitem__, keys))
-    except Exception as error:
-        if len(keys):
-            raise
-        raise EaglerayError(
-            f"benchmark {benchmark.name!r} has no units to compute a metric of "
-            f"({_counts(summary)})" + "".join(_reasons(summary))
-        ) from error
-    pictured = list(keys[: experiment.evaluate.pictures])
+    """Return the metrics over all units, and those of the first units alone; a mean has none."""
+    benchmark = pair.benchmark
+    those = [(part.benchmark, *done[part.run.folder.uri]) for part in pair.parts]
+    summaries = [summary for _, summary, _ in those]
+    each = [_metrics(task, *one) for one in those]
+    units: dict[str, dict[str, float]] = {}
+    if benchmark.mean_of:
+        metrics = mean_of_parts(each)
+        keys = [f"{one.source}/{key}" for one, _, rows in those for key in rows.keys()]  # noqa: SIM118
+    else:
+        (metrics,), rows = each, those[0][2]
+        keys = list(rows.keys())
+        pictured = keys[: experiment.evaluate.pictures]
+        units = unit_values(task.on_benchmark(benchmark), benchmark.name, rows, pictured)
     result = EvaluationResult(
         benchmark=benchmark.name,
         checkpoint=pair.label,
@@ -261,20 +328,41 @@ def _computed(
         higher_is_better=benchmark.higher_is_better,
         per_class={name: _finite(values) for name, values in metrics.per_class.items()},
         published=tuple(benchmark.published),
-        units=summary.done,
-        rejected=summary.rejected,
+        units=sum(summary.done for summary in summaries),
+        rejected=sum(summary.rejected for summary in summaries),
         units_digest=units_digest(keys),
-        rows=summary.fingerprint,
+        rows="" if benchmark.mean_of else summaries[0].fingerprint,
     )
-    return result, unit_values(task, benchmark.name, unit_rows, pictured)
+    return result, units
 
 
-def _diagnosed(task: Evaluation, pair: _Pair, rows: StoredRows) -> tuple[Sequence[Diagnostic], str]:
+def _metrics(
+    task: Evaluation, benchmark: Benchmark, summary: StageSummary, rows: StoredRows
+) -> Metrics:
+    """Return the metrics over all units of a benchmark.
+
+    Raises:
+        EaglerayError: It has no units, and the task cannot say what that means.
+    """
+    keys = rows.keys()
+    try:
+        return task.on_benchmark(benchmark).compute(benchmark.name, map(rows.__getitem__, keys))
+    except Exception as error:
+        if len(keys):
+            raise
+        raise EaglerayError(
+            f"benchmark {benchmark.name!r} has no units to compute a metric of "
+            f"({_counts(summary)})" + "".join(_reasons(summary))
+        ) from error
+
+
+def _diagnosed(task: Evaluation, pair: _Pair, done: _Done) -> tuple[Sequence[Diagnostic], str]:
     """Return what is drawn beside the metrics, or why there is nothing: it touches no number."""
     name = pair.benchmark.name
+    every = (done[part.run.folder.uri][1] for part in pair.parts)
+    read = (rows[key] for rows in every for key in rows.keys())  # noqa: SIM118
     try:
-        asked, read = task.on_benchmark(pair.benchmark), map(rows.__getitem__, rows.keys())
-        return tuple(asked.diagnostics(name, read)), ""
+        return tuple(task.on_benchmark(pair.benchmark).diagnostics(name, read)), ""
     except Exception as error:
         _log.exception("the diagnostics of %s failed", name)
         return (), f"{name}, {pair.label}: its diagnostics failed, no metric is touched: {error!r}"

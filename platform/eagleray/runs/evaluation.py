@@ -165,6 +165,11 @@ def read_units(run: RunFolder, evaluation: StoredEvaluation) -> Units:
         InputError: Its rows are not there.
     """
     folder = evaluation.folder
+    if evaluation.result is not None and not evaluation.result.rows:
+        raise InputError(
+            f"{evaluation.label} names no units: it is the mean of other benchmarks, which show "
+            "theirs, or was made by an old version"
+        )
     if not folder or not run.exists(folder):
         raise InputError(f"{run.uri} holds no rows of this evaluation (looked in {folder!r})")
     stage = StageFolder(run.child(folder))

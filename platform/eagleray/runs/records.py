@@ -36,7 +36,7 @@ class EvaluationResult:
         units: Units that were evaluated.
         rejected: Units that could not be.
         units_digest: Name of the set of units in its order; empty in results of old versions.
-        rows: Name of the folder with the rows of all units.
+        rows: Name of the folder with the rows of all units; empty for a mean of other benchmarks.
     """
 
     benchmark: str

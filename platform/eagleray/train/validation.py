@@ -139,6 +139,11 @@ def find_benchmark(task: BaseTask, name: str) -> Benchmark:
             f"train.validate_on.benchmark is {name!r}, but task {task.name!r} has "
             f"{sorted(known) or 'none'}"
         )
+    if known[name].mean_of:
+        raise SettingsError(
+            f"train.validate_on.benchmark is {name!r}, a mean without units of its own; validate "
+            f"on one of {', '.join(known[name].mean_of)}"
+        )
     return known[name]
 
 

@@ -25,7 +25,6 @@ class SemanticSample:
         labels: ``(h, w)`` int64 classes of the network input; None outside of training.
         photo: ``(H, W, 3)`` uint8 photograph; None in training.
         truth: ``(H, W)`` uint8 classes at their own size; None without labels and in training.
-        part: Which of several folders it is from (a fold).
     """
 
     key: str
@@ -33,7 +32,6 @@ class SemanticSample:
     labels: Tensor | None = None
     photo: npt.NDArray[np.uint8] | None = None
     truth: npt.NDArray[np.uint8] | None = None
-    part: int = 0
 
     @property
     def output_hw(self) -> tuple[int, int]:

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from tests.sixth_task import SquareTask
 
-from eagleray.evaluate.driver import choose_benchmarks, evaluate_checkpoints, units_digest
+from eagleray.evaluate.driver import (
+    choose_benchmarks,
+    evaluate_checkpoints,
+    mean_of_parts,
+    units_digest,
+)
 from eagleray.evaluate.weights import checkpoint_labels
 from eagleray.experiment import load
 from eagleray.experiment.load import make_experiment
 from eagleray.options import RunOptions
 from eagleray.prepare import prepare_stages
 from eagleray.progress import Silent
+from eagleray.runs.evaluation import read_evaluations, read_units
 from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
-from eagleray.task import Benchmark, SettingsError
+from eagleray.task import Benchmark, InputError, Metrics, SettingsError
 from eagleray.train import train_run
+from eagleray.train.validation import find_benchmark
 
 
 class TwoBenchmarks(SquareTask):
@@ -101,6 +109,45 @@ def test_what_is_evaluated_already_is_not_evaluated_again(trained):
     first, progress = evaluate(trained), Notes()
     assert evaluate(trained, progress=progress) == first
     assert progress.started == []
+
+
+class Mean(TwoBenchmarks):
+    """Both splits, and their mean."""
+
+    def benchmarks(self):
+        both = super().benchmarks()
+        names = tuple(one.name for one in both)
+        return (*both, replace(both[0], name="mean", source="", mean_of=names))
+
+
+def test_a_mean_of_benchmarks_predicts_no_unit_again(trained, tmp_path):
+    experiment, _, before, rows = trained
+    evaluate(trained)
+    run, progress = RunFolder(str(tmp_path / "run")), Notes()
+    shutil.copytree(before.local_path("checkpoints"), tmp_path / "run/checkpoints")
+    shutil.copytree(before.local_path("evaluation"), tmp_path / "run/evaluation")
+    task = Mean(experiment.settings)
+    options = RunOptions(inline=True, progress=progress)
+    chosen = choose_benchmarks(task, ("all",))
+    results = evaluate_checkpoints(experiment, task, run, rows, chosen, ["last"], options)
+    val, train, mean = results
+    assert progress.started == [], "its units are those of the others"
+    assert mean.value == pytest.approx((val.value + train.value) / 2)
+    assert mean.units == val.units + train.units and mean.units_digest != val.units_digest
+    alone = evaluate_checkpoints(experiment, task, run, rows, chosen[2:], ["last"], options)
+    assert alone == [mean] and progress.started == []
+    with pytest.raises(InputError, match="mean of other benchmarks"):
+        read_units(run, next(one for one in read_evaluations(run) if one.benchmark == "mean"))
+    with pytest.raises(SettingsError, match="validate on one of val, train"):
+        find_benchmark(task, "mean")
+
+
+def test_a_mean_counts_what_all_parts_have_and_classes_where_they_are():
+    parts = [
+        Metrics({"miou": 10.0, "new": 1.0}, {"a": {"iou": 10.0}}),
+        Metrics({"miou": 20.0}, {"a": {"iou": 20.0}, "b": {"iou": 5.0}}),
+    ]
+    assert mean_of_parts(parts) == Metrics({"miou": 15.0}, {"a": {"iou": 15.0}, "b": {"iou": 5.0}})
 
 
 def test_an_interrupted_evaluation_goes_on(trained, tmp_path):
