@@ -53,19 +53,25 @@ def cluster(object_store: ObjectStore) -> Iterator[Strangers]:
 
 
 @pytest.fixture(autouse=True)
-def two_nodes(cluster: Strangers, object_store: ObjectStore, monkeypatch: Any) -> Iterator[None]:
-    """Begin each test with an S3 that works and the nodes a and b."""
+def working_store(object_store: ObjectStore, monkeypatch: Any) -> Iterator[None]:
+    """Begin each test with an S3 that works and that this process finds."""
     import s3fs
 
     for name, value in object_store.environment.items():
         monkeypatch.setenv(name, value)
     s3fs.S3FileSystem.clear_instance_cache()
     object_store.control()
+    yield
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@pytest.fixture
+def two_nodes(cluster: Strangers) -> Strangers:
+    """Give a cluster of the nodes a and b."""
     for name in ("a", "b"):
         if name not in cluster.nodes:
             cluster.add(name)
-    yield
-    s3fs.S3FileSystem.clear_instance_cache()
+    return cluster
 
 
 class Submitted:
@@ -145,13 +151,12 @@ def write(folder: Path, settings: dict[str, Any]) -> Path:
     return path
 
 
-def on_the_laptop(folder: Path, **settings: Any) -> Store:
+def in_one_process(folder: Path, storage: str, **settings: Any) -> Store:
     """Run an experiment in one process, without Ray; return its storage."""
-    storage = folder / "laptop"
     done = subprocess.run(
         [
             *(str(BIN / "eagleray"), "run", str(write(folder, settings)), "--inline"),
-            *("--storage", str(storage)),
+            *("--storage", storage),
         ],
         env={
             **os.environ,
@@ -163,7 +168,12 @@ def on_the_laptop(folder: Path, **settings: Any) -> Store:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    return Store(str(storage))
+    return Store(storage)
+
+
+def on_the_laptop(folder: Path, **settings: Any) -> Store:
+    """Run an experiment in one process on a local disk; return its storage."""
+    return in_one_process(folder, str(folder / "laptop"), **settings)
 
 
 def prepared(storage: Store) -> dict[str, bytes]:
@@ -200,8 +210,8 @@ def assert_same(storage: Store, laptop: Store) -> None:
     assert accuracy(storage) == accuracy(laptop)
 
 
-def test_strangers_give_what_the_laptop_gives(cluster, object_store, tmp_path):
-    job = Submitted(cluster, object_store, tmp_path, "plain")
+def test_strangers_give_what_the_laptop_gives(two_nodes, object_store, tmp_path):
+    job = Submitted(two_nodes, object_store, tmp_path, "plain")
     job.wait()
     assert sorted(nodes_of_ranks(job.storage)) == ["a", "b"]
     assert_same(job.storage, on_the_laptop(tmp_path))
@@ -214,9 +224,17 @@ def test_a_wrong_token_is_refused(cluster):
     assert eagleray(cluster, *listing).returncode == 0
 
 
-def test_one_request_in_five_fails_and_nothing_changes(cluster, object_store, tmp_path):
+def test_one_request_in_five_fails_one_process_and_nothing_changes(object_store, tmp_path):
     object_store.control(failing=0.2)
-    job = Submitted(cluster, object_store, tmp_path, "failing")
+    storage = in_one_process(tmp_path, f"s3://{BUCKET}/alone")
+    counts = object_store.control()
+    assert all(counts.values()) and 5 * counts["answered"] > sum(counts.values()) * 3
+    assert_same(storage, on_the_laptop(tmp_path))
+
+
+def test_one_request_in_five_fails_and_nothing_changes(two_nodes, object_store, tmp_path):
+    object_store.control(failing=0.2)
+    job = Submitted(two_nodes, object_store, tmp_path, "failing")
     job.wait()
     counts = object_store.control()
     failed = sum(counts.values()) - counts["answered"]
@@ -224,32 +242,32 @@ def test_one_request_in_five_fails_and_nothing_changes(cluster, object_store, tm
     assert_same(job.storage, on_the_laptop(tmp_path))
 
 
-def test_a_node_that_dies_while_stages_run_changes_no_byte(cluster, object_store, tmp_path):
+def test_a_node_that_dies_while_stages_run_changes_no_byte(two_nodes, object_store, tmp_path):
     slow = {"item_s": 0.5}
-    job = Submitted(cluster, object_store, tmp_path, "lost", "prepare", settings=slow)
+    job = Submitted(two_nodes, object_store, tmp_path, "lost", "prepare", settings=slow)
     job.until("/markers/", 3)
-    cluster.kill("b")
+    two_nodes.kill("b")
     job.wait()
     assert prepared(job.storage) == prepared(on_the_laptop(tmp_path))
 
 
-def test_a_node_that_dies_in_training_changes_no_loss(cluster, object_store, tmp_path):
+def test_a_node_that_dies_in_training_changes_no_loss(two_nodes, object_store, tmp_path):
     slow, elastic = {"step_s": 1.0}, {"num_workers": [1, 2]}
-    job = Submitted(cluster, object_store, tmp_path, "shrunk", settings=slow, train=elastic)
+    job = Submitted(two_nodes, object_store, tmp_path, "shrunk", settings=slow, train=elastic)
     job.until("/checkpoints/main-00000005.json", 1)
-    cluster.kill("b")
+    two_nodes.kill("b")
     job.until("/checkpoints/main-00000010.json", 1)
-    cluster.add("c")
+    two_nodes.add("c")
     job.wait()
     laptop = on_the_laptop(tmp_path)
     assert losses(job.storage) == pytest.approx(losses(laptop), rel=0.01)
     assert accuracy(job.storage) == accuracy(laptop)
-    cluster.kill("c")
+    two_nodes.kill("c")
 
 
-def test_a_stopped_job_leaves_a_checkpoint(cluster, object_store, tmp_path):
+def test_a_stopped_job_leaves_a_checkpoint(two_nodes, object_store, tmp_path):
     slow, rare = {"step_s": 10.0}, {"checkpoint_every": 1000}
-    job = Submitted(cluster, object_store, tmp_path, "stopped", settings=slow, train=rare)
+    job = Submitted(two_nodes, object_store, tmp_path, "stopped", settings=slow, train=rare)
     job.until("/log/live.json", 1)
     job.stop()
     assert job.status == "STOPPED"

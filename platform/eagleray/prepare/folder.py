@@ -44,8 +44,6 @@ from eagleray.task import EaglerayError
 _ROOT = "prepared"
 ANY_TASK = "*"
 """Stands for a task whose name a damaged run does not say any more."""
-_READERS = 16
-"""Markers read at a time; on an object store each is a round trip."""
 _PIECE_BYTES = 4 << 20
 _CHECKED: set[str] = set()
 """Files that this process has compared with their checksums."""
@@ -193,7 +191,7 @@ class StageFolder:
 
     def markers(self, shard_ids: Iterable[str]) -> Iterator[ShardMarker]:
         """Yield the markers of several shards in the order of their ids, reading some at a time."""
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(self.store.readers) as pool:
             yield from pool.map(self.marker, shard_ids)
 
     def done_shards(self) -> set[str]:
@@ -241,7 +239,7 @@ class StageFolder:
                 return str(error)
             return ""
 
-        with ThreadPoolExecutor(_READERS) as pool:
+        with ThreadPoolExecutor(self.store.readers) as pool:
             found = list(zip(promised, pool.map(problem, promised), strict=True))
         return len(promised), [(path, why) for path, why in found if why]
 

@@ -22,8 +22,8 @@ import fsspec
 
 from eagleray.contract.errors import EaglerayError, SettingsError, is_transient
 
-_READERS = 16
-"""Files read at a time from an object store, where each is a round trip."""
+_LOCAL_READERS, _REMOTE_READERS = 16, 64
+"""Files read at a time: on an object store each is a round trip of tens of milliseconds."""
 TEMPORARY = ".tmp-"
 """Beginning of the names of local files that are being written."""
 _HOST_TEMPORARY = f"{TEMPORARY}{zlib.crc32(socket.gethostname().encode()):08x}-"
@@ -74,13 +74,18 @@ class Store:
     def __init__(self, uri: str) -> None:
         self.uri = uri if "://" in uri else str(Path(uri).expanduser().absolute())
         try:
-            self._fs, self._root = fsspec.core.url_to_fs(self.uri)
+            self._fs, self._root = fsspec.core.url_to_fs(self.uri, **_options(self.uri))
         except (ValueError, ImportError, OSError) as error:
             raise SettingsError(
                 f"storage {self.uri!r} cannot be opened: {error}; give a folder, or a URI such as "
                 "s3://bucket/folder whose package and credentials are installed"
             ) from error
         self.is_local = "file" in _protocols(self._fs)
+
+    @property
+    def readers(self) -> int:
+        """How many files are worth reading at a time."""
+        return _LOCAL_READERS if self.is_local else _REMOTE_READERS
 
     def __reduce__(self) -> tuple[type[Store], tuple[str]]:
         return (Store, (self.uri,))
@@ -124,7 +129,7 @@ class Store:
         if self.is_local:
             contents = {path: self._read_or_none(path) for path in paths}
         else:
-            with ThreadPoolExecutor(_READERS) as pool:
+            with ThreadPoolExecutor(self.readers) as pool:
                 contents = dict(zip(paths, pool.map(self._read_or_none, paths), strict=True))
         return {path: content for path, content in contents.items() if content is not None}
 
@@ -304,6 +309,18 @@ def _is_running(pid: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _options(uri: str) -> dict[str, Any]:
+    """Return what a file system is opened with: for S3 as many connections as there are readers,
+    where the library's own ten would have most of them wait. What fsspec's configuration says
+    counts.
+    """
+    protocol = uri.partition("://")[0]
+    if protocol not in ("s3", "s3a"):
+        return {}
+    given = fsspec.config.conf.get(protocol, {}).get("config_kwargs", {})
+    return {"config_kwargs": {"max_pool_connections": _REMOTE_READERS, **given}}
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

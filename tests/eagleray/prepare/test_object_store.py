@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import socket
+import threading
 
 import pytest
 from tests.eagleray.prepare.test_run_stage import Interrupted
 from tests.eagleray.stages import Squares, folder_of, run
 
-from eagleray.prepare import open_rows
+from eagleray.prepare import StageFolder, open_rows
 from eagleray.storage import Store
 
 pytest.importorskip("s3fs", reason="s3fs is not installed")
@@ -69,3 +70,27 @@ def test_what_stands_for_a_folder_is_no_file(bucket):
     assert store.files(recursive=True) == ["runs/toy/summary.json"]
     assert store.files() == [] and store.folders("runs") == ["toy"]
     assert store.folders() == ["runs"]
+
+
+def test_keys_of_several_shards_are_read_at_a_time(monkeypatch):
+    met, inside, lock = threading.Event(), set(), threading.Lock()
+    read_rows = StageFolder.read_rows
+
+    def together(folder, shard):
+        with lock:
+            inside.add(threading.get_ident())
+            if len(inside) > 1:
+                met.set()
+        assert met.wait(20), "another shard is read only when this one is done"
+        return read_rows(folder, shard)
+
+    monkeypatch.setattr(StageFolder, "read_rows", together)
+    _, rows = run(Squares(24), "memory://many-shards", items_per_shard=4)
+    assert list(rows.keys()) == [f"n{n:05d}" for n in range(24)]
+
+
+def test_as_many_connections_are_open_as_there_are_readers(bucket):
+    store = Store(f"{bucket}/connections")
+    store.exists("nothing")
+    config = store._fs.s3.meta.config
+    assert config.max_pool_connections == store.readers == 64
