@@ -11,6 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from eagleray.options import RunOptions
 from eagleray.prepare import StageFolder, StageRun, StageSummary, StoredRows, run_stage
 from eagleray.storage import Store
@@ -123,6 +125,16 @@ class Squares(Stage):
         if self.num_records == 1:
             return [Record(key, row, content)]
         return [Record(f"{key}/{i}", row, content) for i in range(self.num_records)]
+
+
+class LargeSquares(Squares):
+    """Squares with a megabyte each that does not shrink."""
+
+    schema: Mapping[str, str] = {"number": "int64", "content": "binary"}
+
+    def _records(self, number: int) -> list[Record]:
+        content = np.random.default_rng(number).bytes(1 << 20)
+        return [Record(f"n{number:05d}", {"number": number, "content": content})]
 
 
 class Sums(Stage):

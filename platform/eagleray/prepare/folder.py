@@ -299,9 +299,11 @@ class StageFolder:
             raise DamagedError(f"SHA-256 {digest.hexdigest()[: len(promised)]} is not {promised}")
         _CHECKED.add(name)
 
-    def open_rows(self, shard: ShardEntry) -> IO[bytes]:
-        """Open a shard's Parquet file for random access; raises FileNotFoundError."""
-        return self.store.open(shard.data)
+    def open_rows(self, shard: ShardEntry, *, exact: bool = False) -> IO[bytes]:
+        """Open a shard's Parquet file for random access, ``exact`` to fetch no more than is read;
+        raises FileNotFoundError.
+        """
+        return self.store.open(shard.data, exact=exact)
 
     def read_rows(self, shard: ShardEntry | ShardMarker) -> bytes:
         """Return a shard's Parquet file."""

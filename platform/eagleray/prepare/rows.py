@@ -166,8 +166,9 @@ class StoredRows(IdentifiedRows):
         entry = self.manifest.shards[shard_idx]
         try:
             self._folder.check_rows(entry)
-            with self._folder.open_rows(entry) as handle:
-                file = pq.ParquetFile(handle)
+            with self._folder.open_rows(entry, exact=True) as handle:
+                # The columns of a row group in one request.
+                file = pq.ParquetFile(handle, pre_buffer=True)
                 size = self._rows_per_group[shard_idx] = file.metadata.row_group(0).num_rows
                 return file.read_row_group(row_idx // size, use_threads=False), size
         except (pa.ArrowException, FileNotFoundError, DamagedError) as error:

@@ -133,9 +133,16 @@ class Store:
                 contents = dict(zip(paths, pool.map(self._read_or_none, paths), strict=True))
         return {path: content for path, content in contents.items() if content is not None}
 
-    def open(self, path: str) -> IO[bytes]:
-        """Open a file for reading with random access."""
-        handle: IO[bytes] = self._fs.open(self.path(path), "rb")
+    def open(self, path: str, *, exact: bool = False) -> IO[bytes]:
+        """Open a file for reading with random access.
+
+        Args:
+            path: Which file.
+            exact: Fetch from an object store what is read and no more, a request each time; by
+                default it reads ahead, which for S3 means 50 MB.
+        """
+        how = {"cache_type": "none"} if exact and not self.is_local else {}
+        handle: IO[bytes] = self._fs.open(self.path(path), "rb", **how)
         return handle
 
     def write(self, path: str, content: bytes | Iterable[bytes]) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from tests.eagleray.prepare.test_run_stage import Interrupted
-from tests.eagleray.stages import Squares, folder_of, run
+from tests.eagleray.stages import LargeSquares, Squares, folder_of, run
 
 from eagleray.prepare import StageFolder, open_rows
 from eagleray.storage import Store
@@ -53,6 +53,26 @@ def test_a_stage_is_resumed_on_an_object_store(bucket):
     assert contents(broken) == contents(whole)
     assert rows["n00023"]["square"] == 529.0
     assert open_rows(folder_of(whole.uri)).read_file("n00020", "notes/square.txt") == b"400"
+
+
+def test_reading_samples_fetches_little_more_than_their_bytes(bucket, monkeypatch):
+    import s3fs
+
+    run(LargeSquares(12), f"{bucket}/large", items_per_shard=12)
+    rows, fetched = open_rows(folder_of(f"{bucket}/large")), []
+    assert len(rows.keys()) == 12
+    fetch = s3fs.S3File._fetch_range
+
+    def counted(file, start, end):
+        content = fetch(file, start, end)
+        fetched.append(len(content))
+        return content
+
+    monkeypatch.setattr(s3fs.S3File, "_fetch_range", counted)
+    wanted = [7, 2, 9, 4]
+    assert [rows[f"n{k:05d}"]["number"] for k in wanted] == wanted
+    assert len(wanted) << 20 <= sum(fetched) <= 1.5 * (len(wanted) << 20)
+    assert len(fetched) <= 4 * len(wanted)
 
 
 def test_a_marker_is_created_once(bucket):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from tests.eagleray.stages import Squares, folder_of, run
+from tests.eagleray.stages import LargeSquares, Squares, folder_of, run
 
 from eagleray.options import RunOptions
 from eagleray.prepare import ComputedRows, StageFolder, StageRun, columns, open_rows, rows
 from eagleray.prepare.keys import KeyIndex
 from eagleray.storage import Store
-from eagleray.task import EaglerayError, InputError, Record
+from eagleray.task import EaglerayError, InputError
 
 
 @pytest.fixture
@@ -50,16 +49,6 @@ def test_cached_row_groups_stay_within_their_bound(tmp_path, monkeypatch):
     assert found._cached_bytes == sum(t.nbytes for t in found._groups.values()) <= 2000
 
 
-class LargeSquares(Squares):
-    """Squares with a megabyte each that does not shrink."""
-
-    schema: Mapping[str, str] = {"number": "int64", "content": "binary"}
-
-    def _records(self, number):
-        content = np.random.default_rng(number).bytes(1 << 20)
-        return [Record(f"n{number:05d}", {"number": number, "content": content})]
-
-
 class CountedFile(io.FileIO):
     """Counts the bytes that are read."""
 
@@ -76,7 +65,7 @@ def test_reading_samples_costs_little_more_than_their_bytes(tmp_path, monkeypatc
     found = open_rows(folder_of(tmp_path))
     assert found["n00000"]["number"] == 0  # the file is compared with its checksum once
 
-    def opened(folder, shard):
+    def opened(folder, shard, *, exact):
         return CountedFile(folder.store.local_path(shard.data))
 
     monkeypatch.setattr(StageFolder, "open_rows", opened)
