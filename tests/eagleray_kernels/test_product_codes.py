@@ -27,6 +27,20 @@ def test_decoding_is_a_lookup(size, dtype, implementation):
     assert torch.equal(place[5:55], found) and not place[:5].any() and not place[55:].any()
 
 
+@pytest.mark.parametrize("size", [4, 8])
+def test_what_no_cache_holds_is_decoded_alike(size, implementation):
+    codes, codebook = (
+        random_codes(9000, 64 * 8 // size, 12),
+        random(64 * 8 // size, 256, size, seed=13),
+    )
+    found = kernels.pq_decode(codes, codebook)
+    parts = [codebook[part][codes[:, part].long()] for part in range(codes.shape[1])]
+    assert found.nbytes >= 16 << 20
+    assert torch.equal(found, torch.cat(parts, dim=1))
+    place = torch.zeros(found.numel() + 1)[1:].view_as(found)  # not aligned to 16 bytes
+    assert torch.equal(kernels.pq_decode(codes, codebook, out=place), found)
+
+
 @pytest.mark.parametrize("texts", [1, 2, 5, 8, 19, 102])
 @pytest.mark.parametrize("parts", [1, 6, 64])
 def test_scores_are_the_products_of_decoded_vectors_and_texts(texts, parts, implementation):

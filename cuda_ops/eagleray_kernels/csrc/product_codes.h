@@ -4,6 +4,12 @@
 
 #include <ATen/ops/empty.h>
 
+#if defined(__SSE2__) && !defined(__CUDACC__)
+#define EAGLERAY_STREAMS
+#include <ATen/Parallel.h>
+#include <emmintrin.h>
+#endif
+
 #include "lanes.h"
 
 namespace eagleray {
@@ -42,6 +48,51 @@ template <int kCount>
 struct Bytes {
   uint8_t bytes[kCount];
 };
+
+#ifdef EAGLERAY_STREAMS
+// Of so much no cache keeps the beginning until the end is written. Written past the caches, it need
+// not be fetched before, which is half of the traffic.
+constexpr int64_t kStreamBytes = 16 << 20;
+
+template <int kPieces>
+void pq_decode_streamed(const at::Tensor& codes_of_all, const at::Tensor& codebook,
+                        const at::Tensor& decoded) {
+  const int64_t parts = codes_of_all.size(1);
+  const uint8_t* codes = codes_of_all.const_data_ptr<uint8_t>();
+  const auto* entries = static_cast<const __m128i*>(codebook.const_data_ptr());
+  auto* all_decoded = static_cast<__m128i*>(decoded.data_ptr());
+  at::parallel_for(0, codes_of_all.size(0), /*grain_size=*/256, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const uint8_t* code = codes + row * parts;
+      const __m128i* entry = entries;
+      __m128i* target = all_decoded + row * parts * kPieces;
+      for (int64_t part = 0; part < parts; ++part, entry += kCodeEntries * kPieces) {
+        const __m128i* source = entry + code[part] * kPieces;
+        EAGLERAY_UNROLL
+        for (int piece = 0; piece < kPieces; ++piece) {
+          _mm_stream_si128(target++, _mm_loadu_si128(source + piece));
+        }
+      }
+    }
+    _mm_sfence();  // before another thread is told that these rows are there
+  });
+}
+
+// Decodes past the caches where that is worth it; returns whether it did.
+inline bool try_streaming(const at::Tensor& codes, const at::Tensor& codebook,
+                          const at::Tensor& decoded) {
+  constexpr int64_t kPiece = sizeof(__m128i);
+  if (static_cast<int64_t>(decoded.nbytes()) < kStreamBytes ||
+      reinterpret_cast<uintptr_t>(decoded.data_ptr()) % kPiece != 0) {
+    return false;
+  }
+  const int64_t size = codebook.size(2) * codebook.element_size();
+  if (size == kPiece) return pq_decode_streamed<1>(codes, codebook, decoded), true;
+  if (size == 2 * kPiece) return pq_decode_streamed<2>(codes, codebook, decoded), true;
+  if (size == 4 * kPiece) return pq_decode_streamed<4>(codes, codebook, decoded), true;
+  return false;
+}
+#endif
 
 template <typename scalar_t, int kTexts>
 struct PqScores {
@@ -119,6 +170,9 @@ void pq_decode_into(const at::Tensor& codes_in, const at::Tensor& codebook_in,
   if (divisor == 2) pq_decode_pieces<uint16_t>(launch, codes, codebook, decoded);
   if (divisor == 1) pq_decode_pieces<uint8_t>(launch, codes, codebook, decoded);
 #else
+#ifdef EAGLERAY_STREAMS
+  if (try_streaming(codes, codebook, decoded)) return;
+#endif
   const int64_t size = codebook.size(2) * codebook.element_size();
   const int64_t divisor = size & -size;
   if (divisor >= 64) pq_decode_pieces<Bytes<64>>(launch, codes, codebook, decoded);
