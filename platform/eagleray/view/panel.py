@@ -23,6 +23,7 @@ SELECT, ADD, TAKE_AWAY, OFF = "select", "add", "take away", "nothing"
 UNDO, CLEAR = "undo", "clear"
 LEVELS = ("coarse", "medium", "fine")
 FIND, AND = "find", "and this"
+KEEP, DROP, FILM = "add this view", "drop the last", "film (mp4)"
 _CLICKS = (SELECT, ADD, TAKE_AWAY, OFF)
 _FIRST_THRESHOLD = 0.8
 _QUIET = "gray"
@@ -31,6 +32,7 @@ _MOST_CHOICES = 200
 """With more frames a number is chosen instead of a name."""
 _CLICK_HELP = "Drag to turn, scroll to come closer. **Click at a thing to select it.**"
 _SOLID_HELP = "Drag to turn, scroll to come closer, drag with the right button to move."
+_LONGEST_FILM_S = 60.0
 _ASK_HELP = " **Type what you look for**, then press *find*."
 
 
@@ -47,6 +49,7 @@ class Reactions:
         download: One of the scene's downloads.
         cameras: Whether the places of the photographs are shown.
         go_to: A photograph, by its name.
+        path: What becomes of the camera path: ``KEEP``, ``DROP`` or ``FILM``.
     """
 
     changed: Callable[[], None]
@@ -57,6 +60,7 @@ class Reactions:
     download: Callable[[str], None]
     cameras: Callable[[bool], None]
     go_to: Callable[[str], None]
+    path: Callable[[str], None]
 
 
 class Panel:
@@ -88,6 +92,8 @@ class Panel:
             self._add_parts(scene)
         if isinstance(scene, CapturedScene):
             self._add_captures(scene)
+        if isinstance(scene, InteractiveScene):
+            self._add_path()
         self._add_downloads(scene)
         self._progress, self._status = gui.add_markdown(""), gui.add_markdown("")
         self._pictures = gui.add_folder("beside", visible=False)
@@ -132,6 +138,15 @@ class Panel:
     def top(self) -> float | None:
         """Height above which nothing is shown."""
         return None if self._top is None else float(self._top.value)
+
+    @property
+    def film_s(self) -> float:
+        """Length of the film along the camera path, seconds."""
+        return float(self._film_s.value)
+
+    def count_views(self, kept: int) -> None:
+        """Show how many views the camera path goes through."""
+        self._views.value = str(kept)
 
     def count(self, selected: int) -> None:
         """Show how many clicks and questions are kept."""
@@ -219,6 +234,17 @@ class Panel:
                 number = self._gui.add_slider("go to", 0, len(names) - 1, 1, 0)
                 number.on_update(lambda _: self._go_to(names[int(number.value)]))
         box.on_update(lambda _: self._react.cameras(bool(box.value)))
+
+    def _add_path(self) -> None:
+        """Offer to keep views in an order, and the film of a camera that goes through them."""
+        gui = self._gui
+        with gui.add_folder("camera path", expand_by_default=False):
+            self._views = gui.add_text("views kept", "0", disabled=True)
+            changes = gui.add_button_group("path", (KEEP, DROP))
+            self._film_s = gui.add_slider("seconds", 1.0, _LONGEST_FILM_S, 1.0, 6.0)
+            film = gui.add_button(FILM, color=_QUIET, icon="download")
+        changes.on_click(lambda event: self._react.path(str(event.target.value)))
+        film.on_click(lambda _: self._react.path(FILM))
 
     def _go_to(self, name: str) -> None:
         if name != _NOWHERE:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -21,9 +23,21 @@ from eagleray.task import (
     SolidScene,
     ViewRequest,
 )
+from eagleray.view.camera_path import FRAMES_PER_SECOND, cameras_along, encode_film
 from eagleray.view.captures import forward, frustums
 from eagleray.view.painter import NewestRequest, Painter, SolidSender, SupersededError
-from eagleray.view.panel import CLEAR, LEVELS, OFF, SELECT, TAKE_AWAY, Panel, Reactions
+from eagleray.view.panel import (
+    CLEAR,
+    DROP,
+    FILM,
+    KEEP,
+    LEVELS,
+    OFF,
+    SELECT,
+    TAKE_AWAY,
+    Panel,
+    Reactions,
+)
 from eagleray.view.turns import Turns
 
 _COARSE_QUALITY, _FINE_QUALITY = 80, 92
@@ -73,6 +87,7 @@ class ClientSession:
         self._changing = threading.Lock()
         self._drawn: Any = None
         self._frustums: list[Any] = []
+        self._path: list[Camera] = []
         reactions = Reactions(
             self.repaint,
             self._place_camera,
@@ -82,6 +97,7 @@ class ClientSession:
             self._download,
             self._show_cameras,
             self._go_to,
+            self._change_path,
         )
         self._panel = Panel(client.gui, scene, title, reactions)
         self._panel.say_progress(_BEGINNING)
@@ -214,16 +230,48 @@ class ClientSession:
         self._panel.say("")
         self.repaint()
 
-    def _download(self, what: str) -> None:
-        def note(text: str) -> None:
-            if self._server.is_closed:
-                raise SupersededError
-            self._panel.say(text)
-            self._turns.give_way()
+    def _note(self, text: str) -> None:
+        """Say how far long work is, and let what others wait for go first."""
+        if self._server.is_closed:
+            raise SupersededError
+        self._panel.say(text)
+        self._turns.give_way()
 
+    def _download(self, what: str) -> None:
+        self._send(lambda: self._scene.save(self._request(), what, self._note))
+
+    def _change_path(self, what: str) -> None:
+        """Keep the view, drop the last one, or send the film through all of them."""
+        if what == KEEP:
+            self._path.append(self._camera())
+        elif what == DROP:
+            del self._path[-1:]
+        elif what == FILM:
+            self._send(self._film)
+        self._panel.count_views(len(self._path))
+
+    def _film(self) -> tuple[str, bytes]:
+        """Return what a camera sees that goes through the kept views, as a film."""
+        request, scene = self._request(), self._scene
+        if not isinstance(scene, InteractiveScene):
+            raise SettingsError("only a scene that is rendered here can be filmed")
+        cameras = cameras_along(self._path, round(self._panel.film_s * FRAMES_PER_SECOND))
+
+        def pictures() -> Iterator[RgbImage]:
+            for number, camera in enumerate(cameras, start=1):
+                self._note(f"picture {number} of {len(cameras)}")
+                # H.264 halves the resolution of colors, so both sides are even.
+                width, height = (max(px // 2 * 2, 2) for px in (camera.width_px, camera.height_px))
+                even = replace(camera, width_px=width, height_px=height)
+                yield scene.look(replace(request, camera=even), self._turns.give_way)
+
+        return "camera_path.mp4", encode_film(pictures(), FRAMES_PER_SECOND)
+
+    def _send(self, make: Callable[[], tuple[str, bytes]]) -> None:
+        """Have the window download a file, which is made while nobody else uses the device."""
         try:
             with self._turns.take():
-                name, content = self._scene.save(self._request(), what, note)
+                name, content = make()
         except EaglerayError as error:
             self._panel.say(str(error))
             return

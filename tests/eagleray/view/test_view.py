@@ -14,6 +14,7 @@ from eagleray.runs.run_folder import RunFolder
 from eagleray.storage import Store
 from eagleray.task import Camera, Capture, EaglerayError, InputError, SettingsError, ViewRequest
 from eagleray.view.painter import COARSE_TO_FINE, FIRST_IMAGE_S, Painter, SolidSender, reduced
+from eagleray.view.panel import DROP, FILM, KEEP
 from eagleray.view.server import RecordedRows
 from eagleray.view.session import ClientSession
 from eagleray.view.turns import Turns
@@ -239,6 +240,40 @@ def test_cameras_of_photographs_are_drawn_once_and_hidden_again():
         assert client.camera.position.tolist() == [0, 0, 3] and client.camera.fov == 0.7
         assert client.camera.look_at[2] < 3 and client.camera.look_at[:2] == pytest.approx([0, 0])
         assert client.gui.add_image.call_args.args[0].shape == (3, 4, 3)
+    finally:
+        session.close()
+
+
+def test_a_film_goes_through_the_views_that_were_kept(monkeypatch):
+    client, scene = MagicMock(), OrbitScene()
+    client.camera.image_width, client.camera.image_height = 65, 49
+    client.camera.wxyz, client.camera.fov = np.array([1.0, 0, 0, 0]), 0.9
+    client.gui.add_slider.return_value.value = 0.25
+    filmed = {}
+
+    def encode(pictures, frames_per_second):
+        filmed["shapes"] = [picture.shape for picture in pictures]
+        return b"film"
+
+    monkeypatch.setattr("eagleray.view.session.encode_film", encode)
+    client.camera.position = np.array([0.0, -3.0, 0.0])
+    session = ClientSession(client, scene, Turns(), "title", 100)
+    try:
+        wait_for(lambda: len(scene.looks) == len(COARSE_TO_FINE))
+        wait_for(lambda: session._panel._progress.content == "")
+        session._change_path(KEEP)
+        session._change_path(FILM)
+        assert "two positions or more, 1 are kept" in session._panel._status.content
+        client.camera.position = np.array([2.0, -3.0, 0.0])
+        session._change_path(KEEP)
+        session._change_path(KEEP)
+        session._change_path(DROP)
+        scene.looks.clear()
+        session._change_path(FILM)
+        assert filmed["shapes"] == [(48, 64, 3)] * 6  # a quarter of a second
+        x = [request.camera.position[0] for request in scene.looks]
+        assert x == sorted(x) and x[0] == 0.0 and x[-1] == 2.0
+        assert client.send_file_download.call_args.args == ("camera_path.mp4", b"film")
     finally:
         session.close()
 
