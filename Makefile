@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: install demo docs test test-slow test-mlflow lint types format clean
+.PHONY: install demo docs test test-slow test-mlflow wheel lint types format clean
 
 install: $(STAMP)
 
@@ -41,6 +41,10 @@ test-slow: install
 test-mlflow: install
 	$(BIN)/python -m pip install --quiet --no-deps --upgrade --target build/mlflow --requirement tests/eagleray/track/mlflow.txt
 	PYTHONPATH=build/mlflow $(BIN)/python -m pytest -m slow tests/eagleray/track
+
+# A wheel in dist/; tests/test_packaging.py (slow) installs one into an empty environment.
+wheel: install
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
 
 format: install
 	$(BIN)/ruff check --fix platform tasks cuda_ops tests experiments
