@@ -46,7 +46,7 @@ def small_settings(root: Path, **sections: Any) -> dict[str, Any]:
             "val": source,
             "test": source,
         },
-        "features": {"extractor": "files", "folder": str(root / "features"), "codec": "uint8"},
+        "features": {"extractor": "files", "folder": str(root / "features"), "codec": "ipq4"},
         "network": {
             "grid": {
                 "size_hwz": [6, 8, 2],
