@@ -98,12 +98,8 @@ class Strangers:
             "RAY_health_check_failure_threshold": "8",
         }
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
-        self._start(
-            "head",
-            *("--head", f"--port={self._port}", f"--dashboard-port={dashboard}"),
-            "--num-cpus=0",
-        )
-        self._await("head")
+        ports = f"--port={self._port}", f"--dashboard-port={dashboard}"
+        self._begin("head", "--head", *ports, "--num-cpus=0")
 
     @property
     def client_environment(self) -> dict[str, str]:
@@ -112,8 +108,7 @@ class Strangers:
 
     def add(self, name: str, cpus: int = 1) -> None:
         """Start a node, and wait until it is there."""
-        self._start(name, f"--address={HOST}:{self._port}", f"--num-cpus={cpus}")
-        self._await(name)
+        self._begin(name, f"--address={HOST}:{self._port}", f"--num-cpus={cpus}")
 
     def kill(self, name: str) -> None:
         """Lose a node: all of its processes die at once."""
@@ -134,8 +129,19 @@ class Strangers:
         for name in reversed(list(self.nodes)):
             self.kill(name)
 
+    def _begin(self, name: str, *arguments: str) -> None:
+        """Start a node, again where the machine is so busy that Ray's own 30 s do not suffice."""
+        for is_last in (False, False, True):
+            self._start(name, *arguments)
+            try:
+                self._await(name)
+            except RuntimeError:
+                if is_last:
+                    raise
+            else:
+                return
+
     def _await(self, name: str) -> None:
-        """Wait until Ray runs on a node."""
         log = self._folder / f"{name}.log"
         end = time.monotonic() + _PATIENCE_S
         while _STARTED not in log.read_text():
@@ -183,13 +189,15 @@ def _clean(environment: Mapping[str, str]) -> dict[str, str]:
 def strangers(environment: Mapping[str, str], *nodes: str) -> Iterator[Strangers]:
     """Run a head and nodes with one CPU each, until the ``with`` statement ends."""
     folder = Path(tempfile.mkdtemp(prefix="strangers-"))
-    cluster = Strangers(folder, environment)
     try:
-        for name in nodes:
-            cluster.add(name)
-        yield cluster
+        cluster = Strangers(folder, environment)
+        try:
+            for name in nodes:
+                cluster.add(name)
+            yield cluster
+        finally:
+            cluster.close()
     finally:
-        cluster.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 
