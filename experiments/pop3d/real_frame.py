@@ -7,9 +7,9 @@ The data are nuScenes' (non-commercial), so pictures of them stay outside of the
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +62,9 @@ def draw_points(picture: NDArray[np.uint8], matches: Matches, kept: NDArray[np.b
 
 def main() -> None:
     """Draw all cameras into one picture."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path, help="where real_frame.jpg is written")
+    folder: Path = parser.parse_args().folder
     root = Path(os.environ["EAGLERAY_DATA"]) / "nuscenes_frame"
     frame = read_frame_json(root / "frame.json")
     boxes = json.loads((root / "frame.json").read_text())["boxes"]
@@ -78,7 +81,6 @@ def main() -> None:
     names = ("CAM_FRONT_LEFT", "CAM_FRONT", "CAM_FRONT_RIGHT")
     names += ("CAM_BACK_RIGHT", "CAM_BACK", "CAM_BACK_LEFT")
     rows = [np.hstack([pictures[name] for name in names[k : k + 3]]) for k in (0, 3)]
-    folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
     whole = cv2.resize(np.vstack(rows), None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     cv2.imwrite(str(folder / "real_frame.jpg"), whole[:, :, ::-1])
