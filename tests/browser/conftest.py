@@ -25,7 +25,8 @@ _FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
-PATIENCE_MS = 30_000
+PATIENCE_MS = 90_000
+"""Long enough for a click on a machine that does much else beside."""
 
 
 @pytest.fixture(scope="module")

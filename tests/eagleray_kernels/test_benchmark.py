@@ -19,7 +19,7 @@ def run(monkeypatch, compiled):
     torch.set_num_threads(threads)
 
 
-@pytest.mark.parametrize(("name", "number"), [("kernels", 6), ("learned_sampling", 10)])
+@pytest.mark.parametrize(("name", "number"), [("kernels", 6), ("learned_sampling", 12)])
 def test_a_small_run_writes_every_operator(name, number, run, tmp_path, capsys):
     arguments = ["--repeats", "1", "--scale", "0.01", "--folder", str(tmp_path)]
     assert run(name)["main"](arguments) == 0
