@@ -12,6 +12,7 @@ from playwright.sync_api import expect
 from tests.browser.conftest import PATIENCE_MS, Visit, serving
 
 from eagleray.dashboard import make_app
+from eagleray.dashboard.app import LOOK_EVERY_MS
 from eagleray.runs.lease import Lease
 from eagleray.storage import Store
 
@@ -344,6 +345,7 @@ def test_narrow_screens_do_not_scroll_sideways(visit, address):
 
 
 def test_a_new_metric_is_seen_without_a_reload(visit, storage):
+    assert LOOK_EVERY_MS < 5_000  # how late it may be seen
     page = visit.open("/run/exp/main-0")
     expect(page.locator(".js-plotly-plot")).not_to_have_count(0)
     line = {"kind": "train", "phase": "main", "step": 61, "total_step": 61, "fresh": 1.0}
